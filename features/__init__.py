@@ -1,0 +1,1 @@
+"""Pretrained encoders that turn pictures and texts into vectors; no storage, no scheduler."""

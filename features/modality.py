@@ -1,0 +1,28 @@
+"""Configuration of one modality: which content it is made of and what encodes it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalityConfig:
+    """One table `[modalities.<name>]` of the configuration."""
+
+    encoder: str
+    """`efficientnet-lite0`, `all-minilm-l6-v2`, `torchvision:<model>@<weights>`, `timm:<name>`,
+    `sentence-transformers:<name or path>` or `precomputed`."""
+    columns: tuple[str, ...] = ()
+    """Text columns joined in this order; empty for pictures and for `precomputed`."""
+    vectors: str = ""
+    """`precomputed` only: a Parquet file or folder with `item_id, vector`, or a `.npy` matrix."""
+    ids: str = ""
+    """`precomputed` with `.npy` only: a text file with one item id a line, in the matrix's row order."""
+    batch_size: int = 32
+    """Contents encoded at once."""
+    device: str = "auto"
+    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.encoder == "precomputed" and not self.vectors:
+            raise ValueError("encoder = 'precomputed' needs vectors = 'FILE'")

@@ -1,0 +1,37 @@
+"""Every column name of the tables that enter, stay in, or leave the program. The one place for them.
+
+`*_id` is the user's own identifier; `*_index` is a row number of ours.
+"""
+
+# Input: catalogue and interactions
+ITEM_ID = "item_id"
+USER_ID = "user_id"
+IMAGE_PATH = "image_path"
+TIMESTAMP = "timestamp"
+RATING = "rating"
+WEIGHT = "weight"
+SPLIT = "split"
+
+# Feature store: one row per distinct content
+CONTENT_HASH = "content_hash"
+VECTOR = "vector"
+STATUS = "status"
+
+# Dataset of a run
+ITEM_INDEX = "item_index"
+USER_INDEX = "user_index"
+MODALITY = "modality"
+
+# Release
+EMBEDDING = "embedding"
+CONTENT_EMBEDDING = "content_embedding"
+SOURCE = "source"
+NEIGHBOUR_ID = "neighbour_id"
+RANK = "rank"
+SIMILARITY = "weight"
+SCORE = "score"
+
+
+def modality_weight(modality: str) -> str:
+    """Name of the release column that holds an item's attention weight for `modality`."""
+    return f"weight_{modality}"

@@ -1,0 +1,146 @@
+"""The configuration: one TOML file composed of the dataclasses that own each section."""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from upath import UPath
+
+from features.modality import ModalityConfig
+from model.micro import ModelConfig
+from model.training import TrainConfig
+from pipeline.catalogue import CatalogueConfig
+from pipeline.errors import ConfigError
+from pipeline.promotion import GateConfig
+from pipeline.split import SplitConfig
+from pipeline.storage import Store, StoreConfig, is_local, resolve
+from pipeline.tracking import MlflowConfig
+
+DEFAULT_FILE = Path("microrec.toml")
+
+
+def _default_modalities() -> dict[str, ModalityConfig]:
+    return {
+        "image": ModalityConfig(encoder="efficientnet-lite0"),
+        "text": ModalityConfig(encoder="all-minilm-l6-v2", columns=("title", "categories", "description")),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything a run depends on. `base` is the folder that relative locations start at."""
+
+    catalogue: CatalogueConfig
+    split: SplitConfig = field(default_factory=SplitConfig)
+    modalities: dict[str, ModalityConfig] = field(default_factory=_default_modalities)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    mlflow: MlflowConfig = field(default_factory=MlflowConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    base: Path = Path()
+
+    def path(self, location: str) -> UPath:
+        """Resolve a location that stands in this configuration."""
+        return resolve(location, self.base)
+
+    def open_store(self) -> Store:
+        """Return the store this configuration writes to."""
+        return Store(self.path(self.store.root))
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's address with `{store.root}` filled in; a relative SQLite file starts at `base`."""
+        root = self.path(self.store.root)
+        uri = self.mlflow.tracking_uri
+        if "{store.root}" in uri and not is_local(root):
+            raise ConfigError("mlflow.tracking_uri: a database file cannot live in an object store; name a server")
+        return uri.replace("{store.root}", str(root))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved configuration as plain JSON values, without `base`."""
+        document = dataclasses.asdict(self)
+        del document["base"]
+        plain: dict[str, Any] = json.loads(json.dumps(document))
+        return plain
+
+
+def load_config(file: Path | None, overrides: typing.Sequence[str] = ()) -> Config:
+    """Read `file` (default `microrec.toml`), apply `section.key=value` overrides, validate.
+
+    Raises `ConfigError` for a missing file, wrong TOML, an unknown key (naming the nearest known one) or
+    a wrong value.
+    """
+    path = file or DEFAULT_FILE
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no configuration at {path}; give one with -c FILE (`microrec sample DIR` writes one)") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    for override in overrides:
+        _apply_override(document, override)
+    return compose(document, base=path.resolve().parent, origin=str(path))
+
+
+def compose(document: dict[str, Any], *, base: Path, origin: str = "configuration") -> Config:
+    """Build the validated configuration from plain values."""
+    if "base" in document:
+        raise ConfigError(f"{origin}: unknown key 'base'")
+    _refuse_unknown_keys(Config, document, origin, "")
+    try:
+        return TypeAdapter(Config).validate_python({**document, "base": base})
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"{origin}: " + "; ".join(lines)) from error
+
+
+def _apply_override(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override!r}: expected section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    *sections, name = (part.strip() for part in key.split("."))
+    table = document
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override!r}: {section!r} is a value, not a section")
+    table[name] = value
+
+
+def _refuse_unknown_keys(owner: Any, document: Any, origin: str, prefix: str) -> None:
+    if not isinstance(document, dict):
+        return
+    hints = typing.get_type_hints(owner)
+    known = {f.name for f in dataclasses.fields(owner)} - {"base"}
+    for key, value in document.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            raise ConfigError(f"{origin}: unknown key {prefix + key!r}; the nearest known one is {prefix + near[0]!r}")
+        for section, table in _sections(hints[key], value):
+            _refuse_unknown_keys(section, table, origin, f"{prefix}{key}." + ("" if table is value else f"{_key_of(value, table)}."))
+
+
+def _sections(hint: Any, value: Any) -> list[tuple[Any, Any]]:
+    """The dataclasses that `hint` puts at this key, each with its table."""
+    if dataclasses.is_dataclass(hint):
+        return [(hint, value)]
+    if typing.get_origin(hint) in (dict, types.MappingProxyType) and isinstance(value, dict):
+        inner = typing.get_args(hint)[1]
+        return [(inner, table) for table in value.values()] if dataclasses.is_dataclass(inner) else []
+    return []
+
+
+def _key_of(tables: dict[str, Any], table: Any) -> str:
+    return next(name for name, candidate in tables.items() if candidate is table)

@@ -1,0 +1,27 @@
+"""Exceptions of the pipeline; the command line turns each into one message and an exit status."""
+
+
+class MicrorecError(Exception):
+    """Base of every error this program raises on purpose."""
+
+    exit_status = 1
+
+
+class InputError(MicrorecError):
+    """A wrong argument, configuration or input: the message names file, column, value and mend."""
+
+    exit_status = 2
+
+
+class ConfigError(InputError):
+    """A configuration that cannot be used."""
+
+
+class StoreError(MicrorecError):
+    """The store holds something that does not fit its own description (damaged, incomplete, altered)."""
+
+
+class GateRefusedError(MicrorecError):
+    """The quality gate did not let a release become champion."""
+
+    exit_status = 3
