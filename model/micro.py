@@ -1,7 +1,21 @@
-"""placeholder"""
+"""MICRO (Zhang et al., arXiv:2111.00678) on any backbone; without modalities it is the plain backbone.
+
+Shapes: U users, I items, M modalities, D dimension, E edges, T training interactions.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Generator, Tensor, nn
+
+from model.backbones import make_backbone
+from model.data import TrainingData
+from model.fusion import AttentionFusion
+from model.normalisation import Normalisation, normalise_edges
+from model.sparse import EdgePattern, SparseMatrix
+from model.structure import ItemGraph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,4 +24,130 @@ class ModelConfig:
 
     backbone: Literal["mf", "ngcf", "lightgcn"] = "lightgcn"
     embedding_dim: int = 64
+    """D of every exported vector."""
     neighbours: int = 10
+    """K of the item graphs; the item itself counts as one."""
+    modalities: tuple[str, ...] | None = None
+    """Which of the configured modalities to use; unset: all; `[]`: none, the plain backbone."""
+    initial_graph_weight: float = 0.9
+    """Lambda of the skip connection: 1 is the initial graph alone, 0 the learned one alone."""
+    item_graph_layers: int = 1
+    """Convolutions over the item graphs."""
+    backbone_layers: int = 2
+    """Convolutions of LightGCN and NGCF over the user-item graph."""
+    normalisation: Normalisation = "symmetric"
+    """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_dim", "neighbours"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("item_graph_layers", "backbone_layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.initial_graph_weight <= 1:
+            raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vectors:
+    """The model's output for all users and items; the score is `user_UD @ item_ID.T`."""
+
+    user_UD: Tensor
+    item_ID: Tensor
+    """Backbone's item vectors plus the normalised content vectors."""
+    content_ID: Tensor
+    """Fused content vectors h, L2-normalised; zero for an item without content."""
+    modality_IMD: Tensor
+    """h_m before fusion."""
+    modality_weight_IM: Tensor
+    """Attention weights; rows sum to 1, or to 0 without content."""
+    fused_ID: Tensor
+    """h before normalisation, for the contrastive term."""
+
+
+class Micro(nn.Module):
+    """ID embeddings, a backbone over the interactions, and item graphs fused by attention."""
+
+    def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator) -> None:
+        """Build graphs and initialise parameters (Xavier-uniform) from `generator`.
+
+        Raises `ValueError` when `config.modalities` names one that the data lacks.
+        """
+        super().__init__()
+        self.config = config
+        self.modality_names = _chosen_modalities(data, config)
+        dim = config.embedding_dim
+        device = data.user_T.device
+        self.user_embedding_UD = nn.Parameter(torch.empty(data.num_users, dim, device=device))
+        self.item_embedding_ID = nn.Parameter(torch.empty(data.num_items, dim, device=device))
+        for embedding in (self.user_embedding_UD, self.item_embedding_ID):
+            nn.init.xavier_uniform_(embedding, generator=generator)
+        adjacency = bipartite_adjacency(data, config.normalisation)
+        with torch.device(device):
+            self.backbone = make_backbone(config.backbone, adjacency, dim, config.backbone_layers, generator)
+            self.item_graphs = nn.ModuleDict({name: self._item_graph(data, name, generator) for name in self.modality_names})
+            self.fusion = AttentionFusion(dim, generator)
+        present = [data.present[name] for name in self.modality_names]
+        self.present_IM = torch.stack(present, dim=1) if present else torch.zeros(data.num_items, 0, dtype=torch.bool)
+
+    def _item_graph(self, data: TrainingData, name: str, generator: Generator) -> ItemGraph:
+        return ItemGraph(
+            data.features[name],
+            data.present[name],
+            dim=self.config.embedding_dim,
+            num_neighbours=self.config.neighbours,
+            initial_weight=self.config.initial_graph_weight,
+            generator=generator,
+        )
+
+    def refresh_graphs(self) -> None:
+        """Choose the neighbours of every learned graph anew."""
+        for graph in self.item_graphs.values():
+            graph.refresh()
+
+    def forward(self, *, structure_gradient: bool = False) -> Vectors:
+        """Propagate everything; `structure_gradient` lets gradients reach the learned graphs' W and b."""
+        user_UD, item_ID = self.backbone(self.user_embedding_UD, self.item_embedding_ID)
+        if not self.modality_names:
+            empty = item_ID.new_zeros(len(item_ID), 0, item_ID.shape[1])
+            zero_ID = torch.zeros_like(item_ID)
+            return Vectors(
+                user_UD=user_UD, item_ID=item_ID, content_ID=zero_ID, modality_IMD=empty,
+                modality_weight_IM=empty[..., 0], fused_ID=zero_ID,
+            )  # fmt: skip
+        modality_IMD = torch.stack([self._convolve(graph, structure_gradient) for graph in self.item_graphs.values()], dim=1)
+        fused_ID, weight_IM = self.fusion(modality_IMD, self.present_IM)
+        content_ID = F.normalize(fused_ID, dim=1)
+        return Vectors(
+            user_UD=user_UD, item_ID=item_ID + content_ID, content_ID=content_ID, modality_IMD=modality_IMD,
+            modality_weight_IM=weight_IM, fused_ID=fused_ID,
+        )  # fmt: skip
+
+    def _convolve(self, graph: nn.Module, structure_gradient: bool) -> Tensor:
+        assert isinstance(graph, ItemGraph)
+        hidden_ID: Tensor = self.item_embedding_ID
+        for _ in range(self.config.item_graph_layers):
+            hidden_ID = graph.propagate(hidden_ID, with_gradient=structure_gradient)
+        return hidden_ID
+
+
+def _chosen_modalities(data: TrainingData, config: ModelConfig) -> list[str]:
+    chosen = sorted(data.features) if config.modalities is None else list(config.modalities)
+    unknown = [name for name in chosen if name not in data.features]
+    if unknown:
+        raise ValueError(f"model.modalities names {unknown}; there are features for {sorted(data.features)}")
+    return chosen
+
+
+def bipartite_adjacency(data: TrainingData, normalisation: Normalisation) -> SparseMatrix:
+    """Normalised user-item adjacency (U+I, U+I), users first; `row` is D^-1 (A + I)."""
+    num_nodes = data.num_users + data.num_items
+    item_node_T = data.item_T + data.num_users
+    row_E = torch.cat([data.user_T, item_node_T])
+    column_E = torch.cat([item_node_T, data.user_T])
+    if normalisation == "row":
+        loop = torch.arange(num_nodes, device=row_E.device)
+        row_E, column_E = torch.cat([row_E, loop]), torch.cat([column_E, loop])
+    weight_E = normalise_edges(row_E, column_E, torch.ones(len(row_E), device=row_E.device), num_nodes, normalisation)
+    return SparseMatrix(EdgePattern(row_E, column_E, (num_nodes, num_nodes)), weight_E)

@@ -1,12 +1,255 @@
-"""placeholder"""
+"""The training loop: train an epoch, check, keep the best, yield a report (method.md, section 5).
 
-from dataclasses import dataclass
+Shapes: I items, B batch, P pairs.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from model.data import TrainingData, resolve_device
+from model.evaluation import Pairs, rank_items, summarise
+from model.micro import Micro, ModelConfig, Vectors
+from model.objective import ObjectiveConfig, objective
+from model.sampling import TripleSampler
+
+VALIDATION_CUTOFFS = (10, 20)
+VALIDATION_METRIC = "recall@20"
+
+
+class DivergedError(RuntimeError):
+    """The loss became NaN or infinite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Optimisation (method.md, section 5)."""
+    """Optimisation. Defaults other than the authors' stand with their measurement in docs/decisions/0004-defaults.md."""
 
     device: str = "auto"
+    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
     seed: int = 0
     max_epochs: int = 1000
+    batch_size: int = 2048
+    learning_rate: float = 1e-3
+    learning_rate_decay: float = 0.96
+    """Factor reached every `learning_rate_decay_epochs`, applied smoothly."""
+    learning_rate_decay_epochs: int = 50
+    check_every: int = 5
+    """Epochs between two checks on validation; a checkpoint is kept at each."""
+    patience: int = 10
+    """Checks without gain after which training stops."""
+    structure_gradient: str = "epoch"
+    """When gradients reach the learned graphs: `epoch`, its first step as the authors do, or every `step`."""
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size", "check_every", "patience", "learning_rate_decay_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.structure_gradient not in ("epoch", "step"):
+            raise ValueError(f"structure_gradient must be 'epoch' or 'step', got {self.structure_gradient!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Validation interactions and the items that compete for them."""
+
+    user_P: Tensor
+    item_P: Tensor
+    candidate_I: Tensor | None = None
+    """bool; None: every item."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """What one epoch came to."""
+
+    epoch: int
+    """From 1."""
+    loss: float
+    bpr: float
+    contrastive: float
+    learning_rate: float
+    seconds: float
+    """Of training, without the check."""
+    validation: dict[str, float] | None
+    """Metrics, on epochs that end in a check."""
+    is_best: bool
+
+    @property
+    def metric(self) -> float | None:
+        """The value that early stopping looks at."""
+        return None if self.validation is None else self.validation[VALIDATION_METRIC]
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that a resumed training needs: tensors, and plain JSON values."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+class Trainer:
+    """Trains one model; deterministic on a CPU for a given seed, data and number of threads."""
+
+    def __init__(
+        self, data: TrainingData, held_out: HeldOut | None, model_config: ModelConfig, config: TrainConfig
+    ) -> None:
+        """Build model, sampler and optimiser.
+
+        Args:
+            held_out: None: train `max_epochs` epochs and keep the last.
+        """
+        self.config = config
+        self.device = resolve_device(config.device)
+        self.generator = Generator(self.device)
+        self.generator.manual_seed(config.seed)
+        data = data.to(self.device)
+        self.model = Micro(data, model_config, self.generator).to(self.device)
+        self.sampler = TripleSampler(data.user_T, data.item_T, data.num_users, data.num_items)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
+        self._seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
+        self._held_out = self._prepare_held_out(held_out, data)
+        self.epoch = 0
+        self.best_epoch = 0
+        self.best_metric = -math.inf
+        self._best = copy.deepcopy(self.model.state_dict())
+
+    def _prepare_held_out(self, held_out: HeldOut | None, data: TrainingData) -> tuple[Pairs, Tensor | None] | None:
+        if held_out is None or not len(held_out.user_P):
+            return None
+        user_P, item_P = held_out.user_P.to(self.device), held_out.item_P.to(self.device)
+        candidate_I = None if held_out.candidate_I is None else held_out.candidate_I.to(self.device)
+        return Pairs(user_P, item_P, data.num_users, data.num_items), candidate_I
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done or patience has run out."""
+        checks_without_gain = (self.epoch - self.best_epoch) // self.config.check_every
+        stopped = self._held_out is not None and checks_without_gain >= self.config.patience
+        return stopped or self.epoch >= self.config.max_epochs
+
+    def fit(self) -> Iterator[EpochReport]:
+        """Train from the current state until `finished`, yielding after every epoch.
+
+        Raises `DivergedError` when the loss stops being finite.
+        """
+        while not self.finished:
+            start = time.perf_counter()
+            rate = self._set_learning_rate()
+            loss, bpr, contrastive = self._train_epoch()
+            self.epoch += 1
+            # Also before a check: what is evaluated is then a function of the parameters alone, and the
+            # vectors exported from a checkpoint are those that were measured.
+            self.model.refresh_graphs()
+            seconds = time.perf_counter() - start
+            due = self.epoch % self.config.check_every == 0 or self.epoch == self.config.max_epochs
+            validation = self.check() if due else None
+            yield EpochReport(
+                epoch=self.epoch, loss=loss, bpr=bpr, contrastive=contrastive, learning_rate=rate, seconds=seconds,
+                validation=validation, is_best=self._keep_best(validation, due),
+            )  # fmt: skip
+
+    def _set_learning_rate(self) -> float:
+        decay = self.config.learning_rate_decay ** (self.epoch / self.config.learning_rate_decay_epochs)
+        rate = self.config.learning_rate * decay
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _train_epoch(self) -> tuple[float, float, float]:
+        """Return the epoch's mean loss, BPR and contrastive term; synchronises with the device once."""
+        self.model.train()
+        total = torch.zeros(3, device=self.device)
+        steps = self.sampler.num_batches(self.config.batch_size)
+        every_step = self.config.structure_gradient == "step"
+        for step, batch in enumerate(self.sampler.epoch(self.config.batch_size, self.generator)):
+            vectors = self.model(structure_gradient=every_step or step == 0)
+            terms = objective(vectors, self.model.present_IM, *batch, self.config.objective, self.generator)
+            self.optimizer.zero_grad(set_to_none=True)
+            terms.total.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            total += torch.stack([terms.total.detach(), terms.bpr.detach(), terms.contrastive.detach()])
+        loss, bpr, contrastive = (total / max(1, steps)).tolist()
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the loss became {loss} in epoch {self.epoch + 1}; lower train.learning_rate "
+                f"(now {self.config.learning_rate}) or look for extreme feature values"
+            )
+        return loss, bpr, contrastive
+
+    def _keep_best(self, validation: dict[str, float] | None, due: bool) -> bool:
+        metric = float(self.epoch) if self._held_out is None else (validation or {}).get(VALIDATION_METRIC, -math.inf)
+        if not due or metric <= self.best_metric:
+            return False
+        self.best_metric, self.best_epoch = metric, self.epoch
+        self._best = copy.deepcopy(self.model.state_dict())
+        return True
+
+    @torch.no_grad()
+    def check(self) -> dict[str, float] | None:
+        """Metrics of the current parameters on validation; None without held-out interactions."""
+        if self._held_out is None:
+            return None
+        relevant, candidate_I = self._held_out
+        vectors = self._vectors()
+        ranking = rank_items(
+            vectors.user_UD, vectors.item_ID, relevant.users(), [self._seen], max(VALIDATION_CUTOFFS), candidate_I
+        )
+        num_candidates = len(vectors.item_ID) if candidate_I is None else int(candidate_I.sum())
+        return summarise(ranking, relevant, VALIDATION_CUTOFFS, num_candidates)
+
+    @torch.no_grad()
+    def _vectors(self) -> Vectors:
+        self.model.eval()
+        vectors: Vectors = self.model()
+        return vectors
+
+    def best_vectors(self) -> Vectors:
+        """Load the best parameters into the model and return their vectors."""
+        self.model.load_state_dict(self._best)
+        self.model.refresh_graphs()
+        return self._vectors()
+
+    def best_parameters(self) -> dict[str, Tensor]:
+        """Parameters of the best check."""
+        return dict(self._best)
+
+    def state(self) -> TrainingState:
+        """Snapshot at the end of an epoch: parameters, best parameters, optimiser, generator, counters."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self._best.items()}
+        tensors["generator"] = self.generator.get_state()
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+        best = None if math.isinf(self.best_metric) else self.best_metric
+        values = {"epoch": self.epoch, "best_epoch": self.best_epoch, "best_metric": best}
+        return TrainingState({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, values)
+
+    def load_state(self, state: TrainingState) -> None:
+        """Continue from a snapshot made with the same data and configuration."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}, "generator": {}}
+        for name, value in state.tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        self.model.load_state_dict(parts["model"])
+        self.model.refresh_graphs()
+        self._best = {name: value.to(self.device) for name, value in parts["best"].items()}
+        self.generator.set_state(parts["generator"][""])
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+        self.epoch, self.best_epoch = state.values["epoch"], state.values["best_epoch"]
+        best = state.values["best_metric"]
+        self.best_metric = -math.inf if best is None else best

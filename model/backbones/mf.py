@@ -1,0 +1,16 @@
+"""Matrix factorisation: the ID embeddings themselves (Rendle et al., BPR, arXiv:1205.2618)."""
+
+from torch import Generator, Tensor, nn
+
+from model.sparse import SparseMatrix
+
+
+class MF(nn.Module):
+    """No propagation at all."""
+
+    def __init__(self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator) -> None:
+        super().__init__()
+
+    def forward(self, user_UD: Tensor, item_ID: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the embeddings as they are."""
+        return user_UD, item_ID

@@ -1,0 +1,57 @@
+"""What the model is trained on.
+
+Shapes: T training interactions, I items, D feature dimension.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Interactions and content by index; users are 0..U-1, items 0..I-1."""
+
+    num_users: int
+    num_items: int
+    user_T: Tensor
+    """int64, each (user, item) pair once."""
+    item_T: Tensor
+    """int64."""
+    features: dict[str, Tensor]
+    """Modality to float32 (I, D); rows of absent items are ignored."""
+    present: dict[str, Tensor]
+    """Modality to bool (I,): whether the item has it."""
+
+    def __post_init__(self) -> None:
+        if not len(self.user_T):
+            raise ValueError("there is no training interaction")
+        for name, feature_ID in self.features.items():
+            if len(feature_ID) != self.num_items or len(self.present[name]) != self.num_items:
+                raise ValueError(f"modality {name}: {len(feature_ID)} rows for {self.num_items} items")
+            if not torch.isfinite(feature_ID[self.present[name]]).all():
+                raise ValueError(f"modality {name}: a feature is NaN or infinite")
+
+    def to(self, device: torch.device) -> "TrainingData":
+        """Return a copy on `device`."""
+        return replace(
+            self,
+            user_T=self.user_T.to(device),
+            item_T=self.item_T.to(device),
+            features={name: feature_ID.to(device) for name, feature_ID in self.features.items()},
+            present={name: present_I.to(device) for name, present_I in self.present.items()},
+        )
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `cuda:<n>` into a device that is there.
+
+    Raises `ValueError` where CUDA is asked for and absent.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r}: this machine has no usable CUDA device; use 'auto' or 'cpu'")
+    return device

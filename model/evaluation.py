@@ -1,0 +1,135 @@
+"""Full-ranking evaluation: blocked scores, masked top-k, vectorised metrics.
+
+Definitions, for a user with relevant items R and a list of K: recall = hits / |R|; precision = hits / K;
+hit = any hit; NDCG with gain 1 and the ideal of min(|R|, K) hits; MAP = mean over the first min(|R|, K) of
+precision at each hit. Each is averaged over the users with at least one relevant item. Coverage is the share
+of the candidates that stand in some user's list.
+Shapes: U users, I items, D dimension, K list length, B users of a block, P pairs, Q users asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK_ELEMENTS = 1 << 25  # scores held at once (128 MiB of float32)
+
+
+class Pairs:
+    """A set of (user, item) pairs, sorted, with the start of every user's run."""
+
+    def __init__(self, user_P: Tensor, item_P: Tensor, num_users: int, num_items: int) -> None:
+        """Take int64 pairs in any order, each once."""
+        self.num_users, self.num_items = num_users, num_items
+        self.key_P = torch.sort(user_P * num_items + item_P).values
+        self.user_P, self.item_P = self.key_P // num_items, self.key_P % num_items
+        self.count_U = torch.bincount(self.user_P, minlength=num_users)
+        self.start_U = self.count_U.cumsum(0) - self.count_U
+
+    def of_users(self, user_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (row in `user_B`, item) of every pair of these users."""
+        count_B = self.count_U[user_B]
+        row = torch.arange(len(user_B), device=user_B.device).repeat_interleave(count_B)
+        within = torch.arange(len(row), device=user_B.device) - (count_B.cumsum(0) - count_B)[row]
+        return row, self.item_P[self.start_U[user_B][row] + within]
+
+    def contains(self, user_QK: Tensor, item_QK: Tensor) -> Tensor:
+        """Whether each (user, item) is in the set."""
+        if not len(self.key_P):
+            return torch.zeros_like(item_QK, dtype=torch.bool)
+        key = user_QK * self.num_items + item_QK
+        place = torch.searchsorted(self.key_P, key).clamp(max=len(self.key_P) - 1)
+        return self.key_P[place] == key
+
+    def restricted_to(self, item_mask_I: Tensor) -> "Pairs":
+        """The pairs whose item is in the mask."""
+        kept = item_mask_I[self.item_P]
+        return Pairs(self.user_P[kept], self.item_P[kept], self.num_users, self.num_items)
+
+    def users(self) -> Tensor:
+        """Users with at least one pair, ascending."""
+        return self.count_U.nonzero().squeeze(1)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The top items of some users; places without any candidate left hold -1."""
+
+    user_Q: Tensor
+    item_QK: Tensor
+
+
+@torch.no_grad()
+def rank_items(
+    user_UD: Tensor,
+    item_ID: Tensor,
+    user_Q: Tensor,
+    seen: Sequence[Pairs],
+    list_length: int,
+    candidate_I: Tensor | None = None,
+) -> Ranking:
+    """Rank all candidate items but the seen ones, by inner product.
+
+    Args:
+        user_UD, item_ID: float32 vectors.
+        user_Q: int64, users to rank for.
+        seen: pairs to leave out.
+        list_length: K; cut to the number of items.
+        candidate_I: bool, items that may be ranked; None: all.
+    """
+    num_items = len(item_ID)
+    kept = min(list_length, num_items)
+    blocks = []
+    for user_B in user_Q.split(max(1, BLOCK_ELEMENTS // num_items)):
+        score_BI = user_UD[user_B] @ item_ID.T
+        for pairs in seen:
+            row, item = pairs.of_users(user_B)
+            score_BI[row, item] = -torch.inf
+        if candidate_I is not None:
+            score_BI.masked_fill_(~candidate_I, -torch.inf)
+        value_BK, item_BK = score_BI.topk(kept, dim=1)
+        blocks.append(item_BK.masked_fill(value_BK == -torch.inf, -1))
+    return Ranking(user_Q, torch.cat(blocks) if blocks else torch.zeros(0, kept, dtype=torch.int64))
+
+
+def metrics_per_user(ranking: Ranking, relevant: Pairs, cutoffs: Sequence[int]) -> dict[str, Tensor]:
+    """Metrics of every ranked user at every cutoff, float64 (Q,), named like `recall@20`.
+
+    A user without relevant items gets NaN.
+    """
+    user_Q1 = ranking.user_Q[:, None]
+    hit_QK = relevant.contains(user_Q1.expand_as(ranking.item_QK), ranking.item_QK) & (ranking.item_QK >= 0)
+    hit_QK = hit_QK.double()
+    relevant_Q = relevant.count_U[ranking.user_Q].double()
+    relevant_Q = torch.where(relevant_Q > 0, relevant_Q, torch.nan)
+    place_K = torch.arange(1, hit_QK.shape[1] + 1, dtype=torch.float64, device=hit_QK.device)
+    discount_K = 1 / torch.log2(place_K + 1)
+    precision_QK = hit_QK.cumsum(1) / place_K
+    metrics = {}
+    for cutoff in cutoffs:
+        top_QK, weight_K = hit_QK[:, :cutoff], discount_K[:cutoff]
+        hits_Q = top_QK.sum(1)
+        best_Q = relevant_Q.clamp(max=cutoff)
+        ideal = torch.cat([weight_K.new_zeros(1), weight_K.cumsum(0)])
+        ideal_Q = ideal[best_Q.nan_to_num(0).long().clamp(max=len(weight_K))]
+        metrics[f"recall@{cutoff}"] = hits_Q / relevant_Q
+        metrics[f"precision@{cutoff}"] = torch.where(relevant_Q.isnan(), torch.nan, hits_Q / cutoff)
+        metrics[f"ndcg@{cutoff}"] = torch.where(relevant_Q.isnan(), torch.nan, (top_QK * weight_K).sum(1) / ideal_Q)
+        metrics[f"hit@{cutoff}"] = torch.where(relevant_Q.isnan(), torch.nan, (hits_Q > 0).double())
+        metrics[f"map@{cutoff}"] = (top_QK * precision_QK[:, :cutoff]).sum(1) / best_Q
+    return metrics
+
+
+def coverage(ranking: Ranking, cutoff: int, num_candidates: int) -> float:
+    """Share of the candidates that stand in at least one of the lists of `cutoff`."""
+    listed = ranking.item_QK[:, :cutoff]
+    return len(torch.unique(listed[listed >= 0])) / max(1, num_candidates)
+
+
+def summarise(ranking: Ranking, relevant: Pairs, cutoffs: Sequence[int], num_candidates: int) -> dict[str, float]:
+    """Mean of every metric over the users with relevant items, coverage, and the number of those users."""
+    per_user = metrics_per_user(ranking, relevant, cutoffs)
+    summary = {name: float(value_Q.nanmean()) for name, value_Q in per_user.items()}
+    summary |= {f"coverage@{cutoff}": coverage(ranking, cutoff, num_candidates) for cutoff in cutoffs}
+    return summary | {"users": float((relevant.count_U[ranking.user_Q] > 0).sum())}

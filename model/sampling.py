@@ -1,0 +1,65 @@
+"""Sampling of training triples (user, seen item, unseen item), vectorised, without rejection.
+
+Shapes: T training interactions, U users, I items, B batch.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Generator, Tensor
+
+
+class TripleSampler:
+    """One epoch is every training interaction once, in random order, each with one unseen item.
+
+    The unseen item is uniform over the *trained* items (those with a training interaction) that the user
+    has not interacted with. Items nobody has touched are left out: as negatives only, they would be pushed
+    away from everybody, and they are exactly those whose content has to speak for them
+    (docs/decisions/0003-negatives.md).
+
+    How a draw is exact without rejection: let s_0 < s_1 < ... be the user's seen items, as ranks among the
+    trained ones. The r-th unseen item has rank r + #{j : s_j - j <= r}, and that count is one binary search
+    in a table of keys (user, s_j - j), sorted once.
+    """
+
+    def __init__(self, user_T: Tensor, item_T: Tensor, num_users: int, num_items: int) -> None:
+        """Prepare the key table.
+
+        Args:
+            user_T, item_T: int64 pairs, each pair once.
+            num_users, num_items: U and I.
+        """
+        device = user_T.device
+        self.trained_item = torch.unique(item_T)
+        rank_I = torch.full((num_items,), -1, dtype=torch.int64, device=device)
+        rank_I[self.trained_item] = torch.arange(len(self.trained_item), device=device)
+        order = torch.argsort(user_T * num_items + item_T)
+        user, rank = user_T[order], rank_I[item_T[order]]
+        seen_U = torch.bincount(user, minlength=num_users)
+        self._start_U = seen_U.cumsum(0) - seen_U
+        self._unseen_U = len(self.trained_item) - seen_U
+        self._stride = len(self.trained_item) + 1
+        position_T = torch.arange(len(user), device=device) - self._start_U[user]
+        self._key_T = user * self._stride + rank - position_T
+        # A user who has seen every trained item has no negative to learn from.
+        teachable_T = self._unseen_U[user_T] > 0
+        self.user_T, self.item_T = user_T[teachable_T], item_T[teachable_T]
+
+    def unseen_items(self, user_B: Tensor, generator: Generator) -> Tensor:
+        """Draw one unseen trained item for each user, int64 (B,)."""
+        unseen_B = self._unseen_U[user_B]
+        uniform_B = torch.rand(len(user_B), generator=generator, device=user_B.device, dtype=torch.float64)
+        draw_B = (uniform_B * unseen_B).long().clamp(max=unseen_B - 1)
+        below_B = torch.searchsorted(self._key_T, user_B * self._stride + draw_B, right=True) - self._start_U[user_B]
+        return self.trained_item[draw_B + below_B]
+
+    def epoch(self, batch_size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield batches (user_B, seen item_B, unseen item_B); the last may be shorter."""
+        order = torch.randperm(len(self.user_T), generator=generator, device=self.user_T.device)
+        for index_B in order.split(batch_size):
+            user_B = self.user_T[index_B]
+            yield user_B, self.item_T[index_B], self.unseen_items(user_B, generator)
+
+    def num_batches(self, batch_size: int) -> int:
+        """Batches of one epoch."""
+        return -(-len(self.user_T) // batch_size)

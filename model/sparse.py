@@ -1,0 +1,116 @@
+"""Sparse products for propagation: CSR with 32-bit indices and a transpose prepared for the backward pass.
+
+Shapes: R rows, C columns, E edges, D dimension, I items, K neighbours.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+GATHER_ELEMENTS = 1 << 24  # elements gathered at once for the gradient of edge weights (64 MiB of float32)
+
+
+def _csr(row_start: Tensor, column_E: Tensor, value_E: Tensor, shape: tuple[int, int]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        return torch.sparse_csr_tensor(row_start, column_E, value_E, shape, check_invariants=False)
+
+
+def _row_start(row_E: Tensor, num_rows: int) -> Tensor:
+    start = torch.zeros(num_rows + 1, dtype=torch.int64, device=row_E.device)
+    start[1:] = torch.bincount(row_E, minlength=num_rows).cumsum(0)
+    return start.to(torch.int32) if len(row_E) < 2**31 else start
+
+
+def _index_dtype(num_edges: int, num_columns: int) -> torch.dtype:
+    return torch.int32 if max(num_edges, num_columns) < 2**31 else torch.int64
+
+
+class EdgePattern:
+    """Where the non-zeros of a matrix stand, and where each goes in its transpose.
+
+    Weights may change (learned graphs) while the pattern and its transpose are prepared once.
+    """
+
+    def __init__(self, row_E: Tensor, column_E: Tensor, shape: tuple[int, int]) -> None:
+        """Take edges in any order; `edge weights` passed later follow the same order.
+
+        Args:
+            row_E, column_E: int64 (E,), 0-based.
+            shape: (R, C).
+        """
+        dtype = _index_dtype(len(row_E), max(shape))
+        self.shape = shape
+        self.order_E = torch.argsort(row_E * shape[1] + column_E)
+        self.row_start, self.column_E = _row_start(row_E, shape[0]), column_E[self.order_E].to(dtype)
+        self.transposed_order_E = torch.argsort(column_E * shape[0] + row_E)
+        self.transposed_row_start = _row_start(column_E, shape[1])
+        self.transposed_column_E = row_E[self.transposed_order_E].to(dtype)
+        self.row_E, self.edge_column_E = row_E, column_E
+
+    def matrix(self, weight_E: Tensor) -> Tensor:
+        """CSR matrix (R, C) with these weights, float32 (E,)."""
+        return _csr(self.row_start, self.column_E, weight_E[self.order_E], self.shape)
+
+    def transposed(self, weight_E: Tensor) -> Tensor:
+        """CSR matrix (C, R) with these weights, float32 (E,)."""
+        shape = (self.shape[1], self.shape[0])
+        return _csr(self.transposed_row_start, self.transposed_column_E, weight_E[self.transposed_order_E], shape)
+
+
+class SparseMatrix:
+    """A constant sparse matrix with its transpose; `matrix @ dense` has a gradient for `dense`."""
+
+    def __init__(self, pattern: EdgePattern, weight_E: Tensor) -> None:
+        self.forward = pattern.matrix(weight_E.detach())
+        self.backward = pattern.transposed(weight_E.detach())
+
+    def __matmul__(self, dense_CD: Tensor) -> Tensor:
+        product: Tensor = _ConstantProduct.apply(dense_CD, self)
+        return product
+
+
+class _ConstantProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, dense_CD: Tensor, matrix: SparseMatrix) -> Tensor:
+        ctx.matrix = matrix
+        return matrix.forward @ dense_CD
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_RD: Tensor) -> tuple[Tensor, None]:
+        return ctx.matrix.backward @ grad_RD, None
+
+
+def weighted_product(pattern: EdgePattern, weight_E: Tensor, dense_CD: Tensor) -> Tensor:
+    """Product of the matrix (R, C) that has `weight_E` on `pattern` with a dense (C, D).
+
+    Differentiable in both. The gradient of an edge's weight is the inner product of the two rows it joins;
+    it is computed for the edges only, in chunks.
+    """
+    product: Tensor = _WeightedProduct.apply(weight_E, dense_CD, pattern)
+    return product
+
+
+class _WeightedProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight_E: Tensor, dense_CD: Tensor, pattern: EdgePattern) -> Tensor:
+        ctx.pattern = pattern
+        ctx.save_for_backward(weight_E, dense_CD)
+        return pattern.matrix(weight_E) @ dense_CD
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_RD: Tensor) -> tuple[Tensor, Tensor, None]:
+        weight_E, dense_CD = ctx.saved_tensors
+        pattern: EdgePattern = ctx.pattern
+        chunk = max(1, GATHER_ELEMENTS // max(1, dense_CD.shape[1]))
+        parts = [
+            (grad_RD[row] * dense_CD[column]).sum(1)
+            for row, column in zip(pattern.row_E.split(chunk), pattern.edge_column_E.split(chunk), strict=True)
+        ]
+        grad_E = torch.cat(parts) if parts else torch.zeros_like(weight_E)
+        return grad_E, pattern.transposed(weight_E) @ grad_RD, None

@@ -1,0 +1,69 @@
+"""Modality-aware latent structure: initial and learned item graphs, joined by a skip connection.
+
+MICRO (arXiv:2111.00678), equations 1 to 6, and LATTICE (arXiv:2104.09036), whose idea it is.
+Shapes: I items, D feature dimension, K neighbours, E edges.
+"""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from model.graph import NeighbourGraph, nearest_neighbours, similarity_of_neighbours
+from model.sparse import EdgePattern, SparseMatrix, weighted_product
+
+
+class ItemGraph(nn.Module):
+    """A = lambda S + (1 - lambda) S' of one modality; S from X once, S' from X W + b once per epoch.
+
+    Gradients reach W and b through the similarities that were kept, on the steps that ask for them
+    (`with_gradient`); on the others A is a constant. Deviation from the paper: an item that lacks the
+    modality has no edges here, instead of the mean vector (method.md, section 1).
+    """
+
+    def __init__(
+        self,
+        feature_ID: Tensor,
+        present_I: Tensor,
+        *,
+        dim: int,
+        num_neighbours: int,
+        initial_weight: float,
+        generator: Generator,
+    ) -> None:
+        super().__init__()
+        self.feature_ID, self.present_I = feature_ID, present_I
+        self.num_neighbours, self.initial_weight = num_neighbours, initial_weight
+        self.initial = nearest_neighbours(feature_ID, present_I, num_neighbours)
+        self._initial_weight_IK = self.initial.normalised() * initial_weight
+        self.projection = nn.Linear(feature_ID.shape[1], dim, dtype=feature_ID.dtype) if initial_weight < 1 else None
+        if self.projection is not None:
+            nn.init.xavier_uniform_(self.projection.weight, generator=generator)
+            nn.init.zeros_(self.projection.bias)
+        self.learned: NeighbourGraph | None = None
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Choose the neighbours of the learned graph anew from the current W and b."""
+        graphs = [self.initial]
+        if self.projection is not None:
+            self.learned = nearest_neighbours(self.projection(self.feature_ID), self.present_I, self.num_neighbours)
+            graphs.append(self.learned)
+        edges = [graph.edges() for graph in graphs]
+        num_items = len(self.feature_ID)
+        row_E, column_E = (torch.cat(side) for side in zip(*edges, strict=True))
+        self._pattern = EdgePattern(row_E, column_E, (num_items, num_items))
+        self._constant = SparseMatrix(self._pattern, self._edge_weight())
+
+    def _edge_weight(self) -> Tensor:
+        """Weights of all edges, float32 (E,): the initial graph's, then the learned one's."""
+        parts = [self._initial_weight_IK.reshape(-1)]
+        if self.projection is not None and self.learned is not None:
+            learned = similarity_of_neighbours(self.projection(self.feature_ID), self.learned)
+            parts.append((1 - self.initial_weight) * learned.normalised().reshape(-1))
+        return torch.cat(parts)
+
+    def propagate(self, item_ID: Tensor, *, with_gradient: bool) -> Tensor:
+        """Return A E, float32 (I, D); a gradient for W and b only `with_gradient`."""
+        if with_gradient and self.projection is not None:
+            return weighted_product(self._pattern, self._edge_weight(), item_ID)
+        return self._constant @ item_ID

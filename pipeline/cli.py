@@ -1,0 +1,262 @@
+"""The `microrec` command line (docs/commands.md)."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pipeline.config import Config, load_config
+from pipeline.errors import GateRefusedError, InputError, MicrorecError
+from pipeline.progress import Reporter
+from pipeline.run import Run, open_run
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Configuration (TOML); default microrec.toml.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
+RunId = Annotated[str, typer.Option("--run-id", help="Which run the stage belongs to.")]
+Release = Annotated[str | None, typer.Option("--release", help="Run id of the release; default the champion.")]
+NumResults = Annotated[int, typer.Option("-k", min=1, help="How many to show.")]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a command's result goes: one JSON object, or lines for a person."""
+
+    as_json: bool
+
+    def show(self, result: dict[str, Any], person: Callable[[Console], None]) -> None:
+        """Print the result on stdout."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+        else:
+            person(Console(highlight=False))
+
+
+def _open(config: Config, run_id: str) -> Run:
+    return open_run(config, run_id, Reporter())
+
+
+def _lines(result: dict[str, Any], console: Console) -> None:
+    from pipeline.show import show_fields
+
+    show_fields(result, console)
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    items: Annotated[int, typer.Option(min=20, help="Number of items.")] = 600,
+    users: Annotated[int, typer.Option(min=10, help="Number of users.")] = 800,
+    seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 0,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a small catalogue with pictures, texts and interactions, and a ready microrec.toml."""
+    from pipeline.sample import write_sample
+
+    if config is not None or overrides:
+        raise InputError("sample writes its own configuration: it takes neither -c nor --set")
+    result = write_sample(folder, num_items=items, num_users=users, seed=seed)
+    Output(as_json).show(result, partial(_lines, result))
+
+
+@app.command()
+def validate(config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check catalogue and interactions and print a report."""
+    from pipeline.validate import render
+    from pipeline.validate import validate as check
+
+    report = check(load_config(config, overrides or ()))
+    Output(as_json).show(report, partial(render, report))
+
+
+@app.command()
+def extract(
+    modality: Annotated[str | None, typer.Option(help="Only this modality.")] = None,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Only shard I of N, from 0.")] = "0/1",
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Commit as this run's stage.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Encode pictures and texts that were not seen before into the feature store."""
+    from pipeline.extract import extract as extract_features
+    from pipeline.stages import do_stage
+
+    settings = load_config(config, overrides or ())
+    whole = modality is None and shard == "0/1"
+    if run_id is not None and whole:
+        result = do_stage(_open(settings, run_id), "extract")
+    else:
+        run = Run(run_id or "extract", settings, settings.open_store(), Reporter())
+        result = {"modalities": extract_features(run, modality, _parse_shard(shard))}
+    Output(as_json).show(result, partial(_lines, result))
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise InputError(f"--shard {text!r}: expected I/N with 0 <= I < N, such as 0/4")
+    return int(index), int(count)
+
+
+def _stage_command(name: str, summary: str) -> None:
+    def command(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+        from pipeline.stages import do_stage
+
+        result = do_stage(_open(load_config(config, overrides or ()), run_id), name)
+        Output(as_json).show(result, partial(_lines, result))
+
+    app.command(name, help=summary)(command)
+
+
+_stage_command("prepare", "Clean, split and index the interactions and gather the features.")
+_stage_command("train", "Fit the model; continues from the latest checkpoint of the run.")
+_stage_command("evaluate", "Measure the trained vectors on validation and test.")
+_stage_command("export", "Write and publish the release.")
+_stage_command("register", "Log the run to MLflow and register the model.")
+
+
+@app.command()
+def run(
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Continue or name a run; default a new one.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run all stages in order; the same id continues where it stopped."""
+    from pipeline.show import show_run
+    from pipeline.stages import new_run_id, run_all
+
+    this = _open(load_config(config, overrides or ()), run_id or new_run_id())
+    try:
+        result = run_all(this)
+    except KeyboardInterrupt:
+        this.reporter.say(f"interrupted; continue with --run-id {this.id}")
+        raise
+    Output(as_json).show(result, partial(show_run, result))
+    if result["gate"]:
+        raise GateRefusedError(result["gate"])
+
+
+@app.command()
+def embed(
+    items: Annotated[Path, typer.Option("--items", help="Items to embed: parquet, csv or jsonl.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write item_embeddings/part-*.parquet to.")],
+    release: Release = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Vectors for items the model has never seen, without retraining."""
+    from pipeline.embed import embed_items
+
+    result = embed_items(load_config(config, overrides or ()), items, out, release, Reporter())
+    Output(as_json).show(result, partial(_lines, result))
+
+
+@app.command()
+def recommend(
+    user: Annotated[str, typer.Option("--user", help="A user id.")],
+    k: NumResults = 20,
+    release: Release = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a user's best items, titles beside ids."""
+    from pipeline.lookup import recommend_items
+    from pipeline.show import show_list
+
+    result = recommend_items(load_config(config, overrides or ()), user, k, release)
+    Output(as_json).show(result, partial(show_list, result))
+
+
+@app.command()
+def similar(
+    item: Annotated[str, typer.Option("--item", help="An item id.")],
+    k: NumResults = 20,
+    release: Release = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the items nearest to one, titles beside ids."""
+    from pipeline.lookup import similar_items
+    from pipeline.show import show_list
+
+    result = similar_items(load_config(config, overrides or ()), item, k, release)
+    Output(as_json).show(result, partial(show_list, result))
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(metavar="VERSION")],
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a registered version the champion, if the quality gate lets it."""
+    from pipeline.promotion import promote as move_champion
+
+    result = move_champion(load_config(config, overrides or ()), version, Reporter())
+    Output(as_json).show(result, partial(_lines, result))
+
+
+@app.command()
+def rollback(config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Make the champion before this one the champion again."""
+    from pipeline.promotion import rollback as move_back
+
+    result = move_back(load_config(config, overrides or ()), Reporter())
+    Output(as_json).show(result, partial(_lines, result))
+
+
+@app.command()
+def verify(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="Run id of the release, or its path.")],
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Re-check every digest, count and schema of a release, and that registry and files agree."""
+    from pipeline.verify import verify_named_release
+
+    result = verify_named_release(load_config(config, overrides or ()), release)
+    Output(as_json).show(result, partial(_lines, result))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: every expected failure is one message on stderr and its exit status."""
+    sys.exit(_exit_status(arguments))
+
+
+def _exit_status(arguments: list[str] | None) -> int:
+    from features.errors import FeatureError
+
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        return app(arguments, standalone_mode=False) or 0
+    except typer.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except (MicrorecError, FeatureError) as error:
+        errors.print(f"microrec: {error}", markup=False)
+        return error.exit_status if isinstance(error, MicrorecError) else InputError.exit_status
+    except Exception as error:  # noqa: BLE001  the last resort: usage errors of typer, and anything unexpected
+        if hasattr(error, "exit_code") and hasattr(error, "format_message"):
+            errors.print(f"microrec: {error.format_message()}", markup=False)
+            return int(error.exit_code)
+        traceback.print_exc()
+        return 1

@@ -1,0 +1,97 @@
+"""Stage `train`: fit the model, keep checkpoints, write the vectors of the best one."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from upath import UPath
+
+from model.training import DivergedError, EpochReport, HeldOut, Trainer
+from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.dataset import Dataset, load_dataset
+from pipeline.errors import ConfigError, MicrorecError
+from pipeline.progress import Task
+from pipeline.run import Result, Run
+from pipeline.split import TRAIN, VALIDATION
+from pipeline.storage import write_json
+
+VECTORS, PARAMETERS, HISTORY = "vectors.safetensors", "parameters.safetensors", "history.json"
+
+
+def train(run: Run, folder: Path) -> Result:
+    """Train from the latest checkpoint of this run, or from the start."""
+    dataset = load_dataset(run.stage("prepare"))
+    checkpoints = run.path / "checkpoints"
+    trainer = _make_trainer(run, dataset)
+    history = _resume(run, trainer, checkpoints)
+    with run.reporter.task("train", run.config.train.max_epochs) as task:
+        task.advance(trainer.epoch)
+        _fit(trainer, history, checkpoints, task)
+    vectors = trainer.best_vectors()
+    tensors = {field.name: getattr(vectors, field.name).cpu().contiguous() for field in dataclasses.fields(vectors)}
+    save_file({name: tensors[name] for name in ("user_UD", "item_ID", "content_ID", "modality_weight_IM")}, folder / VECTORS)
+    save_file({name: value.cpu().contiguous() for name, value in trainer.best_parameters().items()}, folder / PARAMETERS)
+    write_json(UPath(str(folder / HISTORY)), history)
+    return {
+        "epochs": trainer.epoch,
+        "best_epoch": trainer.best_epoch,
+        "modalities": trainer.model.modality_names,
+        "device": str(trainer.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "seconds_per_epoch": sum(row["seconds"] for row in history) / max(1, len(history)),
+    }
+
+
+def _make_trainer(run: Run, dataset: Dataset) -> Trainer:
+    user_P, item_P = dataset.pairs(VALIDATION)
+    held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=validation_candidates(run, dataset))
+    try:
+        return Trainer(dataset.training_data(), held_out, run.config.model, run.config.train)
+    except ValueError as error:
+        raise ConfigError(f"train: {error}") from error
+
+
+def validation_candidates(run: Run, dataset: Dataset) -> torch.Tensor | None:
+    """Items that compete on validation: all, or those without training interactions when whole items are held out."""
+    if run.config.split.strategy != "cold-items":
+        return None
+    candidate_I = torch.ones(len(dataset.items), dtype=torch.bool)
+    candidate_I[dataset.pairs(TRAIN)[1]] = False
+    return candidate_I
+
+
+def _resume(run: Run, trainer: Trainer, checkpoints: UPath) -> list[dict[str, Any]]:
+    found = load_checkpoint(checkpoints)
+    if found is None:
+        return []
+    state, history = found
+    trainer.load_state(state)
+    run.reporter.say(f"train: resumed after epoch {trainer.epoch}")
+    return history
+
+
+def _fit(trainer: Trainer, history: list[dict[str, Any]], checkpoints: UPath, task: Task) -> None:
+    try:
+        for report in trainer.fit():
+            history.append(_row(report))
+            task.advance(note=_note(report, trainer))
+            if report.validation is not None or report.epoch % trainer.config.check_every == 0:
+                save_checkpoint(checkpoints, trainer.state(), history)
+    except DivergedError as error:
+        raise MicrorecError(str(error)) from error
+
+
+def _row(report: EpochReport) -> dict[str, Any]:
+    row = dataclasses.asdict(report)
+    validation = row.pop("validation") or {}
+    return row | validation
+
+
+def _note(report: EpochReport, trainer: Trainer) -> str:
+    speed = f"{trainer.sampler.num_batches(trainer.config.batch_size) / report.seconds:.0f} steps/s"
+    best = f"best {trainer.best_metric:.4f} at {trainer.best_epoch}" if trainer.best_epoch and report.metric is not None else ""
+    metric = f"recall@20 {report.metric:.4f}" if report.metric is not None else ""
+    return " ".join(part for part in (f"loss {report.loss:.4f}", metric, best, speed) if part)

@@ -1,0 +1,58 @@
+import math
+
+import pytest
+import torch
+
+import model.contrastive
+from model.contrastive import contrastive_loss
+from tests import reference
+
+
+@pytest.fixture
+def vectors():
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(2, 30, 6, generator=generator, dtype=torch.float64)
+
+
+def exact(modality, fused, items, temperature=0.5):
+    return contrastive_loss(modality, fused, items, items, modality.new_zeros(len(items)), temperature)
+
+
+def test_contrastive_loss_exact_equals_triple_loop(vectors):
+    items = torch.tensor([0, 3, 4, 7, 11, 29])
+    expected = reference.contrastive(vectors[0].numpy(), vectors[1].numpy(), items.tolist(), 0.5)
+    assert exact(vectors[0], vectors[1], items).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_contrastive_loss_chunks_same_value_and_gradient(vectors, monkeypatch):
+    items = torch.arange(30)
+    results = []
+    for elements in (1 << 20, 4 * 30):
+        monkeypatch.setattr(model.contrastive, "CHUNK_ELEMENTS", elements)
+        leaf = vectors.clone().requires_grad_()
+        loss = exact(leaf[0], leaf[1], items)
+        loss.backward()
+        results.append((loss.detach(), leaf.grad))
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_contrastive_loss_sampled_denominator_is_unbiased(vectors):
+    """With the logQ correction the mean of the sampled denominators is the exact one."""
+    num_items, num_samples, rounds = 30, 8, 6000
+    anchor = torch.tensor([5])
+    generator = torch.Generator().manual_seed(0)
+    everything = torch.arange(num_items)
+    positive = torch.cosine_similarity(vectors[0, 5], vectors[1, 5], dim=0) / 0.5
+
+    def denominator(candidates, log_count):
+        loss = contrastive_loss(vectors[0], vectors[1], anchor, candidates, log_count, 0.5)
+        return math.exp(loss.item() + positive.item())
+
+    want = denominator(everything, torch.zeros(num_items, dtype=torch.float64))
+    log_count = torch.full((num_samples,), math.log(num_samples / num_items), dtype=torch.float64)
+    draws = [denominator(torch.randint(num_items, (num_samples,), generator=generator), log_count) for _ in range(rounds)]
+    assert sum(draws) / rounds == pytest.approx(want, rel=0.02)
+
+
+def test_contrastive_loss_no_anchor_is_zero(vectors):
+    assert exact(vectors[0], vectors[1], torch.zeros(0, dtype=torch.int64)).item() == 0

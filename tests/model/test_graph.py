@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import model.graph
+from model.graph import nearest_neighbours, similarity_of_neighbours
+from tests import reference
+
+
+def random_features(num_items, dim, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num_items, dim, generator=generator)
+
+
+def dense(graph, weight):
+    matrix = np.zeros((len(weight), len(weight)))
+    row, column = graph.edges()
+    np.add.at(matrix, (row.numpy(), column.numpy()), weight.reshape(-1).double().numpy())
+    return matrix
+
+
+@settings(max_examples=25, deadline=None)
+@given(num_items=st.integers(2, 24), k=st.integers(1, 8), seed=st.integers(0, 10_000))
+def test_nearest_neighbours_random_features_equal_naive_loops(num_items, k, seed):
+    features = random_features(num_items, 5, seed)
+    present = torch.rand(num_items, generator=torch.Generator().manual_seed(seed)) < 0.8
+    graph = nearest_neighbours(features, present, k)
+    expected = reference.knn_adjacency(features.double().numpy(), present.numpy(), k)
+    np.testing.assert_allclose(dense(graph, graph.similarity_IK), expected, atol=1e-5)
+    normalised = reference.symmetric_normalised(expected)
+    np.testing.assert_allclose(dense(graph, graph.normalised()), normalised, atol=1e-5)
+
+
+def test_nearest_neighbours_smaller_blocks_same_graph(monkeypatch):
+    features, present = random_features(60, 8), torch.ones(60, dtype=torch.bool)
+    whole = nearest_neighbours(features, present, 5)
+    monkeypatch.setattr(model.graph, "BLOCK_ELEMENTS", 7 * 60)
+    blocks = nearest_neighbours(features, present, 5)
+    assert torch.equal(whole.neighbour_IK, blocks.neighbour_IK)
+    torch.testing.assert_close(whole.similarity_IK, blocks.similarity_IK)
+
+
+def test_nearest_neighbours_permuted_items_permuted_graph():
+    features, present = random_features(40, 8), torch.rand(40) < 0.7
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    plain = nearest_neighbours(features, present, 4)
+    permuted = nearest_neighbours(features[order], present[order], 4)
+    moved = dense(plain, plain.similarity_IK)[np.ix_(order, order)]
+    np.testing.assert_allclose(dense(permuted, permuted.similarity_IK), moved, atol=1e-6)
+
+
+def test_nearest_neighbours_identical_items_keep_themselves_first():
+    features = torch.ones(6, 3)
+    graph = nearest_neighbours(features, torch.ones(6, dtype=torch.bool), 2)
+    assert graph.neighbour_IK[:, 0].tolist() == list(range(6))
+
+
+def test_nearest_neighbours_zero_vector_gives_no_nan():
+    features = random_features(5, 3)
+    features[2] = 0
+    graph = nearest_neighbours(features, torch.ones(5, dtype=torch.bool), 3)
+    assert torch.isfinite(graph.normalised()).all()
+    assert graph.normalised()[2].sum() == 0
+
+
+def test_similarity_of_neighbours_gradient_equals_finite_differences():
+    features = random_features(12, 4).double().requires_grad_()
+    graph = nearest_neighbours(features.detach(), torch.ones(12, dtype=torch.bool), 4)
+
+    def weights(values):
+        return similarity_of_neighbours(values, graph).normalised()
+
+    assert torch.autograd.gradcheck(weights, (features,))
+
+
+def test_nearest_neighbours_nothing_present_has_no_edges():
+    graph = nearest_neighbours(random_features(4, 3), torch.zeros(4, dtype=torch.bool), 3)
+    assert graph.similarity_IK.sum() == 0
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_nearest_neighbours_k_counts_the_item_itself(k):
+    graph = nearest_neighbours(random_features(9, 3).abs(), torch.ones(9, dtype=torch.bool), k)
+    assert (graph.similarity_IK > 0).sum(1).tolist() == [k] * 9

@@ -1,0 +1,43 @@
+from collections import Counter
+
+import pytest
+import torch
+
+from model.sampling import TripleSampler
+
+USER = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2, 2])
+ITEM = torch.tensor([1, 4, 5, 2, 1, 2, 4, 5, 7])
+TRAINED = {1, 2, 4, 5, 7}
+
+
+@pytest.fixture
+def sampler():
+    return TripleSampler(USER, ITEM, 4, 9)
+
+
+def test_unseen_items_many_draws_uniform_over_unseen_trained_items(sampler):
+    generator = torch.Generator().manual_seed(0)
+    for user, seen in ((0, {1, 4, 5}), (1, {2}), (3, set())):
+        draws = Counter(sampler.unseen_items(torch.full((20_000,), user), generator).tolist())
+        allowed = TRAINED - seen
+        assert set(draws) == allowed
+        for count in draws.values():
+            assert count == pytest.approx(20_000 / len(allowed), rel=0.06)
+
+
+def test_epoch_every_pair_once_but_users_who_saw_everything(sampler):
+    batches = list(sampler.epoch(3, torch.Generator().manual_seed(0)))
+    pairs = [(u, i) for user, item, _ in batches for u, i in zip(user.tolist(), item.tolist(), strict=True)]
+    assert sorted(pairs) == [(0, 1), (0, 4), (0, 5), (1, 2)]
+    assert len(batches) == sampler.num_batches(3) == 2
+
+
+def test_epoch_unseen_items_never_seen_on_random_data():
+    generator = torch.Generator().manual_seed(5)
+    key = torch.randperm(50 * 40, generator=generator)[:900]
+    user, item = key // 40, key % 40
+    seen = set(zip(user.tolist(), item.tolist(), strict=True))
+    sampler = TripleSampler(user, item, 50, 40)
+    for _ in range(20):
+        for batch_user, _, unseen in sampler.epoch(128, generator):
+            assert not seen & set(zip(batch_user.tolist(), unseen.tolist(), strict=True))

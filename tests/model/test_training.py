@@ -1,0 +1,196 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from model.data import TrainingData
+from model.micro import Micro, ModelConfig
+from model.structure import ItemGraph
+from model.objective import ObjectiveConfig, objective
+from model.training import DivergedError, HeldOut, TrainConfig, Trainer
+from tests import reference
+
+NUM_USERS, NUM_ITEMS, NUM_FAMILIES = 60, 80, 4
+
+
+def planted(seed=0):
+    """Users like one family; features show the family through noise; items 70.. were never touched."""
+    rng = np.random.default_rng(seed)
+    family = np.arange(NUM_ITEMS) % NUM_FAMILIES
+    pairs, held = [], []
+    for user in range(NUM_USERS):
+        liked = np.flatnonzero((family == user % NUM_FAMILIES) & (np.arange(NUM_ITEMS) < 70))
+        chosen = rng.choice(liked, 8, replace=False)
+        pairs += [(user, item) for item in chosen[:6]]
+        held += [(user, item) for item in chosen[6:]]
+    centre = rng.normal(size=(NUM_FAMILIES, 12))
+    features = {name: centre[family] + 0.3 * rng.normal(size=(NUM_ITEMS, 12)) for name in ("image", "text")}
+    present = {name: torch.from_numpy(rng.random(NUM_ITEMS) < 0.9) for name in features}
+    user, item = (torch.tensor(side) for side in zip(*pairs, strict=True))
+    data = TrainingData(
+        num_users=NUM_USERS,
+        num_items=NUM_ITEMS,
+        user_T=user,
+        item_T=item,
+        features={name: torch.tensor(values, dtype=torch.float32) for name, values in features.items()},
+        present=present,
+    )
+    held_user, held_item = (torch.tensor(side) for side in zip(*held, strict=True))
+    return data, HeldOut(user_P=held_user, item_P=held_item), family
+
+
+def config(**changes):
+    return TrainConfig(device="cpu", max_epochs=30, batch_size=64, learning_rate=0.01, **changes)
+
+
+def losses(trainer):
+    return [report.loss for report in trainer.fit()]
+
+
+@pytest.mark.parametrize("backbone", ["mf", "lightgcn", "ngcf"])
+def test_trainer_planted_families_are_recovered(backbone):
+    data, held_out, family = planted()
+    trainer = Trainer(data, held_out, ModelConfig(backbone=backbone, embedding_dim=16), config())
+    reports = list(trainer.fit())
+    assert reports[-1].loss < 0.8 * reports[0].loss
+    assert trainer.best_metric > 0.9  # chance is 20 / 80
+    vectors = trainer.best_vectors()
+    cold = [item for item in range(70, NUM_ITEMS) if any(present[item] for present in data.present.values())]
+    score = vectors.user_UD @ vectors.item_ID[cold].T
+    same = torch.tensor(family[cold])[None] == torch.arange(NUM_USERS)[:, None] % NUM_FAMILIES
+    assert score[same].mean() > score[~same].mean() + 0.1
+
+
+def test_trainer_same_seed_same_losses_other_seed_others():
+    data, held_out, _ = planted()
+    first, again, other = (
+        losses(Trainer(data, held_out, ModelConfig(embedding_dim=8), config(seed=seed))) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("backbone", ["lightgcn", "ngcf"])
+def test_trainer_resumed_equals_uninterrupted(backbone):
+    data, held_out, _ = planted()
+    shape = ModelConfig(backbone=backbone, embedding_dim=8)
+    whole = Trainer(data, held_out, shape, config())
+    states = [whole.state() for _ in whole.fit()]
+    resumed = Trainer(data, held_out, shape, config())
+    resumed.load_state(states[9])
+    list(resumed.fit())
+    for name, value in whole.best_parameters().items():
+        assert torch.equal(value, resumed.best_parameters()[name]), name
+    assert torch.equal(whole.best_vectors().item_ID, resumed.best_vectors().item_ID)
+
+
+def test_trainer_best_vectors_are_those_that_were_measured():
+    data, held_out, _ = planted()
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), config())
+    list(trainer.fit())
+    trainer.best_vectors()
+    assert trainer.check()["recall@20"] == trainer.best_metric
+
+
+def test_trainer_no_gain_stops_after_patience():
+    data, held_out, _ = planted()
+    settings = dataclasses.replace(config(check_every=1, patience=3), learning_rate=1e-12, max_epochs=50)
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), settings)
+    list(trainer.fit())
+    assert trainer.epoch == trainer.best_epoch + 3
+
+
+def test_trainer_without_held_out_keeps_the_last_epoch():
+    data, _, _ = planted()
+    trainer = Trainer(data, None, ModelConfig(embedding_dim=8), dataclasses.replace(config(), max_epochs=7))
+    list(trainer.fit())
+    assert trainer.best_epoch == 7
+
+
+def test_trainer_extreme_features_and_rate_raise_diverged_error():
+    data, held_out, _ = planted()
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), dataclasses.replace(config(), learning_rate=1e38))
+    with pytest.raises(DivergedError, match="learning_rate"):
+        list(trainer.fit())
+
+
+def test_trainer_without_modalities_is_the_plain_backbone():
+    data, held_out, _ = planted()
+    trainer = Trainer(data, held_out, ModelConfig(backbone="mf", modalities=(), embedding_dim=8), config())
+    list(trainer.fit())
+    vectors = trainer.best_vectors()
+    assert torch.equal(vectors.item_ID, trainer.best_parameters()["item_embedding_ID"])
+
+
+def make_model(**changes):
+    data, _, _ = planted()
+    return data, Micro(data, ModelConfig(embedding_dim=8, neighbours=5, **changes), torch.Generator().manual_seed(0))
+
+
+def test_micro_forward_equals_dense_float64_reference():
+    data, model = make_model(initial_graph_weight=0.7)
+    model.eval()
+    vectors = model()
+    embedding = model.item_embedding_ID.detach().double().numpy()
+    hidden = []
+    for name in ("image", "text"):
+        present = data.present[name].numpy()
+        graph = model.item_graphs[name]
+        weight, bias = (value.detach().double().numpy() for value in (graph.projection.weight, graph.projection.bias))
+        features = data.features[name].double().numpy()
+        initial, learned = (
+            reference.symmetric_normalised(reference.knn_adjacency(matrix, present, 5)) for matrix in (features, features @ weight.T + bias)
+        )
+        hidden.append((0.7 * initial + 0.3 * learned) @ embedding)
+    np.testing.assert_allclose(vectors.modality_IMD.detach().numpy(), np.stack(hidden, axis=1), atol=1e-5)
+    nodes = np.concatenate([model.user_embedding_UD.detach().double().numpy(), embedding])
+    adjacency = np.zeros((NUM_USERS + NUM_ITEMS,) * 2)
+    for user, item in zip(data.user_T.tolist(), data.item_T.tolist(), strict=True):
+        adjacency[user, NUM_USERS + item] = adjacency[NUM_USERS + item, user] = 1
+    normalised = reference.symmetric_normalised(adjacency)
+    layers = (nodes + normalised @ nodes + normalised @ normalised @ nodes) / 3
+    np.testing.assert_allclose(vectors.user_UD.detach().numpy(), layers[:NUM_USERS], atol=1e-5)
+    content = vectors.fused_ID.detach().double().numpy()
+    norm = np.linalg.norm(content, axis=1, keepdims=True)
+    expected = layers[NUM_USERS:] + np.divide(content, norm, out=np.zeros_like(content), where=norm > 0)
+    np.testing.assert_allclose(vectors.item_ID.detach().numpy(), expected, atol=1e-5)
+
+
+def test_micro_structure_gradient_reaches_projection_and_only_when_asked():
+    _, model = make_model()
+    for asked in (True, False):
+        model.zero_grad(set_to_none=True)
+        model(structure_gradient=asked).content_ID.square().cumsum(1).sum().backward()
+        gradient = model.item_graphs["image"].projection.weight.grad
+        assert (gradient is not None and gradient.abs().sum() > 0) == asked
+
+
+def test_item_graph_structure_gradient_equals_finite_differences():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(12, 5, dtype=torch.float64, generator=generator)
+    graph = ItemGraph(
+        features, torch.arange(12) != 3, dim=4, num_neighbours=4, initial_weight=0.6, generator=generator
+    ).double()
+    graph.refresh()
+    items = torch.randn(12, 3, dtype=torch.float64, generator=generator, requires_grad=True)
+    parameters = (items, graph.projection.weight, graph.projection.bias)
+    assert torch.autograd.gradcheck(lambda *_: graph.propagate(items, with_gradient=True), parameters)
+
+
+def test_objective_items_without_modality_take_no_part_in_contrast():
+    data, model = make_model()
+    exact = ObjectiveConfig(contrastive="exact")
+    batch = (data.user_T[:8], data.item_T[:8], data.item_T[8:16])
+    vectors = model()
+    terms = objective(vectors, model.present_IM, *batch, exact, torch.Generator())
+    expected = sum(
+        reference.contrastive(
+            vectors.modality_IMD[:, index].detach().double().numpy(),
+            vectors.fused_ID.detach().double().numpy(),
+            model.present_IM[:, index].nonzero().squeeze(1).tolist(),
+            0.5,
+        )
+        for index in range(2)
+    )
+    assert terms.contrastive.item() == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,67 @@
+"""Naive references, one loop per sum, in float64: what the fast code is held against."""
+
+import math
+
+import numpy as np
+
+
+def cosine(a, b):
+    """Cosine of two vectors; 0 where one of them is zero."""
+    norm = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / norm) if norm else 0.0
+
+
+def knn_adjacency(features, present, k):
+    """Dense matrix of the k largest clipped cosines of each row, the item itself counted first."""
+    num_items = len(features)
+    matrix = np.zeros((num_items, num_items))
+    for i in range(num_items):
+        if not present[i]:
+            continue
+        others = [(cosine(features[i], features[j]), j) for j in range(num_items) if present[j] and j != i]
+        others.sort(key=lambda pair: -pair[0])
+        for value, j in [(1.0, i), *others[: k - 1]]:
+            matrix[i, j] = max(0.0, value)
+    return matrix
+
+
+def symmetric_normalised(matrix):
+    """D^-1/2 S D^-1/2 with D the row sums; a zero degree gives 0."""
+    degree = matrix.sum(1)
+    result = np.zeros_like(matrix)
+    for i, j in np.argwhere(matrix > 0):
+        if degree[i] > 0 and degree[j] > 0:
+            result[i, j] = matrix[i, j] / math.sqrt(degree[i] * degree[j])
+    return result
+
+
+def contrastive(modality, fused, items, temperature):
+    """Mean over `items` of the loss of method.md, section 3, as a triple loop."""
+    total = 0.0
+    for i in items:
+        positive = math.exp(cosine(modality[i], fused[i]) / temperature)
+        denominator = sum(math.exp(cosine(modality[i], fused[j]) / temperature) for j in items)
+        denominator += sum(math.exp(cosine(modality[i], modality[j]) / temperature) for j in items if j != i)
+        total -= math.log(positive / denominator)
+    return total / len(items)
+
+
+def ranking_metrics(ranked, relevant, k):
+    """Recall, precision, NDCG, hit and average precision of one list."""
+    hits = [1 if item in relevant else 0 for item in ranked[:k]]
+    gain = sum(hit / math.log2(place + 2) for place, hit in enumerate(hits))
+    ideal = sum(1 / math.log2(place + 2) for place in range(min(k, len(relevant))))
+    average = sum(sum(hits[: place + 1]) / (place + 1) for place, hit in enumerate(hits) if hit)
+    return {
+        "recall": sum(hits) / len(relevant),
+        "precision": sum(hits) / k,
+        "ndcg": gain / ideal,
+        "hit": float(any(hits)),
+        "map": average / min(k, len(relevant)),
+    }
+
+
+def full_ranking(user_vector, item_vectors, masked, candidates=None):
+    """All items the user may be shown, best first."""
+    allowed = [i for i in range(len(item_vectors)) if i not in masked and (candidates is None or i in candidates)]
+    return sorted(allowed, key=lambda i: -float(user_vector @ item_vectors[i]))
