@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 import types
 import typing
@@ -24,6 +25,7 @@ from pipeline.storage import Store, StoreConfig, is_local, resolve
 from pipeline.tracking import MlflowConfig
 
 DEFAULT_FILE = Path("microrec.toml")
+PASSWORD = re.compile(r"(://[^/@:]*:)[^@/]*(@)")
 
 
 def _default_modalities() -> dict[str, ModalityConfig]:
@@ -65,10 +67,11 @@ class Config:
         return uri.replace("{store.root}", str(root))
 
     def as_dict(self) -> dict[str, Any]:
-        """The resolved configuration as plain JSON values, without `base`."""
+        """The resolved configuration as plain JSON values, without `base` and without passwords."""
         document = dataclasses.asdict(self)
         del document["base"]
         plain: dict[str, Any] = json.loads(json.dumps(document))
+        plain["mlflow"]["tracking_uri"] = PASSWORD.sub(r"\1***\2", self.mlflow.tracking_uri)
         return plain
 
 

@@ -1,0 +1,90 @@
+"""`microrec embed`: vectors for items that the model of a release has never seen."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import torch
+from safetensors.torch import load_file
+from upath import UPath
+
+from model.inductive import ContentSide, embed_new_items
+from pipeline.catalogue import clean_items
+from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, ITEM_ID, SOURCE, modality_weight
+from pipeline.config import Config, compose
+from pipeline.dataset import load_dataset
+from pipeline.errors import InputError
+from pipeline.extract import extract, load_features
+from pipeline.progress import Reporter
+from pipeline.release import ITEM_EMBEDDINGS, choose_release, read_manifest, vector_column, write_table
+from pipeline.run import Run
+from pipeline.storage import local_copy, publish_folder, scratch
+from pipeline.train import PARAMETERS
+
+
+def embed_items(config: Config, items_file: Path, out: Path, release_name: str | None, reporter: Reporter) -> dict[str, Any]:
+    """Encode the items, place them in the release's graphs, and write `OUT/item_embeddings/part-*.parquet`.
+
+    The rows have the release's own schema, with `source` = `content` (or `none` for an item without content).
+
+    Raises:
+        InputError: the release's run is no longer in the store, its encoders are not the configured ones, or
+            OUT holds embeddings already.
+    """
+    store = config.open_store()
+    manifest = read_manifest(choose_release(store, release_name))
+    run = Run(manifest["run_id"], config, store, reporter)
+    if run.result("train") is None:
+        raise InputError(f"run {run.id} is no longer in {store.runs}: its parameters are needed to embed new items")
+    trained = compose(manifest["config"], base=config.base)
+    asked = dataclasses.replace(
+        config,
+        catalogue=dataclasses.replace(config.catalogue, items=str(items_file.resolve())),
+        modalities={name: trained.modalities[name] for name in manifest["training"]["modalities"]},
+    )
+    items = clean_items(asked)
+    extract(dataclasses.replace(run, config=asked))
+    table, digest = _embed(run, asked, trained, items, manifest), manifest["release_digest"]
+    target = UPath(str(out.resolve())) / ITEM_EMBEDDINGS
+    with scratch(target) as folder:
+        write_table(table, folder / "table", digest)
+        if not publish_folder(folder / "table", target):
+            raise InputError(f"{target} is there already; choose another --out or delete it")
+    return {"release": manifest["run_id"], "items": len(items), "out": str(target), "sources": _count(table)}
+
+
+def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manifest: dict[str, Any]) -> pa.Table:
+    known, new = load_dataset(run.stage("prepare")), load_features(asked, run.store, items)
+    for name, features in new.items():
+        if features.encoder_key != manifest["encoders"][name]["key"]:
+            raise InputError(
+                f"modality {name}: the release was made with encoder {manifest['encoders'][name]['key']}, "
+                f"now it is {features.encoder_key}; train again, or install the encoder's former version"
+            )
+    sides = {
+        name: ContentSide(
+            known_IF=torch.from_numpy(known.features[name]),
+            known_present_I=torch.from_numpy(known.present[name]),
+            new_QF=torch.from_numpy(features.matrix),
+            new_present_Q=torch.from_numpy(features.present),
+        )
+        for name, features in sorted(new.items())
+    }
+    with local_copy(run.stage("train") / PARAMETERS) as file:
+        vector_QD, weight_QM = embed_new_items(load_file(file), sides, trained.model)
+    has_content = weight_QM.sum(1).numpy() > 0
+    columns = {
+        ITEM_ID: items[ITEM_ID].to_arrow().cast(pa.string()) if items[ITEM_ID].dtype == pl.String else items[ITEM_ID].to_arrow(),
+        EMBEDDING: vector_column(vector_QD.numpy()),
+        CONTENT_EMBEDDING: vector_column(vector_QD.numpy()),
+        SOURCE: pa.array(np.where(has_content, "content", "none").tolist(), pa.string()),
+    }
+    return pa.table(columns | {modality_weight(name): pa.array(weight_QM[:, index].numpy()) for index, name in enumerate(sides)})
+
+
+def _count(table: pa.Table) -> dict[str, int]:
+    counts: dict[str, int] = {row["values"]: row["counts"] for row in table.column(SOURCE).value_counts().to_pylist()}
+    return counts

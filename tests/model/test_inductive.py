@@ -1,0 +1,59 @@
+import dataclasses
+
+import pytest
+import torch
+
+from model.inductive import ContentSide, embed_new_items
+from model.micro import Micro, ModelConfig
+from tests.model.test_training import planted
+
+
+def test_embed_new_items_equals_the_model_with_the_item_in_it():
+    """A held-back item gets the vector it has inside the model, where its ID embedding is zero.
+
+    The item is put into the model's graphs without becoming anybody's neighbour, by the same rows.
+    """
+    data, _, _ = planted()
+    shape = ModelConfig(embedding_dim=8, neighbours=5, initial_graph_weight=0.6)
+    model = Micro(data, shape, torch.Generator().manual_seed(0)).eval()
+    sides = {
+        name: ContentSide(
+            known_IF=data.features[name],
+            known_present_I=data.present[name],
+            new_QF=data.features[name][:4] * 2.0,
+            new_present_Q=torch.tensor([True, True, False, True]),
+        )
+        for name in ("image", "text")
+    }
+    vector, weight = embed_new_items(dict(model.state_dict()), sides, shape)
+    assert vector[2].abs().sum() == 0
+    assert weight[2].sum() == 0
+    torch.testing.assert_close(vector[[0, 1, 3]].norm(dim=1), torch.ones(3))
+    expected = naive_vector(model, sides, shape, 0)
+    torch.testing.assert_close(vector[0], expected, atol=1e-5, rtol=1e-4)
+
+
+def naive_vector(model, sides, shape, row):
+    """Dense rows of A for one new item, in plain loops over its neighbours."""
+    hidden = []
+    for name, side in sides.items():
+        projection = model.item_graphs[name].projection
+        views = [(side.known_IF, side.new_QF[row], shape.initial_graph_weight)]
+        views.append((projection(side.known_IF), projection(side.new_QF[row]), 1 - shape.initial_graph_weight))
+        total = torch.zeros(8)
+        for known, new, share in views:
+            similarity = torch.cosine_similarity(known, new[None]).clamp(min=0) * side.known_present_I
+            chosen = similarity.argsort(descending=True)[: shape.neighbours - 1].tolist()
+            degree = 1 + similarity[chosen].sum()
+            for item in chosen:
+                own = torch.cosine_similarity(known, known[item][None]).clamp(min=0) * side.known_present_I
+                degree_of_item = own.sort(descending=True).values[: shape.neighbours].sum()
+                total += share * similarity[item] / (degree * degree_of_item).sqrt() * model.item_embedding_ID[item]
+        hidden.append(total)
+    fused, _ = model.fusion(torch.stack(hidden)[None], torch.ones(1, 2, dtype=torch.bool))
+    return torch.nn.functional.normalize(fused[0], dim=0)
+
+
+def test_embed_new_items_more_layers_are_refused():
+    with pytest.raises(ValueError, match="item_graph_layers"):
+        embed_new_items({}, {}, dataclasses.replace(ModelConfig(), item_graph_layers=2))

@@ -1,0 +1,60 @@
+import pytest
+
+from pipeline.config import compose, load_config
+from pipeline.errors import ConfigError
+
+MINIMAL = {"catalogue": {"items": "items.parquet", "interactions": ["x.parquet"]}}
+
+
+def write(tmp_path, text):
+    path = tmp_path / "microrec.toml"
+    path.write_text('[catalogue]\nitems = "data/items.parquet"\ninteractions = ["x.parquet"]\n' + text)
+    return path
+
+
+def test_load_config_relative_locations_start_at_the_files_folder(tmp_path):
+    config = load_config(write(tmp_path, '[store]\nroot = "store"\n'))
+    assert str(config.path(config.catalogue.items)) == str(tmp_path / "data/items.parquet")
+    assert config.tracking_uri == f"sqlite:///{tmp_path}/store/mlflow.db"
+
+
+def test_load_config_missing_file_names_it_and_the_mend(tmp_path):
+    with pytest.raises(ConfigError, match=r"no configuration at .*absent\.toml.*microrec sample"):
+        load_config(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\nmax_epoch = 3\n", "unknown key 'train.max_epoch'; the nearest known one is 'train.max_epochs'"),
+        ("[modalities.text]\nencodr = 'x'\n", "'modalities.text.encodr'; the nearest known one is 'modalities.text.encoder'"),
+        ("[trian]\nseed = 1\n", "unknown key 'trian'; the nearest known one is 'train'"),
+        ("[split]\ntest = 1.5\n", "split: .*test must be at least 0 and below 1, got 1.5"),
+        ("[split]\nstrategy = 'hourly'\n", "split.strategy"),
+        ("[train]\nbatch_size = 'many'\n", "train.batch_size"),
+        ("[train\n", "cannot be read"),
+    ],
+)
+def test_load_config_wrong_entry_is_named(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, text))
+
+
+def test_load_config_overrides_reach_nested_keys_and_bare_words(tmp_path):
+    overrides = ["train.max_epochs=3", "model.backbone=mf", "train.objective.l2=0.5", "model.modalities=[]", "modalities.image.encoder=timm:x"]
+    config = load_config(write(tmp_path, ""), overrides)
+    assert (config.train.max_epochs, config.model.backbone, config.train.objective.l2) == (3, "mf", 0.5)
+    assert config.model.modalities == ()
+    with pytest.raises(ConfigError, match="expected section.key=value"):
+        load_config(write(tmp_path, ""), ["train"])
+
+
+def test_compose_resolved_configuration_composes_to_itself(tmp_path):
+    config = compose(MINIMAL, base=tmp_path)
+    assert compose(config.as_dict(), base=tmp_path) == config
+
+
+def test_as_dict_passwords_are_not_repeated(tmp_path):
+    config = compose({**MINIMAL, "mlflow": {"tracking_uri": "postgresql+psycopg2://me:secret@host/db"}}, base=tmp_path)
+    assert "secret" not in str(config.as_dict())
+    assert "secret" in config.tracking_uri
