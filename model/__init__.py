@@ -1,1 +1,1 @@
-"""MICRO (Zhang et al., arXiv:2111.00678): graphs, contrastive fusion, training, evaluation. Needs only torch and numpy."""
+"""MICRO (Zhang et al., arXiv:2111.00678): graphs, fusion, training, evaluation. Needs only torch and numpy."""

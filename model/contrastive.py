@@ -9,7 +9,7 @@ Shapes: I items, A anchors, C candidates, D dimension.
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -51,7 +51,9 @@ def contrastive_loss(
             candidate_fused_CD, candidate_modality_CD, candidate_C, log_count_C,
         )  # fmt: skip
         single = len(anchor_A) <= chunk
-        total = total + (_chunk_loss(*arguments) if single else checkpoint(_chunk_loss, *arguments, use_reentrant=False))
+        total = total + (
+            _chunk_loss(*arguments) if single else checkpoint(_chunk_loss, *arguments, use_reentrant=False)
+        )
     return total / len(anchor_A)
 
 

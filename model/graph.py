@@ -7,7 +7,7 @@ Shapes: I items, K neighbours, D dimension, C rows of a chunk.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.normalisation import normalise_edges

@@ -9,7 +9,7 @@ Shapes: Q new items, I items of the model, K neighbours, F feature dimension, D 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.fusion import AttentionFusion
@@ -50,12 +50,16 @@ def embed_new_items(
         hidden.append(_convolve(parameters["item_embedding_ID"], side, parameters, prefix, config))
         present.append(side.new_present_Q)
     fusion = AttentionFusion(config.embedding_dim, torch.Generator())
-    fusion.load_state_dict({key.removeprefix("fusion."): value for key, value in parameters.items() if key.startswith("fusion.")})
+    fusion.load_state_dict(
+        {key.removeprefix("fusion."): value for key, value in parameters.items() if key.startswith("fusion.")}
+    )
     fused_QD, weight_QM = fusion(torch.stack(hidden, dim=1), torch.stack(present, dim=1))
     return F.normalize(fused_QD, dim=1), weight_QM
 
 
-def _convolve(item_ID: Tensor, side: ContentSide, parameters: dict[str, Tensor], prefix: str, config: ModelConfig) -> Tensor:
+def _convolve(
+    item_ID: Tensor, side: ContentSide, parameters: dict[str, Tensor], prefix: str, config: ModelConfig
+) -> Tensor:
     weight = config.initial_graph_weight
     hidden_QD = weight * _propagate(item_ID, side.known_IF, side.new_QF, side, config.neighbours)
     if weight < 1:

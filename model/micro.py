@@ -4,10 +4,10 @@ Shapes: U users, I items, M modalities, D dimension, E edges, T training interac
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from model.backbones import make_backbone
@@ -86,7 +86,9 @@ class Micro(nn.Module):
         adjacency = bipartite_adjacency(data, config.normalisation)
         with torch.device(device):
             self.backbone = make_backbone(config.backbone, adjacency, dim, config.backbone_layers, generator)
-            self.item_graphs = nn.ModuleDict({name: self._item_graph(data, name, generator) for name in self.modality_names})
+            self.item_graphs = nn.ModuleDict(
+                {name: self._item_graph(data, name, generator) for name in self.modality_names}
+            )
             self.fusion = AttentionFusion(dim, generator)
         present = [data.present[name] for name in self.modality_names]
         self.present_IM = torch.stack(present, dim=1) if present else torch.zeros(data.num_items, 0, dtype=torch.bool)
@@ -103,7 +105,7 @@ class Micro(nn.Module):
 
     def refresh_graphs(self) -> None:
         """Choose the neighbours of every learned graph anew."""
-        for graph in self.item_graphs.values():
+        for graph in self._graphs():
             graph.refresh()
 
     def forward(self, *, structure_gradient: bool = False) -> Vectors:
@@ -116,7 +118,7 @@ class Micro(nn.Module):
                 user_UD=user_UD, item_ID=item_ID, content_ID=zero_ID, modality_IMD=empty,
                 modality_weight_IM=empty[..., 0], fused_ID=zero_ID,
             )  # fmt: skip
-        modality_IMD = torch.stack([self._convolve(graph, structure_gradient) for graph in self.item_graphs.values()], dim=1)
+        modality_IMD = torch.stack([self._convolve(graph, structure_gradient) for graph in self._graphs()], dim=1)
         fused_ID, weight_IM = self.fusion(modality_IMD, self.present_IM)
         content_ID = F.normalize(fused_ID, dim=1)
         return Vectors(
@@ -124,8 +126,10 @@ class Micro(nn.Module):
             modality_weight_IM=weight_IM, fused_ID=fused_ID,
         )  # fmt: skip
 
-    def _convolve(self, graph: nn.Module, structure_gradient: bool) -> Tensor:
-        assert isinstance(graph, ItemGraph)
+    def _graphs(self) -> list[ItemGraph]:
+        return cast("list[ItemGraph]", list(self.item_graphs.values()))
+
+    def _convolve(self, graph: ItemGraph, structure_gradient: bool) -> Tensor:
         hidden_ID: Tensor = self.item_embedding_ID
         for _ in range(self.config.item_graph_layers):
             hidden_ID = graph.propagate(hidden_ID, with_gradient=structure_gradient)

@@ -12,7 +12,11 @@ Normalisation = Literal["symmetric", "row"]
 
 
 def normalise_edges(
-    row_E: Tensor, column_E: Tensor, weight_E: Tensor, num_nodes: int, normalisation: Normalisation = "symmetric"
+    row_E: Tensor,
+    column_E: Tensor,
+    weight_E: Tensor,
+    num_nodes: int,
+    normalisation: Normalisation = "symmetric",
 ) -> Tensor:
     """Normalise a square adjacency matrix given by its edges; differentiable in the weights.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from model.contrastive import contrastive_loss
@@ -63,7 +63,9 @@ def objective(
     if config.contrastive_weight:
         for index in range(present_IM.shape[1]):
             modality_ID = vectors.modality_IMD[:, index]
-            contrastive = contrastive + _contrast(modality_ID, vectors.fused_ID, present_IM[:, index], config, generator)
+            contrastive = contrastive + _contrast(
+                modality_ID, vectors.fused_ID, present_IM[:, index], config, generator
+            )
     total = bpr + config.l2 * l2 + config.contrastive_weight * contrastive
     return Terms(total, bpr, l2, contrastive)
 

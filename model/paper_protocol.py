@@ -14,8 +14,12 @@ from model.evaluation import Pairs, Ranking, metrics_per_user
 def paper_metrics(ranking: Ranking, relevant: Pairs, cutoffs: Sequence[int]) -> dict[str, float]:
     """Recall and precision as usual; NDCG with the list's own hits, sorted first, as the ideal."""
     per_user = metrics_per_user(ranking, relevant, cutoffs)
-    summary = {name: float(value.nanmean()) for name, value in per_user.items() if name.startswith(("recall", "precision"))}
-    hit_QK = relevant.contains(ranking.user_Q[:, None].expand_as(ranking.item_QK), ranking.item_QK) & (ranking.item_QK >= 0)
+    summary = {
+        name: float(value.nanmean()) for name, value in per_user.items() if name.startswith(("recall", "precision"))
+    }
+    hit_QK = relevant.contains(ranking.user_Q[:, None].expand_as(ranking.item_QK), ranking.item_QK) & (
+        ranking.item_QK >= 0
+    )
     place_K = torch.arange(1, hit_QK.shape[1] + 1, dtype=torch.float64, device=hit_QK.device)
     discount_K = 1 / torch.log2(place_K + 1)
     for cutoff in cutoffs:

@@ -50,8 +50,10 @@ class TripleSampler:
         unseen_B = self._unseen_U[user_B]
         uniform_B = torch.rand(len(user_B), generator=generator, device=user_B.device, dtype=torch.float64)
         draw_B = (uniform_B * unseen_B).long().clamp(max=unseen_B - 1)
-        below_B = torch.searchsorted(self._key_T, user_B * self._stride + draw_B, right=True) - self._start_U[user_B]
-        return self.trained_item[draw_B + below_B]
+        key_B = user_B * self._stride + draw_B
+        below_B = torch.searchsorted(self._key_T, key_B, right=True) - self._start_U[user_B]
+        item_B: Tensor = self.trained_item[draw_B + below_B]
+        return item_B
 
     def epoch(self, batch_size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield batches (user_B, seen item_B, unseen item_B); the last may be shorter."""

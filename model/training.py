@@ -29,7 +29,7 @@ class DivergedError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Optimisation. Defaults other than the authors' stand with their measurement in docs/decisions/0004-defaults.md."""
+    """Optimisation. Where defaults are not the authors', docs/decisions/0004-defaults.md has the measurement."""
 
     device: str = "auto"
     """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
@@ -161,7 +161,7 @@ class Trainer:
 
     def _set_learning_rate(self) -> float:
         decay = self.config.learning_rate_decay ** (self.epoch / self.config.learning_rate_decay_epochs)
-        rate = self.config.learning_rate * decay
+        rate = float(self.config.learning_rate * decay)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
@@ -176,7 +176,7 @@ class Trainer:
             vectors = self.model(structure_gradient=every_step or step == 0)
             terms = objective(vectors, self.model.present_IM, *batch, self.config.objective, self.generator)
             self.optimizer.zero_grad(set_to_none=True)
-            terms.total.backward()  # type: ignore[no-untyped-call]
+            terms.total.backward()
             self.optimizer.step()
             total += torch.stack([terms.total.detach(), terms.bpr.detach(), terms.contrastive.detach()])
         loss, bpr, contrastive = (total / max(1, steps)).tolist()
@@ -203,7 +203,12 @@ class Trainer:
         relevant, candidate_I = self._held_out
         vectors = self._vectors()
         ranking = rank_items(
-            vectors.user_UD, vectors.item_ID, relevant.users(), [self._seen], max(VALIDATION_CUTOFFS), candidate_I
+            vectors.user_UD,
+            vectors.item_ID,
+            relevant.users(),
+            [self._seen],
+            max(VALIDATION_CUTOFFS),
+            candidate_I,
         )
         num_candidates = len(vectors.item_ID) if candidate_I is None else int(candidate_I.sum())
         return summarise(ranking, relevant, VALIDATION_CUTOFFS, num_candidates)

@@ -40,8 +40,10 @@ def load_checkpoint(folder: UPath) -> tuple[TrainingState, list[dict[str, Any]]]
     try:
         with local_copy(tensors) as file:
             state = TrainingState(load_file(file), document["values"])
-    except Exception as error:  # noqa: BLE001  safetensors raises its own untyped errors
-        raise StoreError(f"checkpoint {tensors} cannot be read ({error}); delete it and its .json to resume from the one before") from error
+    except Exception as error:
+        raise StoreError(
+            f"checkpoint {tensors} cannot be read ({error}); delete it and its .json to resume from the one before"
+        ) from error
     return state, document["history"]
 
 

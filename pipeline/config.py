@@ -71,8 +71,8 @@ class Config:
         document = dataclasses.asdict(self)
         del document["base"]
         plain: dict[str, Any] = json.loads(json.dumps(document))
-        plain["mlflow"]["tracking_uri"] = PASSWORD.sub(r"\1***\2", self.mlflow.tracking_uri)
-        return plain
+        redacted: dict[str, Any] = without_passwords(plain)
+        return redacted
 
 
 def load_config(file: Path | None, overrides: typing.Sequence[str] = ()) -> Config:
@@ -85,7 +85,9 @@ def load_config(file: Path | None, overrides: typing.Sequence[str] = ()) -> Conf
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"no configuration at {path}; give one with -c FILE (`microrec sample DIR` writes one)") from error
+        raise ConfigError(
+            f"no configuration at {path}; give one with -c FILE (`microrec sample DIR` writes one)"
+        ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     for override in overrides:
@@ -132,7 +134,12 @@ def _refuse_unknown_keys(owner: Any, document: Any, origin: str, prefix: str) ->
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
             raise ConfigError(f"{origin}: unknown key {prefix + key!r}; the nearest known one is {prefix + near[0]!r}")
         for section, table in _sections(hints[key], value):
-            _refuse_unknown_keys(section, table, origin, f"{prefix}{key}." + ("" if table is value else f"{_key_of(value, table)}."))
+            _refuse_unknown_keys(
+                section,
+                table,
+                origin,
+                f"{prefix}{key}." + ("" if table is value else f"{_key_of(value, table)}."),
+            )
 
 
 def _sections(hint: Any, value: Any) -> list[tuple[Any, Any]]:

@@ -34,7 +34,9 @@ class Dataset:
     def pairs(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
         """User and item indices of one part of the split, int64."""
         part = self.interactions.filter(pl.col(SPLIT) == split)
-        return torch.from_numpy(part[USER_INDEX].to_numpy().copy()), torch.from_numpy(part[ITEM_INDEX].to_numpy().copy())
+        return torch.from_numpy(part[USER_INDEX].to_numpy().copy()), torch.from_numpy(
+            part[ITEM_INDEX].to_numpy().copy()
+        )
 
     def training_data(self) -> TrainingData:
         """The model's input."""
@@ -54,7 +56,10 @@ class Dataset:
         self.users.write_parquet(folder / USERS)
         self.interactions.write_parquet(folder / INTERACTIONS)
         for name, matrix in self.features.items():
-            save_file({"vectors": np.ascontiguousarray(matrix), "present": self.present[name]}, folder / _feature_file(name))
+            save_file(
+                {"vectors": np.ascontiguousarray(matrix), "present": self.present[name]},
+                folder / _feature_file(name),
+            )
 
 
 def load_dataset(folder: UPath) -> Dataset:
@@ -69,7 +74,13 @@ def load_dataset(folder: UPath) -> Dataset:
         with local_copy(path) as file:
             arrays = load_file(file)
         features[modality], present[modality] = arrays["vectors"], arrays["present"]
-    return Dataset(items=tables[ITEMS], users=tables[USERS], interactions=tables[INTERACTIONS], features=features, present=present)
+    return Dataset(
+        items=tables[ITEMS],
+        users=tables[USERS],
+        interactions=tables[INTERACTIONS],
+        features=features,
+        present=present,
+    )
 
 
 def index_interactions(interactions: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

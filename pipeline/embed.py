@@ -25,7 +25,9 @@ from pipeline.storage import local_copy, publish_folder, scratch
 from pipeline.train import PARAMETERS
 
 
-def embed_items(config: Config, items_file: Path, out: Path, release_name: str | None, reporter: Reporter) -> dict[str, Any]:
+def embed_items(
+    config: Config, items_file: Path, out: Path, release_name: str | None, reporter: Reporter
+) -> dict[str, Any]:
     """Encode the items, place them in the release's graphs, and write `OUT/item_embeddings/part-*.parquet`.
 
     The rows have the release's own schema, with `source` = `content` (or `none` for an item without content).
@@ -77,12 +79,16 @@ def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manife
         vector_QD, weight_QM = embed_new_items(load_file(file), sides, trained.model)
     has_content = weight_QM.sum(1).numpy() > 0
     columns = {
-        ITEM_ID: items[ITEM_ID].to_arrow().cast(pa.string()) if items[ITEM_ID].dtype == pl.String else items[ITEM_ID].to_arrow(),
+        ITEM_ID: items[ITEM_ID].to_arrow().cast(pa.string())
+        if items[ITEM_ID].dtype == pl.String
+        else items[ITEM_ID].to_arrow(),
         EMBEDDING: vector_column(vector_QD.numpy()),
         CONTENT_EMBEDDING: vector_column(vector_QD.numpy()),
         SOURCE: pa.array(np.where(has_content, "content", "none").tolist(), pa.string()),
     }
-    return pa.table(columns | {modality_weight(name): pa.array(weight_QM[:, index].numpy()) for index, name in enumerate(sides)})
+    return pa.table(
+        columns | {modality_weight(name): pa.array(weight_QM[:, index].numpy()) for index, name in enumerate(sides)}
+    )
 
 
 def _count(table: pa.Table) -> dict[str, int]:

@@ -71,7 +71,12 @@ class _Protocol:
         return rank_items(self.user_UD, self.item_ID, relevant.users(), seen, max(CUTOFFS), candidate_I)
 
     def measure(
-        self, part: str, masked: list[str], candidate_I: Tensor | None = None, *, only_candidates: bool = False
+        self,
+        part: str,
+        masked: list[str],
+        candidate_I: Tensor | None = None,
+        *,
+        only_candidates: bool = False,
     ) -> Metrics | None:
         """Metrics of one part; `only_candidates` counts relevant items among the candidates alone."""
         relevant = self.parts[part]
@@ -97,7 +102,9 @@ class _Protocol:
             relevant.user_P[light], relevant.item_P[light], self.num_users, self.num_items
         )
         return {
-            name: summarise(ranking, pairs, CUTOFFS, self.num_items) for name, pairs in slices.items() if len(pairs.key_P)
+            name: summarise(ranking, pairs, CUTOFFS, self.num_items)
+            for name, pairs in slices.items()
+            if len(pairs.key_P)
         }
 
     def paper(self) -> Metrics | None:

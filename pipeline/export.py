@@ -76,7 +76,11 @@ def export(run: Run, folder: Path) -> Result:
         published = publish_folder(beside, release)
     if not published and read_manifest(release)["release_digest"] != digest:
         raise StoreError(f"{release} already holds another release; use a new run id")
-    return {"release": str(release), "digest": digest, "counts": {name: tables[name].num_rows for name in TABLES}}
+    return {
+        "release": str(release),
+        "digest": digest,
+        "counts": {name: tables[name].num_rows for name in TABLES},
+    }
 
 
 def item_table(dataset: Dataset, vectors: dict[str, np.ndarray], modalities: list[str]) -> pa.Table:
@@ -97,7 +101,12 @@ def sources(dataset: Dataset, weight_IM: np.ndarray) -> list[str]:
     trained_I = np.zeros(len(dataset.items), dtype=bool)
     trained_I[dataset.pairs(TRAIN)[1].numpy()] = True
     content_I = weight_IM.sum(1) > 0
-    names = {(True, True): "interactions+content", (True, False): "interactions", (False, True): "content", (False, False): "none"}
+    names = {
+        (True, True): "interactions+content",
+        (True, False): "interactions",
+        (False, True): "content",
+        (False, False): "none",
+    }
     return [names[bool(trained), bool(content)] for trained, content in zip(trained_I, content_I, strict=True)]
 
 
@@ -112,7 +121,9 @@ def graph_table(dataset: Dataset, vectors: dict[str, np.ndarray], num_neighbours
     everything = np.ones(len(item_id), dtype=bool)
     matrices = {name: (matrix, dataset.present[name]) for name, matrix in sorted(dataset.features.items())}
     matrices[LEARNED] = (vectors["item_ID"], everything)
-    parts = [_neighbour_rows(item_id, name, matrix, present, num_neighbours) for name, (matrix, present) in matrices.items()]
+    parts = [
+        _neighbour_rows(item_id, name, matrix, present, num_neighbours) for name, (matrix, present) in matrices.items()
+    ]
     return pa.concat_tables(parts)
 
 
@@ -170,7 +181,11 @@ def make_manifest(run: Run, tables: dict[str, pa.Table], digest: str, folder: Pa
 
 
 def _file_entry(path: Path, folder: Path) -> dict[str, Any]:
-    entry = {"path": path.relative_to(folder).as_posix(), "sha256": file_sha256(path), "bytes": path.stat().st_size}
+    entry = {
+        "path": path.relative_to(folder).as_posix(),
+        "sha256": file_sha256(path),
+        "bytes": path.stat().st_size,
+    }
     if path.suffix == ".parquet":
         entry["rows"] = pa.parquet.read_metadata(path).num_rows
     return entry

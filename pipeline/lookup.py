@@ -33,7 +33,11 @@ def similar_items(config: Config, item: str, k: int, release_name: str | None) -
     unit_ID = item_ID / np.maximum(np.linalg.norm(item_ID, axis=1, keepdims=True), 1e-12)
     score_I = unit_ID @ unit_ID[position]
     score_I[position] = -np.inf
-    return {"release": release.name, "item_id": item, "items": _listing(config, items, score_I, min(k, len(score_I) - 1))}
+    return {
+        "release": release.name,
+        "item_id": item,
+        "items": _listing(config, items, score_I, min(k, len(score_I) - 1)),
+    }
 
 
 def _position(ids: pa.ChunkedArray, wanted: str, what: str) -> int:

@@ -39,7 +39,12 @@ def prepare(run: Run, folder: Path) -> Result:
         },
         "input_digests": input_digest(config),
         "encoders": {
-            name: {"key": loaded.encoder_key, "revision": loaded.revision, "dim": loaded.matrix.shape[1], "digest": loaded.digest}
+            name: {
+                "key": loaded.encoder_key,
+                "revision": loaded.revision,
+                "dim": loaded.matrix.shape[1],
+                "digest": loaded.digest,
+            }
             for name, loaded in features.items()
         },
     }

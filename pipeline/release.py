@@ -10,7 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
-from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, ITEM_ID, MODALITY, NEIGHBOUR_ID, RANK, SIMILARITY, SOURCE, USER_ID
+from pipeline.columns import (
+    CONTENT_EMBEDDING,
+    EMBEDDING,
+    ITEM_ID,
+    MODALITY,
+    NEIGHBOUR_ID,
+    RANK,
+    SIMILARITY,
+    SOURCE,
+    USER_ID,
+)
 from pipeline.errors import InputError, StoreError
 from pipeline.storage import Store, arrow_filesystem, is_complete, read_json
 
@@ -81,7 +91,10 @@ class _HashingSink:
 
 def release_digest(tables: dict[str, pa.Table]) -> str:
     """One digest for the content of all tables: the same vectors and graph give the same digest, whatever the run."""
-    document = {"schema_version": SCHEMA_VERSION, "tables": {name: table_digest(table) for name, table in tables.items()}}
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "tables": {name: table_digest(table) for name, table in tables.items()},
+    }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

@@ -51,7 +51,9 @@ def _grid(config: Config, dataset: Dataset, tables: dict[str, pa.Table]) -> list
 
 def _choose_items(dataset: Dataset) -> list[int]:
     """Items spread evenly over popularity, those with every modality first, and two that nobody has touched."""
-    complete_I = np.logical_and.reduce(list(dataset.present.values())) if dataset.present else np.ones(len(dataset.items), bool)
+    complete_I = (
+        np.logical_and.reduce(list(dataset.present.values())) if dataset.present else np.ones(len(dataset.items), bool)
+    )
     count_I = np.bincount(dataset.pairs(TRAIN)[1].numpy(), minlength=len(dataset.items))
     untouched = np.flatnonzero(complete_I & (count_I == 0))[:2]
     touched = np.flatnonzero(complete_I & (count_I > 0))
@@ -73,7 +75,9 @@ def _row(neighbours: list[dict[str, Any]], item_id: Any, cards: dict[Any, GridIt
     own = [entry for entry in neighbours if entry[ITEM_ID] == item_id]
     names = dict.fromkeys(entry[MODALITY] for entry in neighbours)
     return {
-        name: [_with_similarity(cards[entry[NEIGHBOUR_ID]], entry[SIMILARITY]) for entry in own if entry[MODALITY] == name]
+        name: [
+            _with_similarity(cards[entry[NEIGHBOUR_ID]], entry[SIMILARITY]) for entry in own if entry[MODALITY] == name
+        ]
         for name in names
     }
 
@@ -89,7 +93,12 @@ def _cards(config: Config, dataset: Dataset, items: pa.Table, shown: set[Any]) -
     with ThreadPoolExecutor() as pool:
         pictures = list(pool.map(lambda row: _picture(config, row.get(IMAGE_PATH)), rows))
     return {
-        row[ITEM_ID]: GridItem(id=str(row[ITEM_ID]), title=str(row.get(TITLE) or row[ITEM_ID]), image=picture, note=sources[row[ITEM_ID]])
+        row[ITEM_ID]: GridItem(
+            id=str(row[ITEM_ID]),
+            title=str(row.get(TITLE) or row[ITEM_ID]),
+            image=picture,
+            note=sources[row[ITEM_ID]],
+        )
         for row, picture in zip(rows, pictures, strict=True)
     }
 

@@ -55,14 +55,18 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     Raises `InputError` for an id that is no plain name, or when the configuration has changed since.
     """
     if not RUN_ID.fullmatch(run_id):
-        raise InputError(f"run id {run_id!r}: use letters, digits, '.', '_' and '-' only, beginning with a letter or digit")
+        raise InputError(
+            f"run id {run_id!r}: use letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
+        )
     run = Run(run_id, config, config.open_store(), reporter)
     record = run.path / "config.json"
     wanted = config.as_dict()
     if record.exists():
         changed = sorted(_differences(read_json(record), wanted))
         if changed:
-            raise InputError(f"run {run_id} was begun with another configuration ({'; '.join(changed)}); use a new run id")
+            raise InputError(
+                f"run {run_id} was begun with another configuration ({'; '.join(changed)}); use a new run id"
+            )
     else:
         write_json(record, wanted)
     return run
@@ -95,7 +99,9 @@ def peak_memory_bytes() -> int:
 
 def _differences(before: Any, now: Any, prefix: str = "") -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
-        return [line for key in sorted({*before, *now}) for line in _differences(before.get(key), now.get(key), f"{prefix}{key}.")]
+        return [
+            line
+            for key in sorted({*before, *now})
+            for line in _differences(before.get(key), now.get(key), f"{prefix}{key}.")
+        ]
     return [] if before == now else [f"{prefix.rstrip('.')}: {before!r} then, {now!r} now"]
-
-

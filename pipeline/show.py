@@ -9,7 +9,12 @@ from pipeline.columns import ITEM_ID, SCORE
 from pipeline.lookup import TITLE
 
 METRICS = ("recall@10", "recall@20", "precision@20", "ndcg@10", "ndcg@20", "hit@20", "map@20", "coverage@20")
-ROWS = {"test": "test", "validation": "validation", "cold": "test, cold items only", "popularity": "test, by popularity"}
+ROWS = {
+    "test": "test",
+    "validation": "validation",
+    "cold": "test, cold items only",
+    "popularity": "test, by popularity",
+}
 
 
 def show_run(result: dict[str, Any], console: Console) -> None:
@@ -21,7 +26,9 @@ def show_run(result: dict[str, Any], console: Console) -> None:
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in result["seconds"].items())
     console.print(f"run        {result['run_id']}", soft_wrap=True)
     console.print(f"seconds    {seconds}; peak memory {result['peak_memory_bytes'] / 2**30:.2f} GiB", soft_wrap=True)
-    console.print(f"model      {mlflow['model_name']} version {mlflow['model_version']} ({mlflow['alias'] or 'not promoted'})")
+    console.print(
+        f"model      {mlflow['model_name']} version {mlflow['model_version']} ({mlflow['alias'] or 'not promoted'})"
+    )
     console.print(f"digest     {result['digest']}", soft_wrap=True)
     console.print(f"release    {result['release']}", soft_wrap=True)
     console.print(f"report     {result['report']}", soft_wrap=True)

@@ -49,7 +49,9 @@ def split_interactions(interactions: pl.DataFrame, config: SplitConfig) -> pl.Da
     splitter = splitters.get(config.strategy)
     split = splitter(interactions, config) if splitter else interactions.with_columns(pl.lit(TRAIN).alias(SPLIT))
     if not (split[SPLIT] == TRAIN).any():
-        raise InputError(f"split {config.strategy!r} left no interaction for training; lower split.validation and split.test")
+        raise InputError(
+            f"split {config.strategy!r} left no interaction for training; lower split.validation and split.test"
+        )
     return split
 
 
@@ -73,13 +75,17 @@ def _random(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     num_test = share(config.test, count - 1)
     num_held = num_test + share(config.validation, count - 1 - num_test)
     split = pl.when(pl.col(_ORDINAL) <= num_test).then(pl.lit(TEST)).when(pl.col(_ORDINAL) <= num_held)
-    return ordinal.with_columns(split.then(pl.lit(VALIDATION)).otherwise(pl.lit(TRAIN)).alias(SPLIT)).drop(_ORDINAL, _COUNT)
+    return ordinal.with_columns(split.then(pl.lit(VALIDATION)).otherwise(pl.lit(TRAIN)).alias(SPLIT)).drop(
+        _ORDINAL, _COUNT
+    )
 
 
 def _time(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     """One global cut in time: the latest share is test, the one before it validation; a moment is never divided."""
     if TIMESTAMP not in interactions.columns or interactions[TIMESTAMP].null_count():
-        raise InputError(f"split 'time' needs a {TIMESTAMP!r} for every interaction; use strategy 'random' or fill the column")
+        raise InputError(
+            f"split 'time' needs a {TIMESTAMP!r} for every interaction; use strategy 'random' or fill the column"
+        )
     moments = interactions[TIMESTAMP].sort()
     count = len(moments)
     test_from = moments[min(count - 1, round(count * (1 - config.test)))] if config.test else None
@@ -106,7 +112,9 @@ def _cold_items(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame
 def _given(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     """As the user's own column says."""
     if SPLIT not in interactions.columns:
-        raise InputError(f"split 'given' needs a column {SPLIT!r} in the interactions with {TRAIN}, {VALIDATION} or {TEST}")
+        raise InputError(
+            f"split 'given' needs a column {SPLIT!r} in the interactions with {TRAIN}, {VALIDATION} or {TEST}"
+        )
     other = interactions.filter(~pl.col(SPLIT).is_in([TRAIN, VALIDATION, TEST]) | pl.col(SPLIT).is_null())
     if len(other):
         raise InputError(

@@ -45,7 +45,9 @@ def _implementation(name: str) -> Callable[[Run, Path], Result]:
 def _require_before(run: Run, name: str) -> None:
     needed = {"train": "prepare", "evaluate": "train", "export": "evaluate", "register": "export"}.get(name)
     if needed and run.result(needed) is None:
-        raise InputError(f"stage {name} of run {run.id} needs stage {needed}; run `microrec {needed} --run-id {run.id}` first")
+        raise InputError(
+            f"stage {name} of run {run.id} needs stage {needed}; run `microrec {needed} --run-id {run.id}` first"
+        )
 
 
 def run_all(run: Run) -> dict[str, Any]:

@@ -31,8 +31,14 @@ def train(run: Run, folder: Path) -> Result:
         _fit(trainer, history, checkpoints, task)
     vectors = trainer.best_vectors()
     tensors = {field.name: getattr(vectors, field.name).cpu().contiguous() for field in dataclasses.fields(vectors)}
-    save_file({name: tensors[name] for name in ("user_UD", "item_ID", "content_ID", "modality_weight_IM")}, folder / VECTORS)
-    save_file({name: value.cpu().contiguous() for name, value in trainer.best_parameters().items()}, folder / PARAMETERS)
+    save_file(
+        {name: tensors[name] for name in ("user_UD", "item_ID", "content_ID", "modality_weight_IM")},
+        folder / VECTORS,
+    )
+    save_file(
+        {name: value.cpu().contiguous() for name, value in trainer.best_parameters().items()},
+        folder / PARAMETERS,
+    )
     write_json(UPath(str(folder / HISTORY)), history)
     return {
         "epochs": trainer.epoch,
@@ -92,6 +98,10 @@ def _row(report: EpochReport) -> dict[str, Any]:
 
 def _note(report: EpochReport, trainer: Trainer) -> str:
     speed = f"{trainer.sampler.num_batches(trainer.config.batch_size) / report.seconds:.0f} steps/s"
-    best = f"best {trainer.best_metric:.4f} at {trainer.best_epoch}" if trainer.best_epoch and report.metric is not None else ""
+    best = (
+        f"best {trainer.best_metric:.4f} at {trainer.best_epoch}"
+        if trainer.best_epoch and report.metric is not None
+        else ""
+    )
     metric = f"recall@20 {report.metric:.4f}" if report.metric is not None else ""
     return " ".join(part for part in (f"loss {report.loss:.4f}", metric, best, speed) if part)

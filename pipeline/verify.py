@@ -53,14 +53,22 @@ def check_release(release: UPath) -> dict[str, Any]:
     if problems:
         raise StoreError(f"release {release} does not verify: " + "; ".join(problems))
     files = manifest["files"]
-    return {"release": str(release), "digest": manifest["release_digest"], "files": len(files), "counts": manifest["counts"]}
+    return {
+        "release": str(release),
+        "digest": manifest["release_digest"],
+        "files": len(files),
+        "counts": manifest["counts"],
+    }
 
 
 def _check_files(release: UPath, manifest: dict[str, Any]) -> list[str]:
     if manifest.get("schema_version") != SCHEMA_VERSION:
         return [f"schema version {manifest.get('schema_version')!r}, this program reads {SCHEMA_VERSION}"]
     listed = {entry["path"]: entry for entry in manifest["files"]}
-    there = {path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()} - {MANIFEST, SUCCESS}
+    there = {path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()} - {
+        MANIFEST,
+        SUCCESS,
+    }
     problems = [f"{name} is not in the manifest" for name in sorted(there - set(listed))]
     for name, entry in sorted(listed.items()):
         if name not in there:
@@ -110,7 +118,11 @@ def _check_table(name: str, table: pa.Table, manifest: dict[str, Any]) -> list[s
         problems.append(f"{name} has {table.num_rows} rows, the manifest says {manifest['counts'][name]}")
     for column in {EMBEDDING, CONTENT_EMBEDDING} & set(table.column_names):
         kind = table.schema.field(column).type
-        if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32() or kind.list_size != manifest["embedding_dim"]:
+        if (
+            not pa.types.is_fixed_size_list(kind)
+            or kind.value_type != pa.float32()
+            or kind.list_size != manifest["embedding_dim"]
+        ):
             problems.append(f"{name}.{column} is {kind}, expected FixedSizeList<float32>[{manifest['embedding_dim']}]")
         elif not np.isfinite(vectors_of(table, column)).all():
             problems.append(f"{name}.{column} holds NaN or infinite values")
@@ -125,6 +137,8 @@ def _check_index(release: UPath, item_ID: np.ndarray) -> list[str]:
         index = faiss.read_index(str(file))
     if index.ntotal != len(item_ID) or index.d != item_ID.shape[1]:
         return [f"{INDEX} holds {index.ntotal} vectors of {index.d}, expected {len(item_ID)} of {item_ID.shape[1]}"]
-    if index.metric_type != faiss.METRIC_INNER_PRODUCT or not np.array_equal(index.reconstruct_n(0, index.ntotal), item_ID):
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT or not np.array_equal(
+        index.reconstruct_n(0, index.ntotal), item_ID
+    ):
         return [f"{INDEX} does not hold the vectors of {ITEM_EMBEDDINGS} under the inner product"]
     return []

@@ -4,7 +4,7 @@ Shapes: U users, I items, N = U + I nodes, D dimension.
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from model.sparse import SparseMatrix

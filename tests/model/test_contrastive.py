@@ -50,7 +50,9 @@ def test_contrastive_loss_sampled_denominator_is_unbiased(vectors):
 
     want = denominator(everything, torch.zeros(num_items, dtype=torch.float64))
     log_count = torch.full((num_samples,), math.log(num_samples / num_items), dtype=torch.float64)
-    draws = [denominator(torch.randint(num_items, (num_samples,), generator=generator), log_count) for _ in range(rounds)]
+    draws = [
+        denominator(torch.randint(num_items, (num_samples,), generator=generator), log_count) for _ in range(rounds)
+    ]
     assert sum(draws) / rounds == pytest.approx(want, rel=0.02)
 
 

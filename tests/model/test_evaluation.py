@@ -11,7 +11,11 @@ from tests import reference
 
 
 def make_pairs(pairs, num_users, num_items):
-    user, item = (torch.tensor(side, dtype=torch.int64) for side in zip(*pairs, strict=True)) if pairs else (torch.zeros(0).long(),) * 2
+    user, item = (
+        (torch.tensor(side, dtype=torch.int64) for side in zip(*pairs, strict=True))
+        if pairs
+        else (torch.zeros(0).long(),) * 2
+    )
     return Pairs(user, item, num_users, num_items)
 
 
@@ -25,7 +29,11 @@ def test_metrics_per_user_random_data_equal_naive_loop(seed, num_items, k):
     train = make_pairs(np.argwhere(role == 1).tolist(), num_users, num_items)
     relevant = make_pairs(np.argwhere(role == 2).tolist(), num_users, num_items)
     ranking = rank_items(
-        torch.tensor(user_vectors, dtype=torch.float32), torch.tensor(item_vectors, dtype=torch.float32), relevant.users(), [train], k
+        torch.tensor(user_vectors, dtype=torch.float32),
+        torch.tensor(item_vectors, dtype=torch.float32),
+        relevant.users(),
+        [train],
+        k,
     )
     got = metrics_per_user(ranking, relevant, [k])
     for row, user in enumerate(ranking.user_Q.tolist()):

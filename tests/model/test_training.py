@@ -6,8 +6,8 @@ import torch
 
 from model.data import TrainingData
 from model.micro import Micro, ModelConfig
-from model.structure import ItemGraph
 from model.objective import ObjectiveConfig, objective
+from model.structure import ItemGraph
 from model.training import DivergedError, HeldOut, TrainConfig, Trainer
 from tests import reference
 
@@ -140,7 +140,8 @@ def test_micro_forward_equals_dense_float64_reference():
         weight, bias = (value.detach().double().numpy() for value in (graph.projection.weight, graph.projection.bias))
         features = data.features[name].double().numpy()
         initial, learned = (
-            reference.symmetric_normalised(reference.knn_adjacency(matrix, present, 5)) for matrix in (features, features @ weight.T + bias)
+            reference.symmetric_normalised(reference.knn_adjacency(matrix, present, 5))
+            for matrix in (features, features @ weight.T + bias)
         )
         hidden.append((0.7 * initial + 0.3 * learned) @ embedding)
     np.testing.assert_allclose(vectors.modality_IMD.detach().numpy(), np.stack(hidden, axis=1), atol=1e-5)

@@ -26,8 +26,14 @@ def test_load_config_missing_file_names_it_and_the_mend(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[train]\nmax_epoch = 3\n", "unknown key 'train.max_epoch'; the nearest known one is 'train.max_epochs'"),
-        ("[modalities.text]\nencodr = 'x'\n", "'modalities.text.encodr'; the nearest known one is 'modalities.text.encoder'"),
+        (
+            "[train]\nmax_epoch = 3\n",
+            "unknown key 'train.max_epoch'; the nearest known one is 'train.max_epochs'",
+        ),
+        (
+            "[modalities.text]\nencodr = 'x'\n",
+            "'modalities.text.encodr'; the nearest known one is 'modalities.text.encoder'",
+        ),
         ("[trian]\nseed = 1\n", "unknown key 'trian'; the nearest known one is 'train'"),
         ("[split]\ntest = 1.5\n", "split: .*test must be at least 0 and below 1, got 1.5"),
         ("[split]\nstrategy = 'hourly'\n", "split.strategy"),
@@ -41,11 +47,17 @@ def test_load_config_wrong_entry_is_named(tmp_path, text, message):
 
 
 def test_load_config_overrides_reach_nested_keys_and_bare_words(tmp_path):
-    overrides = ["train.max_epochs=3", "model.backbone=mf", "train.objective.l2=0.5", "model.modalities=[]", "modalities.image.encoder=timm:x"]
+    overrides = [
+        "train.max_epochs=3",
+        "model.backbone=mf",
+        "train.objective.l2=0.5",
+        "model.modalities=[]",
+        "modalities.image.encoder=timm:x",
+    ]
     config = load_config(write(tmp_path, ""), overrides)
     assert (config.train.max_epochs, config.model.backbone, config.train.objective.l2) == (3, "mf", 0.5)
     assert config.model.modalities == ()
-    with pytest.raises(ConfigError, match="expected section.key=value"):
+    with pytest.raises(ConfigError, match=r"expected section\.key=value"):
         load_config(write(tmp_path, ""), ["train"])
 
 

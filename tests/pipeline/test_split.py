@@ -12,7 +12,11 @@ def interactions(counts):
     rows = [(f"u{user:02d}", f"i{item:02d}") for user, count in enumerate(counts) for item in range(count)]
     start = datetime(2026, 1, 1, tzinfo=UTC)
     times = [start + timedelta(hours=(7 * place) % len(rows)) for place in range(len(rows))]
-    return pl.DataFrame(rows, schema=[USER_ID, ITEM_ID], orient="row").with_columns(pl.Series(TIMESTAMP, times)).sort(USER_ID, ITEM_ID)
+    return (
+        pl.DataFrame(rows, schema=[USER_ID, ITEM_ID], orient="row")
+        .with_columns(pl.Series(TIMESTAMP, times))
+        .sort(USER_ID, ITEM_ID)
+    )
 
 
 def parts_of(split, user):
@@ -70,7 +74,7 @@ def test_split_cold_items_no_item_in_two_parts():
 def test_split_given_column_is_taken_and_other_values_refused():
     table = interactions([2]).with_columns(pl.Series(SPLIT, [TRAIN, TEST]))
     assert split_interactions(table, SplitConfig(strategy="given"))[SPLIT].to_list() == [TRAIN, TEST]
-    with pytest.raises(InputError, match="1 rows hold other values .* 'holdout'"):
+    with pytest.raises(InputError, match=r"1 rows hold other values .* 'holdout'"):
         split_interactions(table.with_columns(pl.Series(SPLIT, [TRAIN, "holdout"])), SplitConfig(strategy="given"))
     with pytest.raises(InputError, match="needs a column 'split'"):
         split_interactions(interactions([2]), SplitConfig(strategy="given"))

@@ -43,9 +43,14 @@ def test_publish_folder_remains_without_marker_are_replaced(root):
 
 def test_scratch_failure_leaves_nothing_behind(tmp_path):
     target = UPath(str(tmp_path / "a"))
-    with pytest.raises(RuntimeError, match="half way"), scratch(target) as folder:
-        (folder / "file").touch()
-        raise RuntimeError("half way")
+
+    def fail_half_way():
+        with scratch(target) as folder:
+            (folder / "file").touch()
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way()
     assert list(tmp_path.iterdir()) == []
 
 
