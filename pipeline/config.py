@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import json
-import re
 import tomllib
 import types
 import typing
@@ -20,12 +19,12 @@ from model.training import TrainConfig
 from pipeline.catalogue import CatalogueConfig
 from pipeline.errors import ConfigError
 from pipeline.promotion import GateConfig
+from pipeline.redact import without_passwords
 from pipeline.split import SplitConfig
 from pipeline.storage import Store, StoreConfig, is_local, resolve
 from pipeline.tracking import MlflowConfig
 
 DEFAULT_FILE = Path("microrec.toml")
-PASSWORD = re.compile(r"(://[^/@:]*:)[^@/]*(@)")
 
 
 def _default_modalities() -> dict[str, ModalityConfig]:

@@ -110,4 +110,5 @@ def _picture(config: Config, image_path: str | None) -> str | None:
         payload = (config.path(config.catalogue.image_root) / image_path).read_bytes()
     except OSError:
         return None
-    return thumbnail(payload)
+    picture: str | None = thumbnail(payload)
+    return picture

@@ -65,6 +65,11 @@ def is_local(path: UPath) -> bool:
     return path.protocol in ("", "file", "local")
 
 
+def local_path(path: UPath) -> Path:
+    """The same path for the standard library; `path` must be local."""
+    return Path(path.path)
+
+
 def arrow_filesystem(path: UPath) -> tuple[pafs.FileSystem, str]:
     """Return the Arrow file system that reads `path`, and the path as that file system spells it."""
     if is_local(path):
@@ -99,7 +104,7 @@ def publish_bytes(path: UPath, payload: bytes) -> None:
         file.write(payload)
         file.flush()
         os.fsync(file.fileno())
-    Path(beside).replace(Path(path))
+    local_path(beside).replace(local_path(path))
 
 
 def publish_file(local: Path, path: UPath) -> None:
@@ -109,9 +114,9 @@ def publish_file(local: Path, path: UPath) -> None:
         local.unlink()
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(path.with_name(f".{path.name}.{uuid.uuid4().hex}"))
+    beside = local_path(path.with_name(f".{path.name}.{uuid.uuid4().hex}"))
     shutil.move(local, beside)
-    beside.replace(Path(path))
+    beside.replace(local_path(path))
 
 
 def is_complete(folder: UPath) -> bool:
@@ -128,7 +133,7 @@ def publish_folder(local: Path, folder: UPath) -> bool:
         return False
     (local / SUCCESS).touch()
     if is_local(folder):
-        return _rename_into_place(local, Path(folder))
+        return _rename_into_place(local, local_path(folder))
     files = sorted(file for file in local.rglob("*") if file.is_file() and file.name != SUCCESS)
     for file in [*files, local / SUCCESS]:
         folder.fs.put_file(str(file), (folder / file.relative_to(local).as_posix()).path)
@@ -155,7 +160,7 @@ def scratch(target: UPath) -> Iterator[Path]:
     For a local target it stands beside it, so that publishing is a rename on the same disk.
     """
     if is_local(target):
-        parent = Path(target).parent
+        parent = local_path(target).parent
         parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
         folder.chmod(0o755)
@@ -171,7 +176,7 @@ def scratch(target: UPath) -> Iterator[Path]:
 def local_copy(path: UPath) -> Iterator[Path]:
     """Yield a local file with the content of `path`: itself where it is local, else a temporary download."""
     if is_local(path):
-        yield Path(path)
+        yield local_path(path)
         return
     with tempfile.TemporaryDirectory(prefix="microrec-") as folder:
         target = Path(folder) / path.name
