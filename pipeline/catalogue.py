@@ -1,7 +1,8 @@
-"""Reading the user's catalogue and interactions: parquet, csv or jsonl(.gz), lazily, ids kept exactly."""
+"""The user's catalogue and interactions: where they are, what counts, and the clean tables the pipeline uses."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,20 +12,11 @@ from upath import UPath
 from pipeline.columns import ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from pipeline.errors import InputError
 from pipeline.storage import is_local
+from pipeline.tables import collect, find_files, read_tables
 
 if TYPE_CHECKING:
     from pipeline.config import Config
 
-FORMATS = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".jsonl.gz": "jsonl",
-    ".ndjson.gz": "jsonl",
-}
-ID_COLUMNS = (ITEM_ID, USER_ID)
 INTERACTION_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, RATING, WEIGHT, SPLIT)
 NAMED = 5  # ids named in a message
 
@@ -57,29 +49,69 @@ class CatalogueConfig:
 
 
 def read_items(config: "Config") -> pl.LazyFrame:
-    """The catalogue as it is, under our column names, ids normalised to string or integer."""
-    return _read(config, [config.catalogue.items], (ITEM_ID,))
+    """The catalogue as it is, under our column names; ids are text or int64.
+
+    Raises `InputError` for a file that is missing, cannot be read or lacks the column `item_id`.
+    """
+    return _read(config, find_files(config.path(config.catalogue.items)), interactions=False)
 
 
 def read_interactions(config: "Config") -> pl.LazyFrame:
-    """The interactions as they are, under our column names; other columns are left out."""
+    """The interactions as they are, under our column names; other columns are left out.
+
+    Raises `InputError` for a file that is missing, cannot be read or lacks the column `user_id` or `item_id`.
+    """
+    return _read(config, _interaction_files(config), interactions=True)
+
+
+def _read(config: "Config", files: list[UPath], *, interactions: bool) -> pl.LazyFrame:
+    required = (USER_ID, ITEM_ID) if interactions else (ITEM_ID,)
+    frame = read_tables(files, config.catalogue.columns, required, interactions=interactions)
+    if not interactions:
+        return frame
+    names = frame.collect_schema().names()
+    return frame.select([name for name in INTERACTION_COLUMNS if name in names])
+
+
+def _interaction_files(config: "Config") -> list[UPath]:
+    """Every file once, though two locations may overlap."""
     if not config.catalogue.interactions:
         raise InputError("catalogue.interactions is empty; name at least one file")
-    frame = _read(config, config.catalogue.interactions, (USER_ID, ITEM_ID))
-    return frame.select([name for name in frame.collect_schema().names() if name in INTERACTION_COLUMNS])
+    found = [file for location in config.catalogue.interactions for file in find_files(config.path(location))]
+    return list(dict.fromkeys(found))
+
+
+def collect_items(config: "Config", frame: pl.LazyFrame) -> pl.DataFrame:
+    """Run a query over `read_items`.
+
+    Raises `InputError` that names the file that cannot be read.
+    """
+    return collect(frame, _parts(config, find_files(config.path(config.catalogue.items)), interactions=False))
+
+
+def collect_interactions(config: "Config", frame: pl.LazyFrame) -> pl.DataFrame:
+    """Run a query over `read_interactions`.
+
+    Raises `InputError` that names the file that cannot be read.
+    """
+    return collect(frame, _parts(config, _interaction_files(config), interactions=True))
+
+
+def _parts(config: "Config", files: list[UPath], *, interactions: bool) -> Iterator[tuple[UPath, pl.LazyFrame]]:
+    return ((file, _read(config, [file], interactions=interactions)) for file in files)
 
 
 def clean_items(config: "Config") -> pl.DataFrame:
-    """The catalogue with one row an item, sorted by id (integers by value, strings by bytes).
+    """The catalogue with one row an item, sorted by id (integers by value, text by bytes).
 
     Rows without an id and exact repetitions are dropped.
 
     Raises:
         InputError: no item is left, or rows of the same id differ.
     """
-    items = _collect(read_items(config).drop_nulls(ITEM_ID), config.catalogue.items)
+    items = collect_items(config, read_items(config).drop_nulls(ITEM_ID))
     if items.is_empty():
-        raise InputError(f"{config.catalogue.items}: no item has an {ITEM_ID}; give at least one")
+        raise InputError(f"{config.catalogue.items}: no row has an {ITEM_ID}; give at least one")
     items = _drop_repetitions(items)
     repeated = items.filter(pl.col(ITEM_ID).is_duplicated())[ITEM_ID].unique().sort()
     if len(repeated):
@@ -92,8 +124,9 @@ def clean_items(config: "Config") -> pl.DataFrame:
 
 def _drop_repetitions(items: pl.DataFrame) -> pl.DataFrame:
     """Keep the first of rows that agree in every column; lists count by their elements."""
-    first = items.select(pl.struct(pl.all()).hash().is_first_distinct())
-    return items.filter(first.to_series())
+    repeated = pl.col(ITEM_ID).is_duplicated()
+    content = pl.struct(ITEM_ID, pl.struct(pl.all()).hash())
+    return items.filter(items.select(~repeated | content.is_first_distinct()).to_series())
 
 
 def clean_interactions(config: "Config", items: pl.DataFrame) -> pl.DataFrame:
@@ -105,139 +138,79 @@ def clean_interactions(config: "Config", items: pl.DataFrame) -> pl.DataFrame:
     Raises:
         InputError: ids of another type than the catalogue's, a filter without its column, or nothing is left.
     """
-    rules = config.catalogue.filter
-    where = ", ".join(config.catalogue.interactions)
-    frame = read_interactions(config)
-    schema = frame.collect_schema()
-    _same_id_type(schema[ITEM_ID], items.schema[ITEM_ID], where)
-    frame = frame.drop_nulls([USER_ID, ITEM_ID]).join(items.lazy().select(ITEM_ID), on=ITEM_ID, how="semi")
-    if rules.min_rating is not None:
-        if RATING not in schema:
-            raise InputError(f"{where}: catalogue.filter.min_rating needs a column {RATING!r}; map it or unset the filter")
-        frame = frame.filter(pl.col(RATING) >= rules.min_rating)
-    interactions = _collect(frame, where)
-    order = [USER_ID, ITEM_ID, *(name for name in INTERACTION_COLUMNS[2:] if name in schema)]
-    interactions = interactions.sort(order, nulls_last=True).unique([USER_ID, ITEM_ID], keep="first", maintain_order=True)
-    for column, minimum in ((USER_ID, rules.min_user_interactions), (ITEM_ID, rules.min_item_interactions)):
-        interactions = interactions.filter(pl.len().over(column) >= minimum)
+    steps = interaction_steps(config, items)
+    interactions = collect_interactions(config, steps[-1][1]).sort(USER_ID, ITEM_ID)
     if interactions.is_empty():
-        raise InputError(f"{where}: no interaction is left after the filters; `microrec validate` counts what was dropped")
+        where, lost = ", ".join(config.catalogue.interactions), losses(config, steps)
+        told = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in lost.items())
+        raise InputError(f"{where}: no interaction is left; rows dropped: {told or 'none, there were none'}")
     return interactions
 
 
-def _same_id_type(found: pl.DataType, expected: pl.DataType, where: str) -> None:
+def interaction_steps(config: "Config", items: pl.DataFrame) -> list[tuple[str, pl.LazyFrame]]:
+    """The cleaning, step by step: what a step drops, and what is left after it. The first is the raw table.
+
+    Raises `InputError` as `clean_interactions` does, except for an empty result.
+    """
+    rules = config.catalogue.filter
+    where = ", ".join(config.catalogue.interactions)
+    raw = read_interactions(config)
+    schema = raw.collect_schema()
+    _require_same_id_type(schema[ITEM_ID], items.schema[ITEM_ID], where)
+    complete = raw.drop_nulls([USER_ID, ITEM_ID])
+    frame = complete.join(items.lazy().select(ITEM_ID), on=ITEM_ID, how="semi")
+    steps = [("rows", raw), ("without_id", complete), ("of_unknown_items", frame)]
+    if rules.min_rating is not None:
+        if RATING not in schema:
+            raise InputError(
+                f"{where}: catalogue.filter.min_rating needs a column {RATING!r}; map it or unset the filter"
+            )
+        frame = frame.filter(pl.col(RATING) >= rules.min_rating)
+        steps.append(("below_min_rating", frame))
+    order = [USER_ID, ITEM_ID, *(name for name in INTERACTION_COLUMNS[2:] if name in schema)]
+    frame = frame.sort(order, nulls_last=True).unique([USER_ID, ITEM_ID], keep="first", maintain_order=True)
+    steps.append(("repeated_pairs", frame))
+    for name, column, minimum in (
+        ("of_light_users", USER_ID, rules.min_user_interactions),
+        ("of_rare_items", ITEM_ID, rules.min_item_interactions),
+    ):
+        if minimum > 1:
+            frame = frame.filter(pl.len().over(column) >= minimum)
+            steps.append((name, frame))
+    return steps
+
+
+def losses(config: "Config", steps: list[tuple[str, pl.LazyFrame]]) -> dict[str, int]:
+    """How many rows each step dropped; the raw table's own step is left out."""
+    lengths = pl.concat(frame.select(pl.len()) for _, frame in steps)
+    counts = collect_interactions(config, lengths).to_series().to_list()
+    names = [name for name, _ in steps[1:]]
+    return {name: before - after for name, before, after in zip(names, counts[:-1], counts[1:], strict=True)}
+
+
+def _require_same_id_type(found: pl.DataType, expected: pl.DataType, where: str) -> None:
     if (found == pl.String) != (expected == pl.String):
         raise InputError(
             f"{where}, column {ITEM_ID}: ids are {found}, the catalogue's are {expected}; "
-            "write both as text or both as integers (ids in csv are text)"
+            "write both as text or both as whole numbers (ids in csv are text)"
         )
 
 
 def input_digest(config: "Config") -> dict[str, str]:
-    """sha256 of every input file, by its location relative to the configuration."""
-    digests = {}
-    for location in (config.catalogue.items, *config.catalogue.interactions):
-        for path in input_files(config, location):
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            name = str(path).removeprefix(f"{config.base}/")
-            digests[name] = digest.hexdigest()
-    return digests
+    """sha256 of every input file, by its location relative to the configuration's folder."""
+    files = [*find_files(config.path(config.catalogue.items)), *_interaction_files(config)]
+    return {_relative_name(config, file): _sha256(file) for file in files}
 
 
-def input_files(config: "Config", location: str) -> list[UPath]:
-    """The files a location of the configuration stands for, sorted.
-
-    Raises `InputError` when there is none.
-    """
-    path = config.path(location)
-    if any(character in location for character in "*?["):
-        prefix = f"{path.protocol}://" if not is_local(path) else ""
-        found = [UPath(f"{prefix}{name}") for name in path.fs.glob(path.path)]
-    elif path.is_dir():
-        found = [file for file in path.iterdir() if file.is_file()]
-    elif path.exists():
-        return [path]
-    else:
-        raise InputError(f"{path} does not exist; catalogue paths are relative to the configuration file's folder")
-    found = sorted((file for file in found if _format_of(file) and not file.name.startswith((".", "_"))), key=str)
-    if not found:
-        raise InputError(f"{path} holds no file with one of the endings {', '.join(FORMATS)}")
-    return found
+def _relative_name(config: "Config", path: UPath) -> str:
+    if not is_local(path):
+        return str(path)
+    return os.path.relpath(path.path, config.base.resolve()).replace(os.sep, "/")
 
 
-def _format_of(path: UPath) -> str | None:
-    return next((kind for ending, kind in FORMATS.items() if path.name.endswith(ending)), None)
-
-
-def _read(config: "Config", locations: Sequence[str], required: Sequence[str]) -> pl.LazyFrame:
-    files = [file for location in locations for file in input_files(config, location)]
-    frames = [_normalise_ids(_rename(_scan(file, config), file, config, required), file) for file in files]
-    try:
-        frame = pl.concat(frames, how="diagonal_relaxed")
-        frame.collect_schema()
-    except (pl.exceptions.SchemaError, pl.exceptions.InvalidOperationError) as error:
-        raise InputError(f"{', '.join(locations)}: the files' columns do not fit together ({error})") from error
-    return frame
-
-
-def _scan(path: UPath, config: "Config") -> pl.LazyFrame:
-    kind = _format_of(path)
-    if kind is None:
-        raise InputError(f"{path}: unknown ending; use one of {', '.join(FORMATS)}")
-    source = str(path)
-    if kind == "parquet":
-        return pl.scan_parquet(source)
-    if kind == "jsonl":
-        return pl.scan_ndjson(source, infer_schema_length=None)
-    # Text has no types: an id such as 007 is kept as it is written.
-    theirs = [name for name, ours in config.catalogue.columns.items() if ours in ID_COLUMNS]
-    return pl.scan_csv(source, schema_overrides=dict.fromkeys([*ID_COLUMNS, *theirs], pl.String), infer_schema_length=10_000)
-
-
-def _rename(frame: pl.LazyFrame, path: UPath, config: "Config", required: Sequence[str]) -> pl.LazyFrame:
-    names = _column_names(frame, path)
-    mapping = config.catalogue.columns
-    for theirs, ours in mapping.items():
-        if theirs in INTERACTION_COLUMNS and ours not in INTERACTION_COLUMNS:
-            raise InputError(f'catalogue.columns: write {ours} = "{theirs}" (their name = ours), not the reverse')
-    frame = frame.rename({theirs: ours for theirs, ours in mapping.items() if theirs in names})
-    names = [mapping.get(name, name) for name in names]
-    for name in required:
-        if name not in names:
-            raise InputError(
-                f"{path}: there is no column {name!r}, only {', '.join(names)}; "
-                f'map yours with [catalogue.columns] THEIRS = "{name}"'
-            )
-    return frame
-
-
-def _column_names(frame: pl.LazyFrame, path: UPath) -> list[str]:
-    try:
-        return frame.collect_schema().names()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-
-
-def _normalise_ids(frame: pl.LazyFrame, path: UPath) -> pl.LazyFrame:
-    schema = frame.collect_schema()
-    for name in ID_COLUMNS:
-        kind = schema.get(name)
-        if kind is None or kind == pl.String:
-            continue
-        if kind in (pl.Categorical, pl.Enum) or isinstance(kind, pl.Categorical | pl.Enum) or kind == pl.Null:
-            frame = frame.with_columns(pl.col(name).cast(pl.String))
-        elif kind.is_integer():
-            frame = frame.with_columns(pl.col(name).cast(pl.Int64))
-        else:
-            raise InputError(f"{path}, column {name}: ids are {kind}; write them as text or integers")
-    return frame
-
-
-def _collect(frame: pl.LazyFrame, where: str) -> pl.DataFrame:
-    try:
-        return frame.collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{where} cannot be read: {error}") from error
+def _sha256(path: UPath) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,6 +1,29 @@
-"""The quality gate and the champion alias."""
+"""The quality gate, and which release is champion.
 
+Two records name the champion: `<root>/champion.json`, which downstream systems read, and the alias `champion`
+in the registry. The file is the truth and moves first, in one rename; the alias follows. A process killed
+between the two leaves the alias behind, and the next promote or rollback begins by moving it to where the file
+points, so the two agree again whatever it then decides.
+"""
+
+import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import GateRefusedError, InputError, StoreError
+from pipeline.progress import Reporter
+from pipeline.storage import Store, is_complete, read_json, write_json
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.tracking import ModelVersion, Tracking
+
+NO_GATE = "none"
+KEPT_BEFORE = 20
+"""Champions before the present one that `champion.json` remembers."""
+
+Champion = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -8,6 +31,230 @@ class GateConfig:
     """When a release may become champion."""
 
     metric: str = "recall@20"
-    """Validation metric compared with the champion's."""
+    """Validation metric compared with the champion's; "none" switches the gate off."""
     max_regression: float = 0.02
     """Allowed loss relative to the champion: 0.02 lets 98 % of its value pass."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_regression <= 1:
+            raise ValueError(f"gate.max_regression is {self.max_regression}; it is a share between 0 and 1")
+
+
+def promote(config: "Config", version: str, reporter: Reporter) -> dict[str, Any]:
+    """Make a registered version the champion; the champion itself again is left as it is.
+
+    Raises `InputError` for a version the registry lacks or that belongs to another store, `StoreError` for a
+    release that does not verify, `GateRefusedError` when the gate does not let it pass.
+    """
+    from pipeline.tracking import open_tracking
+    from pipeline.verify import verify_release
+
+    store, tracking = config.open_store(), open_tracking(config)
+    candidate = _registered(tracking, version)
+    champion = _agreed_champion(store, tracking, reporter)
+    if champion and champion["model_version"] == candidate.version:
+        reporter.say(f"promote: {candidate.name} version {candidate.version} is the champion already")
+        return _result(champion, changed=False)
+    run_id = _release_of(store, candidate)
+    verify_release(store, run_id)
+    value = _pass_gate(config.gate, store, run_id, champion, reporter)
+    record = {
+        "release": str(store.release(run_id)),
+        "run_id": run_id,
+        "digest": candidate.digest,
+        "model_name": candidate.name,
+        "model_version": candidate.version,
+        "metric": None if value is None else config.gate.metric,
+        "value": value,
+    }
+    return _crown(store, tracking, record, _cut(champion, KEPT_BEFORE), reporter)
+
+
+def rollback(config: "Config", reporter: Reporter) -> dict[str, Any]:
+    """Make the champion before this one the champion again.
+
+    Raises `InputError` when there is none before it, `StoreError` when its release does not verify.
+    """
+    from pipeline.tracking import open_tracking
+    from pipeline.verify import verify_release
+
+    store, tracking = config.open_store(), open_tracking(config)
+    champion = _agreed_champion(store, tracking, reporter)
+    if champion is None:
+        raise InputError(f"nothing to roll back: there is no champion ({store.champion}); promote a version first")
+    previous = champion["previous"]
+    if previous is None:
+        raise InputError(
+            f"nothing to roll back to: {champion['model_name']} version {champion['model_version']} "
+            f"has no champion before it in {store.champion}"
+        )
+    _require_same_registry(store, tracking, previous)
+    verify_release(store, previous["run_id"])
+    return _crown(store, tracking, previous, previous["previous"], reporter)
+
+
+def champion_problems(config: "Config") -> list[str]:
+    """Say where `champion.json` and the registry disagree; an empty list where they agree or there is no champion."""
+    from pipeline.tracking import open_tracking
+
+    store = config.open_store()
+    champion = _read_champion(store)
+    if champion is None:
+        return []
+    tracking = open_tracking(config)
+    try:
+        _require_same_registry(store, tracking, champion)
+    except InputError as error:
+        return [str(error)]
+    alias, version = tracking.champion(), champion["model_version"]
+    return [] if alias == version else [f"{store.champion} names version {version}, the alias names {alias or 'none'}"]
+
+
+def _crown(
+    store: Store, tracking: "Tracking", record: Champion, previous: Champion | None, reporter: Reporter
+) -> dict[str, Any]:
+    """Write the file, then move the alias: this order is what `_agreed_champion` mends."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    champion = {**record, "previous": previous, "promoted_at": now}
+    write_json(store.champion, champion)
+    tracking.set_champion(champion["model_version"])
+    reporter.say(
+        f"champion: {champion['model_name']} version {champion['model_version']}, release {champion['run_id']}"
+    )
+    return _result(champion, changed=True)
+
+
+def _result(champion: Champion, *, changed: bool) -> dict[str, Any]:
+    """The champion for people and scripts, with only the version before it instead of the whole chain."""
+    previous = champion["previous"]
+    before = previous and {key: previous[key] for key in ("run_id", "model_version", "digest")}
+    return {**champion, "previous": before, "changed": changed}
+
+
+def _read_champion(store: Store) -> Champion | None:
+    if not store.champion.exists():
+        return None
+    champion: Champion = read_json(store.champion)
+    missing = {"run_id", "digest", "model_name", "model_version", "previous"} - set(champion)
+    if missing:
+        raise StoreError(f"{store.champion} lacks {sorted(missing)}; delete it and promote a version again")
+    return champion
+
+
+def _agreed_champion(store: Store, tracking: "Tracking", reporter: Reporter) -> Champion | None:
+    """Read the champion, having moved an alias that was left behind to where the file points."""
+    champion = _read_champion(store)
+    if champion is None:
+        return None
+    _require_same_registry(store, tracking, champion)
+    alias, version = tracking.champion(), champion["model_version"]
+    if alias != version:
+        tracking.set_champion(version)
+        reporter.say(f"champion: the alias named {alias or 'no version'}; moved to {version} as {store.champion} says")
+    return champion
+
+
+def _require_same_registry(store: Store, tracking: "Tracking", champion: Champion) -> None:
+    name, version = champion["model_name"], champion["model_version"]
+    mend = f"set mlflow.tracking_uri and mlflow.model_name as they were, or delete {store.champion} to begin anew"
+    if name != tracking.model_name:
+        raise InputError(f"{store.champion} names model {name}, mlflow.model_name is {tracking.model_name}; {mend}")
+    found = tracking.version(version)
+    if found is None:
+        raise InputError(f"{store.champion} names {name} version {version}, {tracking.shown_uri} has none; {mend}")
+    if found.digest != champion["digest"]:
+        raise InputError(
+            f"{store.champion} says that {name} version {version} has digest {champion['digest']}, "
+            f"{tracking.shown_uri} says {found.digest}; {mend}"
+        )
+
+
+def _registered(tracking: "Tracking", version: str) -> "ModelVersion":
+    found = tracking.version(version) if version.isdecimal() else None
+    if found is None:
+        known = ", ".join(tracking.version_numbers()) or "none"
+        raise InputError(
+            f"{tracking.model_name} has no version {version!r} on {tracking.shown_uri}; there are: {known}"
+        )
+    return found
+
+
+def _release_of(store: Store, candidate: "ModelVersion") -> str:
+    """Run id of the release a version was made from.
+
+    Raises `InputError` when it is not the release of that name in this store.
+    """
+    from pipeline.release import read_manifest
+
+    if not (candidate.run_id and candidate.digest):
+        raise InputError(
+            f"{candidate.name} version {candidate.version} carries no release tags: microrec did not register it"
+        )
+    digest = read_manifest(store.release(candidate.run_id))["release_digest"]
+    if digest != candidate.digest:
+        raise InputError(
+            f"{candidate.name} version {candidate.version} was registered from a release {candidate.run_id} "
+            f"with digest {candidate.digest}; the one in {store.releases} has {digest}: "
+            "give the store.root it was registered from"
+        )
+    return candidate.run_id
+
+
+def _pass_gate(
+    gate: GateConfig, store: Store, run_id: str, champion: Champion | None, reporter: Reporter
+) -> float | None:
+    """Compare on validation, never on test; return the candidate's value."""
+    if gate.metric == NO_GATE:
+        return None
+    value = _validation_value(store, run_id, gate.metric)
+    if champion is None:
+        return value
+    value, before = _comparable(run_id, gate.metric, value), _champion_value(store, champion, gate.metric)
+    floor = before * (1 - gate.max_regression)
+    if value < floor:
+        raise GateRefusedError(
+            f"release {run_id} has validation {gate.metric} {value:.4f}, the champion {champion['run_id']} has "
+            f"{before:.4f}; at least {floor:.4f} is needed (gate.max_regression = {gate.max_regression})"
+        )
+    reporter.say(f"gate: validation {gate.metric} {value:.4f}, champion {before:.4f}, floor {floor:.4f}: passed")
+    return value
+
+
+def _champion_value(store: Store, champion: Champion, metric: str) -> float:
+    if not is_complete(store.release(champion["run_id"])):
+        raise StoreError(
+            f"the champion's release {champion['release']} is gone, so nothing can be compared with it; "
+            f"restore it, or delete {store.champion} to begin anew"
+        )
+    return _comparable(champion["run_id"], metric, _validation_value(store, champion["run_id"], metric))
+
+
+def _comparable(run_id: str, metric: str, value: float | None) -> float:
+    if value is None or not math.isfinite(value):
+        raise GateRefusedError(
+            f"release {run_id} has no validation {metric}, so it cannot be compared; "
+            'hold out a validation part, or switch the gate off with gate.metric = "none"'
+        )
+    return value
+
+
+def _validation_value(store: Store, run_id: str, metric: str) -> float | None:
+    """The metric as the release's manifest has it, or None where nothing was held out.
+
+    Raises `InputError` for a name that is no metric.
+    """
+    from pipeline.release import read_manifest
+
+    measured = read_manifest(store.release(run_id))["metrics"].get("validation")
+    if not measured:
+        return None
+    if metric not in measured:
+        raise InputError(f"gate.metric is {metric!r}; release {run_id} has {', '.join(sorted(measured))}")
+    return float(measured[metric])
+
+
+def _cut(champion: Champion | None, depth: int) -> Champion | None:
+    """The chain of champions, its tail left out beyond `depth`."""
+    if champion is None or depth == 0:
+        return None
+    return {**champion, "previous": _cut(champion["previous"], depth - 1)}

@@ -1,0 +1,105 @@
+"""What an encoder is, and how a configured name becomes one."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from features.errors import FeatureError
+from features.modality import ModalityConfig
+
+ContentKind = Literal["image", "text"]
+VERSION = 1
+"""Of the encoding as written here; raise it when the same weights would give other vectors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """An encoder that has not been loaded yet: enough to name its features and to know what it takes."""
+
+    name: str
+    """As configured."""
+    content: ContentKind
+    revision: str
+    """What identifies the weights: a digest of their file, or the name of a published version."""
+    load: Callable[[], "Encoder"] = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """Folder name of its features; changes with everything the vectors depend on."""
+        digest = hashlib.sha256(f"{VERSION}\n{self.name}\n{self.revision}".encode()).hexdigest()[:12]
+        readable = "".join(character if character.isalnum() or character in "-._" else "-" for character in self.name)
+        return f"{readable.strip('.')[-60:]}-{digest}"
+
+
+class Encoder:
+    """Turns a batch of contents into vectors."""
+
+    def __init__(self, dim: int, prepare: Callable[[Any], Any], encode: Callable[[Sequence[Any]], np.ndarray]) -> None:
+        """Join the two halves of an encoder.
+
+        Args:
+            dim: D, length of a vector.
+            prepare: turns one content (a text, or a picture's bytes) into what `encode` takes; runs in worker
+                threads and raises `UnreadableError` for a picture that cannot be read.
+            encode: turns prepared contents into float32 (B, D).
+        """
+        self.dim, self.prepare, self._encode = dim, prepare, encode
+
+    def encode(self, prepared: Sequence[Any]) -> np.ndarray:
+        """Encode a batch, float32 (B, D).
+
+        Raises `FeatureError` for a vector that is not finite.
+        """
+        vectors = np.asarray(self._encode(prepared), dtype=np.float32)
+        if not np.isfinite(vectors).all():
+            raise FeatureError("the encoder gave NaN or infinite values; try device = 'cpu' for this modality")
+        return vectors
+
+
+def file_digest(path: Path) -> str:
+    """First 16 hex digits of a file's sha256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def find_encoder(modality: str, config: ModalityConfig) -> EncoderSpec:
+    """Resolve `config.encoder`; nothing heavy is loaded before `load()`.
+
+    Raises `FeatureError` for a name that is unknown, with the known ones.
+    """
+    from features import image_encoders, text_encoders
+
+    name, _, rest = config.encoder.partition(":")
+    if name == "sentence-transformers":
+        content: ContentKind = "image" if modality == "image" and not config.columns else "text"
+        spec = text_encoders.sentence_transformers(config, rest, content)
+    elif config.encoder == text_encoders.MINILM:
+        spec = text_encoders.minilm(config)
+    elif config.encoder == image_encoders.EFFICIENTNET_LITE0:
+        spec = image_encoders.efficientnet_lite0(config)
+    elif name == "torchvision":
+        spec = image_encoders.torchvision_model(config, rest)
+    elif name == "timm":
+        spec = image_encoders.timm_model(config, rest)
+    else:
+        raise FeatureError(
+            f"modalities.{modality}.encoder = {config.encoder!r} is unknown; use {image_encoders.EFFICIENTNET_LITE0}, "
+            f"{text_encoders.MINILM}, torchvision:<model>@<weights>, timm:<name>, sentence-transformers:<name or path> "
+            "or precomputed"
+        )
+    if spec.content == "text" and not config.columns:
+        raise FeatureError(f'modalities.{modality}: a text encoder needs columns = ["…"]')
+    return spec
+
+
+def resolve_device(name: str) -> str:
+    """Turn `auto` into `cuda` where there is one, else `cpu`."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name

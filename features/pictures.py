@@ -1,0 +1,44 @@
+"""Decoding pictures of any kind found in catalogues into RGB."""
+
+import io
+import warnings
+
+from PIL import Image, ImageOps
+
+from features.errors import FeatureError
+
+MAX_PIXELS = 178_956_970
+"""Pictures with more pixels are refused: a small file that unpacks to gigabytes would end the run."""
+
+
+class UnreadableError(FeatureError):
+    """A picture that cannot be decoded; recorded, never fatal."""
+
+
+def decode(payload: bytes) -> Image.Image:
+    """Decode a picture into RGB, upright by its EXIF orientation, transparency on white.
+
+    Raises `UnreadableError` for anything that is no whole picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata and large pictures
+            image = Image.open(io.BytesIO(payload))
+            if image.width * image.height > MAX_PIXELS:
+                raise UnreadableError(f"{image.width} x {image.height} pixels are too many")
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except UnreadableError:
+        raise
+    except Exception as error:  # noqa: BLE001  decoders raise whatever their format's library does
+        raise UnreadableError(f"{type(error).__name__}: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        image = image.point(lambda value: value / 256).convert("L")  # 16-bit grey keeps its range
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,171 @@
+"""A small finished run and its release, written without training: for tests of what comes after."""
+
+import functools
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from upath import UPath
+
+from pipeline.config import Config, compose
+from pipeline.progress import Reporter
+from pipeline.release import (
+    INDEX,
+    ITEM_EMBEDDINGS,
+    ITEM_GRAPH,
+    MANIFEST,
+    REPORT,
+    SCHEMA_VERSION,
+    TABLES,
+    USER_VECTORS,
+    file_sha256,
+    release_digest,
+    vector_column,
+    write_table,
+)
+from pipeline.run import Run, open_run, run_stage
+from pipeline.storage import publish_folder, scratch, write_json
+from pipeline.tracking import open_tracking
+
+NUM_USERS, NUM_ITEMS, DIM = 6, 30, 8
+INPUT_DIGESTS = {"items.parquet": "ab" * 32, "interactions.parquet": "cd" * 32}
+
+
+def quiet() -> Reporter:
+    """A reporter that keeps what it was told to itself."""
+    return Reporter(Console(file=io.StringIO()))
+
+
+def make_config(base: Path, *, database: bool = True, **sections: Any) -> Config:
+    """A configuration whose store is `base/store`, with a blank MLflow database unless asked not to."""
+    file = base / "store/mlflow.db"
+    if database and not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(blank_database())
+    catalogue = {"items": "items.parquet", "interactions": ["interactions.parquet"]}
+    document = {"catalogue": catalogue, "store": {"root": "store"}, "model": {"embedding_dim": DIM}}
+    return compose({**document, **sections}, base=base)
+
+
+@functools.cache
+def blank_database() -> bytes:
+    """An MLflow database with its tables and nothing in them: making one takes a second, copying it nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        open_tracking(make_config(Path(folder), database=False))
+        return (Path(folder) / "store/mlflow.db").read_bytes()
+
+
+def make_run(
+    config: Config, run_id: str, *, recall: float | None = 0.2, seed: int = 0, integer_ids: bool = False
+) -> Run:
+    """Write the stages before `register`, and the release; `recall` is validation Recall@20, None for no split."""
+    run = open_run(config, run_id, quiet())
+    metrics = {
+        "validation": None if recall is None else {"recall@20": recall, "ndcg@20": recall / 2},
+        "test": None if recall is None else {"recall@20": recall * 0.9, "ndcg@20": recall * 0.4},
+        "cold": None,
+        "slices": {"users with fewer than 10 interactions": {"recall@20": 0.1}},
+        "popularity": {"recall@20": 0.05},
+    }
+    tables = make_tables(seed, integer_ids)
+    history = make_history(recall is not None)
+    results = {
+        "prepare": {"input_digests": INPUT_DIGESTS, "counts": {"users": NUM_USERS, "items": NUM_ITEMS}},
+        "train": {"epochs": len(history), "best_epoch": 4},
+        "evaluate": {"metrics": metrics},
+        "export": publish_release(run, tables, metrics),
+    }
+    for name, result in results.items():
+        run_stage(run, name, lambda this, folder, name=name, result=result: _stage(folder, name, history, result))
+    return run
+
+
+def _stage(folder: Path, name: str, history: list[dict[str, Any]], result: dict[str, Any]) -> dict[str, Any]:
+    if name == "train":
+        write_json(UPath(str(folder / "history.json")), history)
+    return dict(result)
+
+
+def make_history(validated: bool = True) -> list[dict[str, Any]]:
+    """Six epochs, a check on every second."""
+    rows = []
+    for epoch in range(1, 7):
+        row = {
+            "epoch": epoch,
+            "loss": 1 / epoch,
+            "bpr": 0.6 / epoch,
+            "contrastive": 9.0,
+            "seconds": 0.5,
+            "is_best": False,
+        }
+        rows.append(
+            row | ({"recall@20": 0.02 * epoch, "ndcg@20": 0.01 * epoch} if validated and epoch % 2 == 0 else {})
+        )
+    return rows
+
+
+def make_tables(seed: int = 0, integer_ids: bool = False) -> dict[str, pa.Table]:
+    """Random vectors; the last two items are equal, so that every user scores them alike."""
+    rng = np.random.default_rng(seed)
+    item_ID = rng.normal(size=(NUM_ITEMS, DIM)).astype(np.float32)
+    item_ID[-1] = item_ID[-2]
+    user_UD = rng.normal(size=(NUM_USERS, DIM)).astype(np.float32)
+    item_id = pa.array([100 + row if integer_ids else f"item-{row}" for row in range(NUM_ITEMS)])
+    user_id = pa.array([2**40 + row if integer_ids else f"user-{row}" for row in range(NUM_USERS)])
+    source, ones = pa.array(["interactions"] * NUM_ITEMS), pa.array(np.ones(NUM_ITEMS, dtype=np.float32))
+    items = {"embedding": vector_column(item_ID), "content_embedding": vector_column(item_ID), "source": source}
+    graph = {
+        "neighbour_id": item_id.take(pa.array(np.arange(NUM_ITEMS)[::-1])),
+        "modality": pa.array(["text"] * NUM_ITEMS),
+    }
+    ranks = {"rank": pa.array(np.ones(NUM_ITEMS, dtype=np.int32)), "weight": ones}
+    return {
+        ITEM_EMBEDDINGS: pa.table({"item_id": item_id, **items, "weight_text": ones}),
+        USER_VECTORS: pa.table({"user_id": user_id, "embedding": vector_column(user_UD)}),
+        ITEM_GRAPH: pa.table({"item_id": item_id, **graph, **ranks}),
+    }
+
+
+def publish_release(run: Run, tables: dict[str, pa.Table], metrics: dict[str, Any]) -> dict[str, Any]:
+    """Write the tables as the release of `run`, whole."""
+    digest, release = release_digest(tables), run.store.release(run.id)
+    counts = {name: tables[name].num_rows for name in TABLES}
+    with scratch(release) as folder:
+        for name in TABLES:
+            write_table(tables[name], folder / name, digest)
+        index = faiss.IndexFlatIP(DIM)
+        vectors = tables[ITEM_EMBEDDINGS].column("embedding").to_pylist()
+        index.add(np.array(vectors, dtype=np.float32))
+        faiss.write_index(index, str(folder / INDEX))
+        (folder / REPORT).write_text("<!doctype html><title>report</title>")
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "release_digest": digest,
+            "run_id": run.id,
+            "embedding_dim": DIM,
+            "counts": counts,
+            "config": run.config.as_dict(),
+            "input_digests": INPUT_DIGESTS,
+            "encoders": {},
+            "metrics": metrics,
+            "files": [_entry(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()],
+        }
+        write_json(UPath(str(folder / MANIFEST)), manifest)
+        publish_folder(folder, release)
+    return {"release": str(release), "digest": digest, "counts": counts}
+
+
+def _entry(path: Path, folder: Path) -> dict[str, Any]:
+    rows = {"rows": pq.read_metadata(path).num_rows} if path.suffix == ".parquet" else {}
+    return {
+        "path": path.relative_to(folder).as_posix(),
+        "sha256": file_sha256(path),
+        "bytes": path.stat().st_size,
+        **rows,
+    }

@@ -1,0 +1,72 @@
+"""The command line as a shell sees it: exit statuses, what goes to stdout, what goes to stderr."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def microrec(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def test_help_names_every_command_of_the_contract():
+    done = microrec("--help")
+    assert done.returncode == 0
+    for command in (
+        "sample validate extract prepare train evaluate export register run embed recommend similar promote rollback verify"
+    ).split():
+        assert command in done.stdout
+
+
+def test_help_loads_no_heavy_library():
+    code = "import sys, pipeline.cli; print([m for m in ('torch', 'mlflow', 'sentence_transformers', 'timm') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("no-such-command",), "No such command"),
+        (("train",), "Missing option '--run-id'"),
+        (("run", "-c", "absent.toml"), "no configuration at absent.toml"),
+        (("extract", "-c", "{config}", "--shard", "3/2"), "expected I/N"),
+        (("train", "-c", "{config}", "--run-id", "../x"), "run id '../x'"),
+        (("train", "-c", "{config}", "--run-id", "x"), "needs stage prepare"),
+        (("run", "-c", "{config}", "--set", "train.sed=1"), "the nearest known one is 'train.seed'"),
+        (("run", "-c", "{config}"), "items.parquet"),
+        (("verify", "-c", "{config}", "nothing"), "no release 'nothing'"),
+        (("recommend", "-c", "{config}", "--user", "u"), "there is no champion"),
+    ],
+)
+def test_wrong_usage_exits_2_with_one_message(tmp_path, arguments, message):
+    config = tmp_path / "microrec.toml"
+    config.write_text('[catalogue]\nitems = "items.parquet"\ninteractions = ["x.parquet"]\n')
+    done = microrec(*(argument.format(config=config) for argument in arguments), "--json", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_run_other_configuration_for_the_same_id_is_refused(tmp_path):
+    config = tmp_path / "microrec.toml"
+    config.write_text('[catalogue]\nitems = "items.parquet"\ninteractions = ["x.parquet"]\n')
+    microrec("run", "-c", config, "--run-id", "a")
+    done = microrec("run", "-c", config, "--run-id", "a", "--set", "train.seed=5")
+    assert done.returncode == 2
+    assert "train.seed: 0 then, 5 now" in done.stderr
+
+
+def test_sample_json_is_alone_on_stdout(tmp_path):
+    done = microrec("sample", tmp_path / "demo", "--items", 30, "--users", 20, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)

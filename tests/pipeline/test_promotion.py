@@ -1,0 +1,256 @@
+"""The gate, the champion and the way back, on a real registry and real small releases."""
+
+import shutil
+
+import pytest
+from mlflow import MlflowClient
+from upath import UPath
+
+from pipeline import promotion
+from pipeline.errors import ConfigError, GateRefusedError, InputError, StoreError
+from pipeline.promotion import champion_problems, promote, rollback
+from pipeline.register import DIGEST_TAG, RUN_TAG
+from pipeline.release import read_manifest
+from pipeline.storage import read_json
+from pipeline.tracking import Tracking, open_tracking
+from pipeline.tracking_connection import absolute_uri
+from tests.pipeline.release_factory import make_config, make_run, quiet
+
+
+@pytest.fixture
+def config(tmp_path):
+    return make_config(tmp_path)
+
+
+def add_version(config, run_id, **options):
+    """A release and its registered version, without the model's files: promotion looks at neither code nor vectors."""
+    run = make_run(config, run_id, **options)
+    tracking = open_tracking(config)
+    digest = read_manifest(run.store.release(run_id))["release_digest"]
+    logged = tracking.start_run(run_id)
+    model = MlflowClient(address(config), address(config)).create_logged_model(
+        logged.info.experiment_id, "microrec", logged.info.run_id
+    )
+    return tracking.register(logged, model.model_id, {DIGEST_TAG: digest, RUN_TAG: run_id}, "")
+
+
+def address(config):
+    return absolute_uri(config.tracking_uri, config.base)
+
+
+def champion(config):
+    return read_json(config.open_store().champion)
+
+
+def alias(config):
+    return open_tracking(config).champion()
+
+
+def test_promote_first_release_passes_and_file_and_alias_agree(config):
+    version = add_version(config, "r1")
+    result = promote(config, version, quiet())
+    written = champion(config)
+    digest = read_manifest(config.open_store().release("r1"))["release_digest"]
+    assert (
+        written.items()
+        >= {
+            "release": str(config.open_store().release("r1")),
+            "run_id": "r1",
+            "digest": digest,
+            "model_name": "microrec",
+            "model_version": version,
+            "metric": "recall@20",
+            "value": 0.2,
+            "previous": None,
+        }.items()
+    )
+    assert written["promoted_at"].startswith("20")
+    assert (result["changed"], alias(config), champion_problems(config)) == (True, version, [])
+
+
+def test_promote_slightly_worse_passes_and_remembers_the_one_before(config):
+    promote(config, add_version(config, "r1", recall=0.2), quiet())
+    promote(config, add_version(config, "r2", recall=0.1961), quiet())
+    assert (champion(config)["run_id"], champion(config)["previous"]["run_id"], alias(config)) == ("r2", "r1", "2")
+
+
+def test_promote_worse_than_allowed_is_refused_and_changes_nothing(config):
+    promote(config, add_version(config, "r1", recall=0.2), quiet())
+    before = champion(config)
+    with pytest.raises(GateRefusedError, match=r"r2 has validation recall@20 0\.1950, the champion r1 has 0\.2000"):
+        promote(config, add_version(config, "r2", recall=0.195), quiet())
+    assert (champion(config), alias(config)) == (before, "1")
+    assert GateRefusedError.exit_status == 3
+
+
+def test_promote_exactly_at_the_floor_passes(config, tmp_path):
+    exact = make_config(tmp_path, gate={"max_regression": 0.5})
+    promote(exact, add_version(exact, "r1", recall=0.25), quiet())
+    assert promote(exact, add_version(exact, "r2", recall=0.125), quiet())["changed"]
+
+
+def test_promote_compares_validation_never_test(config, monkeypatch):
+    promote(config, add_version(config, "r1", recall=0.2), quiet())
+    better_on_validation = add_version(config, "r2", recall=0.21)
+    manifest = config.open_store().release("r2") / "manifest.json"
+    document = read_json(manifest)
+    document["metrics"]["test"] = {"recall@20": 0.0}
+    promotion.write_json(manifest, document)
+    assert promote(config, better_on_validation, quiet())["run_id"] == "r2"
+
+
+def test_promote_the_champion_again_does_nothing(config):
+    version = add_version(config, "r1")
+    promote(config, version, quiet())
+    before = champion(config)
+    result = promote(config, version, quiet())
+    assert (result["changed"], champion(config)) == (False, before)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.2, None), (None, 0.2)])
+def test_promote_without_validation_beside_a_champion_is_refused_with_a_mend(config, first, second):
+    promote(config, add_version(config, "r1", recall=first), quiet())
+    with pytest.raises(GateRefusedError, match=r'no validation recall@20.*gate\.metric = "none"'):
+        promote(config, add_version(config, "r2", recall=second), quiet())
+
+
+def test_promote_gate_none_lets_everything_pass(config, tmp_path):
+    promote(config, add_version(config, "r1", recall=0.2), quiet())
+    version = add_version(config, "r2", recall=None)
+    result = promote(make_config(tmp_path, gate={"metric": "none"}), version, quiet())
+    assert (result["run_id"], result["metric"], result["value"]) == ("r2", None, None)
+
+
+def test_promote_metric_that_does_not_exist_names_those_that_do(tmp_path):
+    config = make_config(tmp_path, gate={"metric": "recal@20"})
+    with pytest.raises(InputError, match=r"gate\.metric is 'recal@20'; release r1 has ndcg@20, recall@20"):
+        promote(config, add_version(config, "r1"), quiet())
+
+
+def test_gate_config_impossible_share_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"gate.*max_regression is 2"):
+        make_config(tmp_path, gate={"max_regression": 2})
+
+
+def test_promote_damaged_release_is_refused(config):
+    version = add_version(config, "r1")
+    part = config.open_store().release("r1") / "user_vectors/part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    with pytest.raises(StoreError, match=r"user_vectors/part-00000\.parquet"):
+        promote(config, version, quiet())
+    assert not config.open_store().champion.exists()
+    assert alias(config) is None
+
+
+@pytest.mark.parametrize("version", ["7", "latest", "-1", "1.5", ""])
+def test_promote_unknown_version_names_the_known(config, version):
+    add_version(config, "r1")
+    with pytest.raises(InputError, match=r"has no version '.*' on sqlite:.*; there are: 1$"):
+        promote(config, version, quiet())
+
+
+def test_promote_version_of_somebody_else_is_refused(config):
+    client = MlflowClient(address(config), address(config))
+    client.create_registered_model("microrec")
+    client.create_model_version("microrec", source="s3://models/theirs")
+    with pytest.raises(InputError, match="carries no release tags"):
+        promote(config, "1", quiet())
+
+
+def test_promote_release_of_another_store_is_refused(config):
+    version = add_version(config, "r1", seed=0)
+    shutil.rmtree(config.open_store().root / "releases")
+    shutil.rmtree(config.open_store().root / "runs")
+    make_run(config, "r1", seed=1)
+    with pytest.raises(InputError, match=r"give the store\.root"):
+        promote(config, version, quiet())
+
+
+@pytest.mark.parametrize("again", ["same version", "next version", "rollback", "refused"])
+def test_killed_between_file_and_alias_is_mended_by_the_next_call(config, monkeypatch, again):
+    promote(config, add_version(config, "r1"), quiet())
+    second = add_version(config, "r2")
+
+    def killed(self, version):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracking, "set_champion", killed)
+        with pytest.raises(KeyboardInterrupt):
+            promote(config, second, quiet())
+    assert (champion(config)["model_version"], alias(config)) == ("2", "1")
+    assert champion_problems(config) == [f"{config.open_store().champion} names version 2, the alias names 1"]
+    if again == "same version":
+        assert not promote(config, second, quiet())["changed"]
+    elif again == "next version":
+        promote(config, add_version(config, "r3"), quiet())
+    elif again == "rollback":
+        rollback(config, quiet())
+    else:
+        with pytest.raises(GateRefusedError):
+            promote(config, add_version(config, "r3", recall=0.01), quiet())
+    expected = {"same version": "2", "next version": "3", "rollback": "1", "refused": "2"}[again]
+    assert (champion(config)["model_version"], alias(config), champion_problems(config)) == (expected, expected, [])
+
+
+def test_rollback_goes_back_step_by_step_until_the_first(config):
+    for run_id in ("r1", "r2", "r3"):
+        promote(config, add_version(config, run_id), quiet())
+    for expected in ("r2", "r1"):
+        result = rollback(config, quiet())
+        assert (result["run_id"], champion(config)["run_id"]) == (expected, expected)
+        assert alias(config) == champion(config)["model_version"]
+    with pytest.raises(InputError, match="version 1 has no champion before it"):
+        rollback(config, quiet())
+
+
+def test_rollback_without_champion_says_so(config):
+    with pytest.raises(InputError, match="there is no champion"):
+        rollback(config, quiet())
+
+
+def test_rollback_to_a_release_that_is_gone_is_refused(config):
+    promote(config, add_version(config, "r1"), quiet())
+    promote(config, add_version(config, "r2"), quiet())
+    shutil.rmtree(config.open_store().release("r1"))
+    with pytest.raises(StoreError, match=r"there is no release at .*r1"):
+        rollback(config, quiet())
+    assert (champion(config)["run_id"], alias(config)) == ("r2", "2")
+
+
+def test_promote_when_the_champions_release_is_gone_says_how_to_begin_anew(config):
+    promote(config, add_version(config, "r1"), quiet())
+    shutil.rmtree(config.open_store().release("r1"))
+    with pytest.raises(StoreError, match=r"release .*r1 is gone.*delete .*champion\.json"):
+        promote(config, add_version(config, "r2"), quiet())
+
+
+@pytest.mark.parametrize("change", [{"tracking_uri": "sqlite:///other.db"}, {"model_name": "another"}])
+def test_champion_of_another_registry_is_a_clear_error(config, tmp_path, change):
+    promote(config, add_version(config, "r1"), quiet())
+    other = make_config(tmp_path, mlflow=change)
+    version = add_version(other, "r2")
+    if "tracking_uri" in change:  # version 1 exists there too, but is another release
+        with pytest.raises(InputError, match=r"champion\.json says that microrec version 1 has digest .*begin anew"):
+            promote(other, add_version(other, "r3", seed=5), quiet())
+    else:
+        with pytest.raises(InputError, match=r"names model microrec, mlflow\.model_name is another.*begin anew"):
+            promote(other, version, quiet())
+
+
+def test_champion_file_damaged_or_foreign_is_a_clear_error(config):
+    version = add_version(config, "r1")
+    UPath(config.open_store().champion).write_text('{"run_id": "r1"}')
+    with pytest.raises(StoreError, match=r"champion\.json lacks \['digest', .*delete it"):
+        promote(config, version, quiet())
+
+
+def test_promote_many_keeps_a_bounded_chain(config, monkeypatch):
+    monkeypatch.setattr(promotion, "KEPT_BEFORE", 2)
+    for run_id in ("r1", "r2", "r3", "r4"):
+        promote(config, add_version(config, run_id), quiet())
+    chain, record = [], champion(config)
+    while record:
+        chain.append(record["run_id"])
+        record = record["previous"]
+    assert chain == ["r4", "r3", "r2"]

@@ -1,0 +1,226 @@
+"""The whole pipeline on a small sample: once undisturbed, and then everything that must not change its result."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow.dataset as ds
+import pytest
+from upath import UPath
+
+from pipeline.config import load_config
+from pipeline.errors import InputError, StoreError
+from pipeline.release import MANIFEST, read_manifest
+from pipeline.sample import write_sample
+from pipeline.storage import Store
+from pipeline.verify import verify_named_release, verify_release
+
+pytestmark = pytest.mark.integration
+
+SETTINGS = ["train.max_epochs=12", "train.device=cpu", "model.embedding_dim=16", "train.check_every=2"]
+
+
+def command(folder, run_id, *settings, name="run"):
+    overrides = [part for setting in (*SETTINGS, *settings) for part in ("--set", setting)]
+    return [
+        *(sys.executable, "-c", "from pipeline.cli import main; main()", name, "--json"),
+        *("-c", str(folder / "microrec.toml"), "--run-id", run_id, *overrides),
+    ]
+
+
+def finish(folder, run_id, *settings):
+    done = subprocess.run(command(folder, run_id, *settings), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder, num_items=90, num_users=120, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(folder):
+    return finish(folder, "first")[0]
+
+
+def test_run_sample_gives_the_contracts_result(first):
+    assert set(first) >= {"run_id", "release", "digest", "counts", "metrics", "mlflow", "seconds", "peak_memory_bytes"}
+    names = {"recall@10", "recall@20", "precision@20", "ndcg@10", "ndcg@20", "hit@20", "map@20", "coverage@20"}
+    for part in ("validation", "test"):
+        assert names <= set(first["metrics"][part])
+    assert first["mlflow"]["alias"] == "champion"
+    assert set(first["seconds"]) >= {"validate", "extract", "prepare", "train", "evaluate", "export", "register"}
+
+
+def test_run_same_id_again_does_nothing_twice(folder, first):
+    release = UPath(first["release"])
+    before = {path.name: path.stat().st_mtime_ns for path in release.iterdir()}
+    again, log = finish(folder, "first")
+    assert again["digest"] == first["digest"]
+    assert again["mlflow"] == first["mlflow"]
+    assert log.count("done before") == 7
+    assert {path.name: path.stat().st_mtime_ns for path in release.iterdir()} == before
+
+
+def test_run_new_id_encodes_nothing_and_gives_the_same_digest(folder, first):
+    second, _ = finish(folder, "second")
+    assert second["digest"] == first["digest"]
+    extracted = json.loads((folder / "microrec-store/runs/second/extract/result.json").read_text())
+    assert [entry["encoded"] for entry in extracted["modalities"].values()] == [0, 0]
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("moment", ["extract", "train"])
+def test_run_killed_and_repeated_gives_the_undisturbed_digest(folder, first, tmp_path, moment):
+    store = tmp_path / "store"
+    seen = {
+        "extract": lambda: any(store.glob("features/*/*/part-*.parquet")),
+        "train": lambda: any(store.glob("runs/killed/checkpoints/epoch-*.json")),
+    }[moment]
+    process = subprocess.Popen(
+        command(folder, "killed", f"store.root={store}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    wait_for(seen, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (store / "runs/killed/train/_SUCCESS").exists()
+    result, log = finish(folder, "killed", f"store.root={store}")
+    assert result["digest"] == first["digest"]
+    assert ("resumed after epoch" in log) == (moment == "train")
+
+
+def test_run_two_at_once_with_one_id_give_one_release(folder, first, tmp_path):
+    started = [
+        subprocess.Popen(
+            command(folder, "twice", f"store.root={tmp_path / 'store'}"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in started:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert json.loads(out)["digest"] == first["digest"]
+
+
+def test_run_interrupted_says_how_to_continue(folder, tmp_path):
+    store = tmp_path / "store"
+    process = subprocess.Popen(
+        command(folder, "stopped", f"store.root={store}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: (store / "runs/stopped/validate/_SUCCESS").exists(), process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; continue with --run-id stopped" in err
+    assert "Traceback" not in err
+
+
+def test_release_reads_with_polars_duckdb_and_pyarrow(first):
+    items = f"{first['release']}/item_embeddings"
+    by_polars = pl.read_parquet(f"{items}/*.parquet")
+    by_duckdb = duckdb.sql(f"select * from '{items}/*.parquet'").pl()
+    by_arrow = pl.from_arrow(ds.dataset(items, format="parquet", exclude_invalid_files=True).to_table())
+    assert by_polars.height == first["counts"]["item_embeddings"]
+    for other in (by_duckdb, by_arrow):
+        assert other["item_id"].equals(by_polars["item_id"])
+        np.testing.assert_array_equal(np.stack(other["embedding"].to_list()), np.stack(by_polars["embedding"].to_list()))
+
+
+def test_release_scores_are_those_of_the_evaluation(folder, first):
+    """Recall@20 from Parquet alone, with plain loops, is the recall the run reported."""
+    items = pl.read_parquet(f"{first['release']}/item_embeddings/*.parquet")
+    users = pl.read_parquet(f"{first['release']}/user_vectors/*.parquet")
+    scores = users["embedding"].to_numpy() @ items["embedding"].to_numpy().T
+    prepared = pl.read_parquet(folder / "microrec-store/runs/first/prepare/interactions.parquet")
+    recalls = []
+    for (user,), rows in prepared.group_by("user_index"):
+        parts = {name: set(rows.filter(pl.col("split") == name)["item_index"]) for name in ("train", "validation", "test")}
+        if parts["test"]:
+            order = [item for item in np.argsort(-scores[user]) if item not in parts["train"] | parts["validation"]]
+            recalls.append(len(parts["test"] & set(order[:20])) / len(parts["test"]))
+    assert np.mean(recalls) == pytest.approx(first["metrics"]["test"]["recall@20"], abs=1e-9)
+
+
+def test_verify_accepts_the_release_and_names_what_was_damaged(folder, first, tmp_path):
+    config = load_config(folder / "microrec.toml", SETTINGS)
+    assert verify_named_release(config, "first")["digest"] == first["digest"]
+    copy = Store(UPath(str(tmp_path)))
+    for damage, message in (("flip", "another sha256"), ("remove", "is missing"), ("add", "not in the manifest")):
+        subprocess.run(["cp", "-r", first["release"], str(tmp_path / "releases")], check=False)
+        (tmp_path / "releases").mkdir(exist_ok=True)
+        subprocess.run(["cp", "-rT", first["release"], str(tmp_path / "releases" / "first")], check=True)
+        part = tmp_path / "releases/first/user_vectors/part-00000.parquet"
+        if damage == "flip":
+            payload = bytearray(part.read_bytes())
+            payload[len(payload) // 2] ^= 1
+            part.write_bytes(payload)
+        elif damage == "remove":
+            part.unlink()
+        else:
+            part.with_name("part-00009.parquet").write_bytes(b"")
+        with pytest.raises(StoreError, match=message):
+            verify_release(copy, "first")
+
+
+def test_verify_unfinished_release_does_not_exist(folder, first, tmp_path):
+    subprocess.run(["cp", "-rT", first["release"], str(tmp_path / "release")], check=True)
+    (tmp_path / "release" / "_SUCCESS").unlink()
+    with pytest.raises(StoreError, match="no _SUCCESS"):
+        read_manifest(UPath(str(tmp_path / "release")))
+
+
+def test_manifest_says_what_the_release_was_made_of(first):
+    manifest = read_manifest(UPath(first["release"]))
+    assert manifest["release_digest"] == first["digest"]
+    assert set(manifest["encoders"]) == {"image", "text"}
+    assert any(name.endswith("items.parquet") for name in manifest["input_digests"])
+    assert MANIFEST not in {entry["path"] for entry in manifest["files"]}
+
+
+def test_embed_new_items_get_unit_vectors_near_their_family(folder, first, tmp_path):
+    catalogue = pl.read_parquet(folder / "items.parquet")
+    new = catalogue.filter(pl.col("image_path").is_not_null() & pl.col("description").is_not_null()).head(5)
+    new.with_columns(pl.lit("new-").add(pl.col("item_id")).alias("item_id")).write_parquet(tmp_path / "new.parquet")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", "from pipeline.cli import main; main()", "embed", "-c", str(folder / "microrec.toml")),
+            *("--items", str(tmp_path / "new.parquet"), "--out", str(tmp_path / "out"), "--release", "first", "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    got = pl.read_parquet(tmp_path / "out/item_embeddings/*.parquet")
+    vectors = np.stack(got["embedding"].to_list())
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    known = pl.read_parquet(f"{first['release']}/item_embeddings/*.parquet")
+    content = np.stack(known["content_embedding"].to_list())
+    twins = [known["item_id"].to_list().index(name.removeprefix("new-")) for name in got["item_id"]]
+    rank = (content @ vectors.T >= (content[twins] * vectors).sum(1)).sum(0)
+    assert np.median(rank) <= 9  # an item's twin is among the nearest tenth of the catalogue
+
+
+def test_run_id_of_another_store_is_not_found(folder):
+    config = load_config(folder / "microrec.toml", SETTINGS)
+    with pytest.raises(InputError, match="no release 'third'"):
+        verify_named_release(config, "third")
