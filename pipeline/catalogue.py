@@ -12,7 +12,7 @@ from upath import UPath
 from pipeline.columns import ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from pipeline.errors import InputError
 from pipeline.storage import is_local
-from pipeline.tables import collect, find_files, read_tables
+from pipeline.tables import collect, column_names, find_files, read_tables
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -112,21 +112,15 @@ def clean_items(config: "Config") -> pl.DataFrame:
     items = collect_items(config, read_items(config).drop_nulls(ITEM_ID))
     if items.is_empty():
         raise InputError(f"{config.catalogue.items}: no row has an {ITEM_ID}; give at least one")
-    items = _drop_repetitions(items)
-    repeated = items.filter(pl.col(ITEM_ID).is_duplicated())[ITEM_ID].unique().sort()
+    twice = pl.col(ITEM_ID).is_duplicated()
+    items = pl.concat([items.filter(~twice), items.filter(twice).unique()])
+    repeated = items.filter(twice)[ITEM_ID].unique().sort()
     if len(repeated):
         raise InputError(
             f"{config.catalogue.items}, column {ITEM_ID}: {len(repeated)} ids stand on several rows that differ, "
             f"such as {', '.join(map(repr, repeated[:NAMED].to_list()))}; keep one row each"
         )
     return items.sort(ITEM_ID)
-
-
-def _drop_repetitions(items: pl.DataFrame) -> pl.DataFrame:
-    """Keep the first of rows that agree in every column; lists count by their elements."""
-    repeated = pl.col(ITEM_ID).is_duplicated()
-    content = pl.struct(ITEM_ID, pl.struct(pl.all()).hash())
-    return items.filter(items.select(~repeated | content.is_first_distinct()).to_series())
 
 
 def clean_interactions(config: "Config", items: pl.DataFrame) -> pl.DataFrame:
@@ -141,10 +135,18 @@ def clean_interactions(config: "Config", items: pl.DataFrame) -> pl.DataFrame:
     steps = interaction_steps(config, items)
     interactions = collect_interactions(config, steps[-1][1]).sort(USER_ID, ITEM_ID)
     if interactions.is_empty():
-        where, lost = ", ".join(config.catalogue.interactions), losses(config, steps)
-        told = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in lost.items())
-        raise InputError(f"{where}: no interaction is left; rows dropped: {told or 'none, there were none'}")
+        require_interactions(config, interactions, losses(config, steps))
     return interactions
+
+
+def require_interactions(config: "Config", interactions: pl.DataFrame, dropped: dict[str, int]) -> None:
+    """Raise `InputError` when nothing is left, telling where it went."""
+    if interactions.is_empty():
+        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in dropped.items() if count)
+        raise InputError(
+            f"{', '.join(config.catalogue.interactions)}: no interaction is left; dropped were "
+            f"{told or 'none, for there were none'}; check the ids and catalogue.filter"
+        )
 
 
 def interaction_steps(config: "Config", items: pl.DataFrame) -> list[tuple[str, pl.LazyFrame]]:
@@ -196,10 +198,22 @@ def _require_same_id_type(found: pl.DataType, expected: pl.DataType, where: str)
         )
 
 
+def unused_mappings(config: "Config") -> list[str]:
+    """Names in `[catalogue.columns]` that no input file has: most often a slip of the pen.
+
+    Raises `InputError` for a file that cannot be read.
+    """
+    mapping = config.catalogue.columns
+    return sorted(mapping.keys() - column_names(_input_files(config))) if mapping else []
+
+
+def _input_files(config: "Config") -> list[UPath]:
+    return [*find_files(config.path(config.catalogue.items)), *_interaction_files(config)]
+
+
 def input_digest(config: "Config") -> dict[str, str]:
     """sha256 of every input file, by its location relative to the configuration's folder."""
-    files = [*find_files(config.path(config.catalogue.items)), *_interaction_files(config)]
-    return {_relative_name(config, file): _sha256(file) for file in files}
+    return {_relative_name(config, file): _sha256(file) for file in _input_files(config)}
 
 
 def _relative_name(config: "Config", path: UPath) -> str:

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from pipeline.config import Config, load_config
 from pipeline.errors import GateRefusedError, InputError, MicrorecError
 from pipeline.progress import Reporter
-from pipeline.run import Run, open_run
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.run import Run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -41,7 +43,16 @@ class Output:
             person(Console(highlight=False))
 
 
-def _open(config: Config, run_id: str) -> Run:
+def _load(file: Path | None, overrides: list[str] | None) -> "Config":
+    """Read the configuration; its sections bring torch along, which `--help` has no use for."""
+    from pipeline.config import load_config
+
+    return load_config(file, overrides or ())
+
+
+def _open(config: "Config", run_id: str) -> "Run":
+    from pipeline.run import open_run
+
     return open_run(config, run_id, Reporter())
 
 
@@ -76,7 +87,7 @@ def validate(config: ConfigFile = None, overrides: Overrides = None, as_json: As
     from pipeline.validate import render
     from pipeline.validate import validate as check
 
-    report = check(load_config(config, overrides or ()))
+    report = check(_load(config, overrides))
     Output(as_json).show(report, partial(render, report))
 
 
@@ -91,9 +102,10 @@ def extract(
 ) -> None:
     """Encode pictures and texts that were not seen before into the feature store."""
     from pipeline.extract import extract as extract_features
+    from pipeline.run import Run
     from pipeline.stages import do_stage
 
-    settings = load_config(config, overrides or ())
+    settings = _load(config, overrides)
     whole = modality is None and shard == "0/1"
     if run_id is not None and whole:
         result = do_stage(_open(settings, run_id), "extract")
@@ -114,7 +126,7 @@ def _stage_command(name: str, summary: str) -> None:
     def command(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
         from pipeline.stages import do_stage
 
-        result = do_stage(_open(load_config(config, overrides or ()), run_id), name)
+        result = do_stage(_open(_load(config, overrides), run_id), name)
         Output(as_json).show(result, partial(_lines, result))
 
     app.command(name, help=summary)(command)
@@ -138,7 +150,7 @@ def run(
     from pipeline.show import show_run
     from pipeline.stages import new_run_id, run_all
 
-    this = _open(load_config(config, overrides or ()), run_id or new_run_id())
+    this = _open(_load(config, overrides), run_id or new_run_id())
     try:
         result = run_all(this)
     except KeyboardInterrupt:
@@ -161,7 +173,7 @@ def embed(
     """Vectors for items the model has never seen, without retraining."""
     from pipeline.embed import embed_items
 
-    result = embed_items(load_config(config, overrides or ()), items, out, release, Reporter())
+    result = embed_items(_load(config, overrides), items, out, release, Reporter())
     Output(as_json).show(result, partial(_lines, result))
 
 
@@ -178,7 +190,7 @@ def recommend(
     from pipeline.lookup import recommend_items
     from pipeline.show import show_list
 
-    result = recommend_items(load_config(config, overrides or ()), user, k, release)
+    result = recommend_items(_load(config, overrides), user, k, release)
     Output(as_json).show(result, partial(show_list, result))
 
 
@@ -195,7 +207,7 @@ def similar(
     from pipeline.lookup import similar_items
     from pipeline.show import show_list
 
-    result = similar_items(load_config(config, overrides or ()), item, k, release)
+    result = similar_items(_load(config, overrides), item, k, release)
     Output(as_json).show(result, partial(show_list, result))
 
 
@@ -209,7 +221,7 @@ def promote(
     """Make a registered version the champion, if the quality gate lets it."""
     from pipeline.promotion import promote as move_champion
 
-    result = move_champion(load_config(config, overrides or ()), version, Reporter())
+    result = move_champion(_load(config, overrides), version, Reporter())
     Output(as_json).show(result, partial(_lines, result))
 
 
@@ -218,7 +230,7 @@ def rollback(config: ConfigFile = None, overrides: Overrides = None, as_json: As
     """Make the champion before this one the champion again."""
     from pipeline.promotion import rollback as move_back
 
-    result = move_back(load_config(config, overrides or ()), Reporter())
+    result = move_back(_load(config, overrides), Reporter())
     Output(as_json).show(result, partial(_lines, result))
 
 
@@ -232,7 +244,7 @@ def verify(
     """Re-check every digest, count and schema of a release, and that registry and files agree."""
     from pipeline.verify import verify_named_release
 
-    result = verify_named_release(load_config(config, overrides or ()), release)
+    result = verify_named_release(_load(config, overrides), release)
     Output(as_json).show(result, partial(_lines, result))
 
 

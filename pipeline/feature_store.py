@@ -44,7 +44,7 @@ class FeatureStore:
     def read(self, digests: Sequence[str | None]) -> tuple[np.ndarray, list[str | None]]:
         """Vectors float32 (R, D) in the order asked for, and each one's status, None where it is unknown.
 
-        Rows without a vector are zero; where no vector is known at all, D is 0. Of a content that stands in
+        Rows without a vector are zero. Of a content that stands in
         several parts the first by name counts.
         """
         table = self._table()
@@ -76,7 +76,7 @@ class FeatureStore:
 
     def _table(self) -> pa.Table:
         parts = [self._read(part, [CONTENT_HASH, VECTOR, STATUS]) for part in self._parts()]
-        return pa.concat_tables(parts) if parts else _as_table([], 0).drop_columns([ERROR])
+        return pa.concat_tables(parts) if parts else _as_table([], 1).drop_columns([ERROR])
 
     def _read(self, part: UPath, columns: list[str]) -> pa.Table:
         filesystem, name = arrow_filesystem(part)
@@ -87,19 +87,16 @@ class FeatureStore:
 
 
 def _as_table(encoded: Sequence[Encoded], dim: int) -> pa.Table:
-    """Rows of a part; a content without a vector has a null there."""
+    """Rows of a part; a content without a vector holds zeros (Parquet readers differ on null fixed-size lists)."""
     matrix = np.zeros((len(encoded), dim), dtype=np.float32)
     for row, entry in enumerate(encoded):
         if entry.vector is not None:
             matrix[row] = entry.vector
-    missing = np.array([entry.vector is None for entry in encoded], dtype=bool)
-    flat = vector_column(matrix) if len(encoded) else pa.array([], pa.list_(pa.float32(), dim))
-    vectors = pa.FixedSizeListArray.from_arrays(flat.flatten(), dim, mask=pa.array(missing)) if len(encoded) else flat
     return pa.table(
         {
             CONTENT_HASH: pa.array([entry.digest for entry in encoded], pa.string()),
-            VECTOR: vectors,
-            STATUS: pa.array([UNREADABLE if gone else OK for gone in missing], pa.string()),
+            VECTOR: vector_column(matrix),
+            STATUS: pa.array([UNREADABLE if entry.vector is None else OK for entry in encoded], pa.string()),
             ERROR: pa.array([entry.error for entry in encoded], pa.string()),
         }
     )

@@ -62,24 +62,31 @@ def expected_columns(table: str) -> tuple[str, ...]:
 
 
 def table_digest(table: pa.Table) -> str:
-    """sha256 over schema and values, independent of chunks, compression and footer metadata."""
-    plain = table.replace_schema_metadata(None).combine_chunks()
-    sink = _HashingSink()
-    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), plain.schema) as writer:
-        writer.write_table(plain, max_chunksize=ROWS_PER_PART)
-    return sink.hash.hexdigest()
+    """sha256 over column names, types and values, independent of chunks, compression and metadata."""
+    digest = hashlib.sha256()
+    for name in table.column_names:
+        array = table.column(name).combine_chunks()
+        array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+        if pa.types.is_fixed_size_list(array.type):
+            digest.update(f"{name}\tvector of {array.type.list_size}\n".encode())
+            array = array.flatten()
+        digest.update(f"{name}\t{array.type}\t{len(array)}\n".encode())
+        plain = pa.table({"values": array})
+        with pa.ipc.new_stream(pa.PythonFile(_HashingSink(digest), mode="w"), plain.schema) as writer:
+            writer.write_table(plain, max_chunksize=ROWS_PER_PART)
+    return digest.hexdigest()
 
 
 class _HashingSink:
-    """A writable file that keeps only the digest of what was written."""
+    """A writable file that keeps nothing but the digest of what was written."""
 
     closed = False
 
-    def __init__(self) -> None:
-        self.hash = hashlib.sha256()
+    def __init__(self, digest: Any) -> None:
+        self._digest = digest
 
     def write(self, data: bytes) -> int:
-        self.hash.update(data)
+        self._digest.update(data)
         return len(data)
 
     def flush(self) -> None:

@@ -54,6 +54,14 @@ def find_files(path: UPath) -> list[UPath]:
     return found
 
 
+def column_names(files: Iterable[UPath]) -> set[str]:
+    """All column names of the files, as they are there.
+
+    Raises `InputError` for a file that cannot be read.
+    """
+    return {name for file in files for name in _scan(file).collect_schema().names()}
+
+
 def read_tables(
     files: Sequence[UPath], mapping: Mapping[str, str], required: Sequence[str], *, interactions: bool
 ) -> pl.LazyFrame:
@@ -202,7 +210,7 @@ def _typed_timestamp(frame: pl.LazyFrame, path: UPath, kind: pl.DataType) -> pl.
         return _parsed_timestamp(frame, path)
     if not (kind.is_numeric() or kind == pl.Null):
         raise InputError(f"{path}, column {TIMESTAMP}: values are {kind}; write moments or seconds since 1970")
-    return column.cast(pl.Int64) if kind.is_integer() else column
+    return column.cast(pl.Int64) if kind.is_integer() else column.cast(pl.Float64).fill_nan(None)
 
 
 def _as_utc(column: pl.Expr) -> pl.Expr:

@@ -1,13 +1,10 @@
 """Checking a catalogue before anything is computed from it: what is there, what is missing, what will be dropped."""
 
 import statistics
-from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from rich.console import Console
-from rich.table import Table
-from upath import UPath
 
 from features.modality import ModalityConfig
 from features.precomputed import read_precomputed
@@ -18,18 +15,25 @@ from pipeline.catalogue import (
     interaction_steps,
     losses,
     read_items,
+    require_interactions,
+    unused_mappings,
 )
 from pipeline.columns import IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
 from pipeline.contents import texts
 from pipeline.errors import InputError
 from pipeline.pictures import NOT_FOUND, UNREADABLE, check_pictures
 from pipeline.storage import is_local, local_path
+from pipeline.validation_report import find_warnings, render
 
 if TYPE_CHECKING:
     from pipeline.config import Config
 
+__all__ = ["render", "validate"]
+
 NAMED = 20  # items named per finding
 PRECOMPUTED = "precomputed"
+_ROWS, _USERS = "__rows", "__users"
+_NUM_ROWS = pl.len().alias(_ROWS)
 
 Report = dict[str, Any]
 
@@ -50,13 +54,14 @@ def validate(config: "Config") -> Report:
         "density": len(kept) / (len(items) * kept[USER_ID].n_unique()),
         "modalities": {name: _modality(config, items, name) for name in config.modalities},
     }
-    return {**report, "warnings": _warnings(config, report)}
+    unused = [f"catalogue.columns maps {name!r}, a column that no file has" for name in unused_mappings(config)]
+    return {**report, "warnings": [*unused, *find_warnings(report)]}
 
 
 def _items(config: "Config", items: pl.DataFrame, kept: pl.DataFrame) -> Report:
     raw = read_items(config)
-    counts = collect_items(config, raw.select(pl.len().alias(""), pl.all().null_count())).row(0, named=True)
-    rows = counts.pop("")
+    counts = collect_items(config, raw.select(_NUM_ROWS, pl.all().null_count())).row(0, named=True)
+    rows = counts.pop(_ROWS)
     touched = kept[ITEM_ID].n_unique()
     return {
         "rows": rows,
@@ -73,16 +78,12 @@ def _interactions(config: "Config", items: pl.DataFrame) -> tuple[Report, pl.Dat
     """Counts, and the interactions that are left."""
     steps = interaction_steps(config, items)
     raw = steps[0][1]
-    query = raw.select(pl.len().alias(""), pl.all().null_count(), pl.col(USER_ID).n_unique().alias("users_before"))
-    counts = collect_interactions(config, query).row(0, named=True)
-    rows, users = counts.pop(""), counts.pop("users_before") - (counts[USER_ID] > 0)
+    users = pl.col(USER_ID).drop_nulls().n_unique().alias(_USERS)
+    counts = collect_interactions(config, raw.select(_NUM_ROWS, users, pl.all().null_count())).row(0, named=True)
+    rows, num_users = counts.pop(_ROWS), counts.pop(_USERS)
     kept = collect_interactions(config, steps[-1][1])
     dropped = losses(config, steps)
-    if kept.is_empty():
-        told = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in dropped.items())
-        raise InputError(
-            f"{', '.join(config.catalogue.interactions)}: of {rows} interactions none is left; dropped: {told}"
-        )
+    require_interactions(config, kept, dropped)
     report = {
         "rows": rows,
         "kept": len(kept),
@@ -90,7 +91,7 @@ def _interactions(config: "Config", items: pl.DataFrame) -> tuple[Report, pl.Dat
         "unknown_items": _unknown_items(config, raw, items),
         "nulls": counts,
         "timestamps": _timestamps(kept),
-        "users_before": users,
+        "users_before": num_users,
     }
     return report, kept
 
@@ -119,30 +120,39 @@ def _users(kept: pl.DataFrame, before: int) -> Report:
 
 
 def _modality(config: "Config", items: pl.DataFrame, name: str) -> Report:
+    """Of one modality: how many items have usable content, and what is wrong with the rest."""
     modality = config.modalities[name]
     if modality.encoder == PRECOMPUTED:
         return _precomputed(config, modality, items)
     if modality.columns:
-        without = [content.digest is None for content in texts(items, name, modality)]
-        return {"content": "text", "missing": sum(without), **_named("missing", items.filter(pl.Series(without)))}
+        missing = pl.Series([content.digest is None for content in texts(items, name, modality)])
+        return _report_missing("text", items, missing)
     return _pictures(config, items, name)
 
 
-def _precomputed(config: "Config", modality: ModalityConfig, items: pl.DataFrame) -> Report:
-    files = [config.path(location) if location else None for location in (modality.vectors, modality.ids)]
-    remote = [str(file) for file in files if file is not None and not is_local(file)]
-    if remote:
-        raise InputError(f"precomputed vectors are read from local files only, not {remote[0]}")
-    vectors, ids = (local_path(file) if file is not None else None for file in files)
-    assert vectors is not None  # ModalityConfig refuses an empty one
-    loaded = read_precomputed(vectors, ids)
-    _, present = loaded.rows_for(items[ITEM_ID].to_list())
+def _report_missing(content: str, items: pl.DataFrame, missing: pl.Series) -> Report:
+    ids = items.filter(missing)[ITEM_ID]
     return {
-        "content": PRECOMPUTED,
-        "missing": int((~present).sum()),
-        **_named("missing", items.filter(pl.Series(~present))),
-        "of_unknown_items": len(loaded.ids) - int(present.sum()),
+        "content": content,
+        "usable": len(items) - len(ids),
+        "missing": len(ids),
+        "missing_items": ids.head(NAMED).to_list(),
     }
+
+
+def _precomputed(config: "Config", modality: ModalityConfig, items: pl.DataFrame) -> Report:
+    vectors = _local_file(config, modality.vectors)
+    loaded = read_precomputed(vectors, _local_file(config, modality.ids) if modality.ids else None)
+    _, present = loaded.rows_for(items[ITEM_ID].to_list())
+    unknown = len(loaded.ids) - int(present.sum())
+    return {**_report_missing(PRECOMPUTED, items, ~pl.Series(present)), "of_unknown_items": unknown}
+
+
+def _local_file(config: "Config", location: str) -> Path:
+    path = config.path(location)
+    if not is_local(path):
+        raise InputError(f"precomputed vectors are read from local files only, not {path}")
+    return local_path(path)
 
 
 def _pictures(config: "Config", items: pl.DataFrame, name: str) -> Report:
@@ -155,58 +165,15 @@ def _pictures(config: "Config", items: pl.DataFrame, name: str) -> Report:
     if not root.exists():
         raise InputError(f"catalogue.image_root: {root} does not exist; name the folder of the pictures")
     locations = items[IMAGE_PATH].cast(pl.String).to_list()
+    report = _report_missing("image", items, pl.Series([not location for location in locations]))
     findings = check_pictures(root, locations)
-    report: Report = {"content": "image", "missing": sum(not location for location in locations)}
-    report |= _named("missing", items.filter(pl.Series([not location for location in locations])))
+    rows = list(zip(items[ITEM_ID].to_list(), locations, findings, strict=True))
     for kind in (NOT_FOUND, UNREADABLE):
-        found = [place for place, finding in enumerate(findings) if finding and finding.kind == kind]
-        report[kind] = len(found)
-        report[f"{kind}_items"] = [
-            {ITEM_ID: items[ITEM_ID][place], IMAGE_PATH: locations[place], "problem": findings[place].problem}
-            for place in found[:NAMED]
+        found = [
+            {ITEM_ID: item, IMAGE_PATH: location, "problem": finding.problem}
+            for item, location, finding in rows
+            if finding and finding.kind == kind
         ]
+        report |= {kind: len(found), f"{kind}_items": found[:NAMED]}
+        report["usable"] -= len(found)
     return report
-
-
-def _named(kind: str, items: pl.DataFrame) -> Report:
-    return {f"{kind}_items": items[ITEM_ID].head(NAMED).to_list()}
-
-
-def _warnings(config: "Config", report: Report) -> list[str]:
-    """What deserves a look, though it stops nothing."""
-    items, interactions, users = report["items"], report["interactions"], report["users"]
-    dropped, spread = interactions["dropped"], users["interactions_per_user"]
-    times = interactions["timestamps"]
-    checks = [
-        (items["without_id"], f"{items['without_id']} items have no {ITEM_ID} and are left out"),
-        (items["repeated_rows"], f"{items['repeated_rows']} item rows are repeated word for word; one of each is kept"),
-        (dropped["without_id"], f"{dropped['without_id']} interactions lack {USER_ID} or {ITEM_ID} and are left out"),
-        (
-            dropped["of_unknown_items"],
-            f"{dropped['of_unknown_items']} interactions are of {interactions['unknown_items']['count']} items that "
-            f"the catalogue lacks, such as {', '.join(map(repr, interactions['unknown_items']['ids'][:3]))}",
-        ),
-        (dropped["repeated_pairs"], f"{dropped['repeated_pairs']} repeated (user, item) pairs; the earliest is kept"),
-        (times and times["missing"], f"{times and times['missing']} interactions have no {TIMESTAMP}"),
-        (spread["median"] < 3, f"half of the users have fewer than 3 interactions: little can be learned or measured"),
-        *((name, f"catalogue.columns maps {name!r}, which no table has") for name in _unused_mappings(config)),
-    ]
-    lines = [text for found, text in checks if found]
-    return lines + [line for name, found in report["modalities"].items() for line in _content_warnings(name, found, items)]
-
-
-def _content_warnings(name: str, found: Report, items: Report) -> Sequence[str]:
-    counts = {kind: found.get(kind, 0) for kind in ("missing", NOT_FOUND, UNREADABLE)}
-    lines = [f"{name}: {counts[NOT_FOUND]} pictures are named but not there"] if counts[NOT_FOUND] else []
-    lines += [f"{name}: {counts[UNREADABLE]} pictures cannot be decoded"] if counts[UNREADABLE] else []
-    if sum(counts.values()) == items["kept"]:
-        lines.append(f"{name}: no item has content; leave the modality out, or mend its columns or paths")
-    return lines
-
-
-def _unused_mappings(config: "Config") -> list[str]:
-    return []
-
-
-def render(report: Report, console: Console) -> None:
-    """Print the report for a person."""

@@ -126,10 +126,15 @@ def make_tables(seed: int = 0, integer_ids: bool = False) -> dict[str, pa.Table]
     }
     ranks = {"rank": pa.array(np.ones(NUM_ITEMS, dtype=np.int32)), "weight": ones}
     return {
-        ITEM_EMBEDDINGS: pa.table({"item_id": item_id, **items, "weight_text": ones}),
-        USER_VECTORS: pa.table({"user_id": user_id, "embedding": vector_column(user_UD)}),
-        ITEM_GRAPH: pa.table({"item_id": item_id, **graph, **ranks}),
+        ITEM_EMBEDDINGS: _without_nulls({"item_id": item_id, **items, "weight_text": ones}),
+        USER_VECTORS: _without_nulls({"user_id": user_id, "embedding": vector_column(user_UD)}),
+        ITEM_GRAPH: _without_nulls({"item_id": item_id, **graph, **ranks}),
     }
+
+
+def _without_nulls(columns: dict[str, Any]) -> pa.Table:
+    schema = pa.schema([pa.field(name, array.type, nullable=False) for name, array in columns.items()])
+    return pa.Table.from_arrays(list(columns.values()), schema=schema)
 
 
 def publish_release(run: Run, tables: dict[str, pa.Table], metrics: dict[str, Any]) -> dict[str, Any]:
