@@ -71,7 +71,8 @@ def torchvision_model(config: ModalityConfig, name: str) -> EncoderSpec:
         weights = get_model_weights(model_name)[weights_name or "DEFAULT"]
     except (KeyError, ValueError) as error:
         raise FeatureError(
-            f"torchvision:{name} is unknown ({error}); write torchvision:<model>@<weights>, such as resnet50@IMAGENET1K_V2"
+            f"torchvision:{name} is unknown ({error}); write torchvision:<model>@<weights>, "
+            "such as resnet50@IMAGENET1K_V2"
         ) from error
     transforms = weights.transforms()
 

@@ -30,7 +30,7 @@ def decode(payload: bytes) -> Image.Image:
             return _to_rgb(ImageOps.exif_transpose(image))
     except UnreadableError:
         raise
-    except Exception as error:  # noqa: BLE001  decoders raise whatever their format's library does
+    except Exception as error:  # decoders raise whatever their format's library does
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
 
 

@@ -27,7 +27,7 @@ class Precomputed:
         return digest.hexdigest()
 
     def rows_for(self, item_ids: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Matrix float32 (I, D) in the order of `item_ids`, zero where there is no vector, and the bool (I,) of which."""
+        """Matrix float32 (I, D) in the order of `item_ids`, zero where there is no vector, and a bool (I,)."""
         place = {str(identifier): row for row, identifier in enumerate(self.ids)}
         rows = np.array([place.get(str(identifier), -1) for identifier in item_ids])
         present = rows >= 0

@@ -48,7 +48,8 @@ def texts(items: pl.DataFrame, name: str, modality: ModalityConfig) -> list[Cont
         if column not in items.columns:
             near = difflib.get_close_matches(column, items.columns, n=1, cutoff=0.0)[0]
             raise InputError(
-                f"modalities.{name}.columns names {column!r}; the catalogue has {', '.join(items.columns)} (nearest: {near!r})"
+                f"modalities.{name}.columns names {column!r}; the catalogue has {', '.join(items.columns)} "
+                f"(nearest: {near!r})"
             )
     parts = [_as_text(items[column]) for column in modality.columns]
     joined = [" ".join(" ".join(filter(None, row)).split()) for row in zip(*parts, strict=True)]

@@ -116,7 +116,7 @@ def user_table(dataset: Dataset, vectors: dict[str, np.ndarray]) -> pa.Table:
 
 
 def graph_table(dataset: Dataset, vectors: dict[str, np.ndarray], num_neighbours: int) -> pa.Table:
-    """Nearest neighbours by cosine, from rank 1, the item itself left out; by each modality and by the learned vectors."""
+    """Nearest neighbours by cosine, the item itself left out; by each modality and by the learned vectors."""
     item_id = dataset.items[ITEM_ID].to_arrow()
     everything = np.ones(len(item_id), dtype=bool)
     matrices = {name: (matrix, dataset.present[name]) for name, matrix in sorted(dataset.features.items())}

@@ -118,7 +118,7 @@ def _given(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     other = interactions.filter(~pl.col(SPLIT).is_in([TRAIN, VALIDATION, TEST]) | pl.col(SPLIT).is_null())
     if len(other):
         raise InputError(
-            f"interactions, column {SPLIT!r}: {len(other)} rows hold other values than {TRAIN}, {VALIDATION} or {TEST}, "
-            f"the first {other[SPLIT][0]!r}; rename them or leave the rows out"
+            f"interactions, column {SPLIT!r}: {len(other)} rows hold other values than {TRAIN}, {VALIDATION} "
+            f"or {TEST}, the first {other[SPLIT][0]!r}; rename them or leave the rows out"
         )
     return interactions

@@ -89,7 +89,10 @@ def _interaction_rows(report: Report) -> list[_Row]:
     found = report["interactions"]
     times, nulls = found["timestamps"], found["nulls"]
     rows = [("interactions", f"{found['kept']:,}", f"of {found['rows']:,} rows; density {report['density']:.3%}")]
-    rows += [(f"  {name.replace('_', ' ')}", f"{-count:,}", "dropped" if count else "") for name, count in found["dropped"].items()]
+    rows += [
+        (f"  {name.replace('_', ' ')}", f"{-count:,}", "dropped" if count else "")
+        for name, count in found["dropped"].items()
+    ]
     rows += [(f"  {escape(name)} empty", f"{count:,}", "") for name, count in nulls.items() if count]
     if times and times["first"] is not None:
         rows.append(("  from", "", f"{times['first']} to {times['last']}"))

@@ -142,7 +142,7 @@ def test_release_reads_with_polars_duckdb_and_pyarrow(first):
     assert by_polars.height == first["counts"]["item_embeddings"]
     for other in (by_duckdb, by_arrow):
         assert other["item_id"].equals(by_polars["item_id"])
-        np.testing.assert_array_equal(np.stack(other["embedding"].to_list()), np.stack(by_polars["embedding"].to_list()))
+        np.testing.assert_array_equal(other["embedding"].to_numpy(), by_polars["embedding"].to_numpy())
 
 
 def test_release_scores_are_those_of_the_evaluation(folder, first):
@@ -153,7 +153,8 @@ def test_release_scores_are_those_of_the_evaluation(folder, first):
     prepared = pl.read_parquet(folder / "microrec-store/runs/first/prepare/interactions.parquet")
     recalls = []
     for (user,), rows in prepared.group_by("user_index"):
-        parts = {name: set(rows.filter(pl.col("split") == name)["item_index"]) for name in ("train", "validation", "test")}
+        names = ("train", "validation", "test")
+        parts = {name: set(rows.filter(pl.col("split") == name)["item_index"]) for name in names}
         if parts["test"]:
             order = [item for item in np.argsort(-scores[user]) if item not in parts["train"] | parts["validation"]]
             recalls.append(len(parts["test"] & set(order[:20])) / len(parts["test"]))
@@ -202,7 +203,8 @@ def test_embed_new_items_get_unit_vectors_near_their_family(folder, first, tmp_p
     new.with_columns(pl.lit("new-").add(pl.col("item_id")).alias("item_id")).write_parquet(tmp_path / "new.parquet")
     done = subprocess.run(
         [
-            *(sys.executable, "-c", "from pipeline.cli import main; main()", "embed", "-c", str(folder / "microrec.toml")),
+            *(sys.executable, "-c", "from pipeline.cli import main; main()", "embed"),
+            *("-c", str(folder / "microrec.toml")),
             *("--items", str(tmp_path / "new.parquet"), "--out", str(tmp_path / "out"), "--release", "first", "--json"),
         ],
         capture_output=True,

@@ -1,0 +1,270 @@
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+from rich.console import Console
+from upath import UPath
+
+from features.pictures import UnreadableError, decode
+from pipeline.catalogue import clean_interactions, clean_items
+from pipeline.cli import main
+from pipeline.config import compose, load_config
+from pipeline.errors import InputError
+from pipeline.pictures import NOT_FOUND, UNREADABLE, check_pictures
+from pipeline.sample import write_sample
+from pipeline.validate import render, validate
+
+MOVIELENS = Path(os.environ.get("MICROREC_MOVIELENS", Path(__file__).parents[2].parent / "shared/data/movielens"))
+
+
+def picture(kind="JPEG", size=(40, 30), **options):
+    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six items and every sort of flaw, each a known number of times."""
+    for name, payload in {
+        "good.jpg": picture(),
+        "cut.jpg": picture()[:200],
+        "text.png": b"hello",
+        "empty.jpg": b"",
+    }.items():
+        (tmp_path / name).write_bytes(payload)
+    items = {
+        "item_id": ["a", "b", "c", "d", "e", "f", "f", None],
+        "title": ["A", None, " ", "D", "E", "F", "F", "none"],
+        "image_path": ["good.jpg", "cut.jpg", "text.png", "absent.jpg", None, "", "", "good.jpg"],
+    }
+    pl.DataFrame(items).write_parquet(tmp_path / "items.parquet")
+    rows = [
+        ("u", "a", 5, 10),
+        ("u", "a", 4, 20),
+        ("u", "b", 4, None),
+        ("v", "a", 5, 30),
+        ("v", "c", 1, 40),
+        ("w", "gone", 5, 50),
+        ("w", "lost", 5, 50),
+        ("w", "lost", 5, 60),
+        (None, "a", 5, 70),
+        ("x", None, 5, 80),
+    ]
+    schema = ["user_id", "item_id", "rating", "timestamp"]
+    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(tmp_path / "interactions.parquet")
+    return tmp_path
+
+
+def settle(folder, **sections):
+    document = {
+        "catalogue": {
+            "items": "items.parquet",
+            "interactions": ["interactions.parquet"],
+            "filter": {"min_rating": 2.0},
+            **sections.pop("catalogue", {}),
+        },
+        "modalities": {"image": {"encoder": "efficientnet-lite0"}, "text": {"encoder": "x", "columns": ["title"]}},
+        **sections,
+    }
+    return compose(document, base=folder)
+
+
+def test_validate_every_flaw_is_counted_and_named(folder):
+    report = validate(settle(folder))
+    assert report["items"] == {
+        "rows": 8,
+        "kept": 6,
+        "without_id": 1,
+        "repeated_rows": 1,
+        "without_interactions": 4,
+        "id_type": "String",
+        "nulls": {"item_id": 1, "title": 1, "image_path": 1},
+    }
+    interactions = report["interactions"]
+    assert interactions["rows"] == 10
+    assert interactions["dropped"] == {
+        "without_id": 2,
+        "of_unknown_items": 3,
+        "below_min_rating": 1,
+        "repeated_pairs": 1,
+    }
+    assert interactions["kept"] == 3
+    assert interactions["unknown_items"] == {"count": 2, "ids": ["gone", "lost"]}
+    assert interactions["nulls"] == {"user_id": 1, "item_id": 1, "rating": 0, "timestamp": 1}
+    assert interactions["timestamps"] == {"first": 10, "last": 30, "missing": 1}
+    assert report["users"] == {"before": 4, "kept": 2, "interactions_per_user": {"min": 1, "median": 1.5, "max": 2}}
+    assert report["density"] == pytest.approx(3 / (6 * 2))
+    text, image = report["modalities"]["text"], report["modalities"]["image"]
+    assert text == {"content": "text", "usable": 4, "missing": 2, "missing_items": ["b", "c"]}
+    assert (image["usable"], image["missing"], image["missing_items"]) == (1, 2, ["e", "f"])
+    assert image["not_found"] == 1
+    assert image["not_found_items"][0] == {
+        "item_id": "d",
+        "image_path": "absent.jpg",
+        "problem": "No such file or directory",
+    }
+    assert image["unreadable"] == 2
+    assert [entry["image_path"] for entry in image["unreadable_items"]] == ["cut.jpg", "text.png"]
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert len(report["warnings"]) == 9
+
+
+def test_validate_counts_are_those_of_the_clean_tables(folder):
+    config = settle(folder)
+    report = validate(config)
+    items = clean_items(config)
+    assert report["items"]["kept"] == len(items)
+    assert report["interactions"]["kept"] == len(clean_interactions(config, items))
+    assert report["interactions"]["rows"] - sum(report["interactions"]["dropped"].values()) == 3
+
+
+def test_validate_flawless_catalogue_has_no_warnings(tmp_path):
+    pl.DataFrame({"item_id": [1, 2, 3], "title": ["A", "B", "C"]}).write_parquet(tmp_path / "items.parquet")
+    pairs = [(user, item) for user in (1, 2) for item in (1, 2, 3)]
+    pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row").write_parquet(tmp_path / "interactions.parquet")
+    modalities = {"text": {"encoder": "x", "columns": ["title"]}}
+    report = validate(settle(tmp_path, catalogue={"filter": {}}, modalities=modalities))
+    assert report["warnings"] == []
+    assert report["interactions"]["timestamps"] is None
+    assert report["items"]["id_type"] == "Int64"
+    unused = validate(settle(tmp_path, catalogue={"filter": {}, "columns": {"tilte": "title"}}, modalities=modalities))
+    assert unused["warnings"] == ["catalogue.columns maps 'tilte', a column that no file has"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"catalogue": {"items": "absent.parquet"}}, r"absent\.parquet does not exist"),
+        ({"catalogue": {"filter": {"min_rating": 9.0}}}, "no interaction is left; dropped were .* 5 below min rating"),
+        ({"catalogue": {"image_root": "nowhere"}}, r"image_root: .*nowhere does not exist"),
+        ({"catalogue": {"columns": {"image_path": "photo"}}}, "needs a column 'image_path'; map yours"),
+        ({"modalities": {"text": {"encoder": "x", "columns": ["titel"]}}}, "'titel'.*nearest: 'title'"),
+        ({"modalities": {"audio": {"encoder": "precomputed", "vectors": "s3://x/y.npy"}}}, "local files only"),
+    ],
+)
+def test_validate_impossible_input_is_refused(folder, sections, message):
+    with pytest.raises(InputError, match=message):
+        validate(settle(folder, **sections))
+
+
+def test_validate_precomputed_vectors_are_counted(folder):
+    np.save(folder / "audio.npy", np.ones((3, 2), dtype=np.float32))
+    (folder / "ids.txt").write_text("a\nb\nz\n")
+    audio = {"encoder": "precomputed", "vectors": "audio.npy", "ids": "ids.txt"}
+    report = validate(settle(folder, modalities={"audio": audio}))
+    assert report["modalities"]["audio"] == {
+        "content": "precomputed",
+        "usable": 2,
+        "missing": 4,
+        "missing_items": ["c", "d", "e", "f"],
+        "of_unknown_items": 1,
+    }
+
+
+def test_validate_modality_without_any_content_is_warned_of(folder):
+    (folder / "good.jpg").unlink()
+    assert any("none of the 6 items has usable content" in line for line in validate(settle(folder))["warnings"])
+
+
+def test_check_pictures_agrees_with_the_decoder_of_the_encoders(tmp_path):
+    """What validate calls unreadable is what extraction records as unreadable, at reduced size or not."""
+    large = picture(size=(900, 700))
+    payloads = {
+        "whole.jpg": large,
+        "progressive.jpg": picture(size=(900, 700), progressive=True),
+        "whole.png": picture("PNG"),
+        "whole.webp": picture("WEBP"),
+        "whole.gif": picture("GIF"),
+        "cut.jpg": large[: len(large) // 2],
+        "cut-late.jpg": large[:-400],
+        "cut-progressive.jpg": picture(size=(900, 700), progressive=True)[:9000],
+        "cut.png": picture("PNG")[:900],
+        "cut.webp": picture("WEBP")[:300],
+        "noise.jpg": bytes(range(256)),
+        "page.jpg": b"<html>404</html>",
+    }
+    for name, payload in payloads.items():
+        (tmp_path / name).write_bytes(payload)
+    findings = dict(zip(payloads, check_pictures(UPath(str(tmp_path)), list(payloads)), strict=True))
+    for name, payload in payloads.items():
+        try:
+            decode(payload)
+            readable = True
+        except UnreadableError:
+            readable = False
+        assert (findings[name] is None) == readable == name.startswith(("whole", "progressive")), name
+
+
+def test_check_pictures_kinds_are_told_apart(folder):
+    (folder / "sub").mkdir()
+    names = ["good.jpg", "absent.jpg", "cut.jpg", None, "", "sub"]
+    found = check_pictures(UPath(str(folder)), names)
+    assert [finding and finding.kind for finding in found] == [None, NOT_FOUND, UNREADABLE, None, None, NOT_FOUND]
+
+
+def test_render_shows_counts_names_and_warnings_literally(folder):
+    report = validate(settle(folder))
+    report["warnings"].append("a [bold]bracket[/] stays")
+    console = Console(file=io.StringIO(), width=120)
+    render(report, console)
+    shown = console.file.getvalue()
+    for text in (
+        "items",
+        "of 8 rows; ids are text",
+        "density 25.000%",
+        "'cut.jpg', 'text.png'",
+        "a [bold]bracket[/] stays",
+    ):
+        assert text in shown
+
+
+def test_validate_sample_finds_the_planted_gaps(tmp_path):
+    made = write_sample(tmp_path, num_items=40, num_users=30)
+    report = validate(load_config(tmp_path / "microrec.toml"))
+    image, text = report["modalities"]["image"], report["modalities"]["text"]
+    assert (image["not_found"], image["unreadable"]) == (2, 1)
+    assert image["usable"] == 40 - made["without_picture"]
+    assert text["missing"] == made["without_text"]
+    assert report["interactions"]["rows"] == made["interactions"]
+
+
+def test_validate_command_exit_status_and_json(folder, capsys):
+    (folder / "microrec.toml").write_text(
+        '[catalogue]\nitems = "items.parquet"\ninteractions = ["interactions.parquet"]\n'
+        '[modalities.text]\nencoder = "x"\ncolumns = ["title"]\n'
+    )
+    command = ["validate", "-c", str(folder / "microrec.toml"), "--json"]
+    with pytest.raises(SystemExit) as done:
+        main(command)
+    assert done.value.code == 0
+    assert json.loads(capsys.readouterr().out)["items"]["kept"] == 6
+    with pytest.raises(SystemExit) as refused:
+        main([*command, "--set", "catalogue.items=absent.parquet"])
+    assert refused.value.code == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "absent.parquet does not exist" in output.err
+
+
+@pytest.mark.skipif(not MOVIELENS.exists(), reason="the MovieLens data is not here")
+def test_validate_movielens_gives_the_figures_of_its_description():
+    catalogue = {
+        "items": str(MOVIELENS / "items.parquet"),
+        "interactions": [str(MOVIELENS / "interactions.parquet")],
+        "image_root": str(MOVIELENS),
+        "filter": {"min_rating": 4.0},
+    }
+    text = {"encoder": "x", "columns": ["description"]}
+    report = validate(compose({"catalogue": catalogue, "modalities": {"text": text}}, base=Path()))
+    assert report["items"]["kept"] == 3883
+    assert (report["interactions"]["rows"], report["interactions"]["kept"]) == (663_062, 575_281)
+    assert (report["users"]["kept"], report["items"]["kept"] - report["items"]["without_interactions"]) == (6038, 3533)
+    assert report["modalities"]["text"]["missing"] == 27
+    assert report["interactions"]["timestamps"]["first"].startswith("2000-04-25")
