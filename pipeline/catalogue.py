@@ -32,6 +32,11 @@ class FilterConfig:
     min_item_interactions: int = 0
     """Interactions of items with fewer are left out; the items themselves stay in the catalogue."""
 
+    def __post_init__(self) -> None:
+        for name in ("min_user_interactions", "min_item_interactions"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueConfig:

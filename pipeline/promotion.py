@@ -162,10 +162,10 @@ def _require_same_registry(store: Store, tracking: "Tracking", champion: Champio
     found = tracking.version(version)
     if found is None:
         raise InputError(f"{store.champion} names {name} version {version}, {tracking.shown_uri} has none; {mend}")
-    if found.digest != champion["digest"]:
+    if (found.run_id, found.digest) != (champion["run_id"], champion["digest"]):
         raise InputError(
-            f"{store.champion} says that {name} version {version} has digest {champion['digest']}, "
-            f"{tracking.shown_uri} says {found.digest}; {mend}"
+            f"{store.champion} says that {name} version {version} is release {champion['run_id']} with digest "
+            f"{champion['digest']}, {tracking.shown_uri} says {found.run_id} with {found.digest}; {mend}"
         )
 
 

@@ -9,7 +9,6 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
-import pyarrow.dataset
 from upath import UPath
 
 from pipeline.columns import IMAGE_PATH, ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
@@ -132,6 +131,8 @@ def _scan_parquet(path: UPath) -> pl.LazyFrame:
     """One way to reach an object store for everything: its credentials are those of `UPath`."""
     if is_local(path):
         return pl.scan_parquet(path.path, glob=False)
+    import pyarrow.dataset  # only here: it slows the start of every command
+
     filesystem, name = arrow_filesystem(path)
     return pl.scan_pyarrow_dataset(pyarrow.dataset.dataset(name, filesystem=filesystem, format="parquet"))
 

@@ -158,14 +158,12 @@ class Tracking:
     ) -> str:
         """Log a model given as code and files, and return its id; the model an earlier attempt logged is kept."""
         import mlflow
+        from mlflow.entities import LoggedModelStatus
 
-        found = self._client.search_logged_models(
-            [run.info.experiment_id],
-            f"source_run_id = '{run.info.run_id}' AND status = 'READY'",
-            max_results=1,
-        )
-        if found:
-            return str(found[0].model_id)
+        logged = self._client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+        finished = [str(model.model_id) for model in logged if model.status == LoggedModelStatus.READY]
+        if finished:
+            return finished[0]
         with self._as_current(), warnings.catch_warnings(), mlflow.start_run(run_id=run.info.run_id):
             warnings.simplefilter("ignore")  # MLflow's own, about pandas and SQLAlchemy
             info = mlflow.pyfunc.log_model(

@@ -1,0 +1,94 @@
+"""Runs one `microrec` command of the ML environment as a child process of an Airflow task.
+
+Airflow and the ML libraries do not fit into one environment (docs/decisions/0002-two-environments.md), so a task
+is the command line and nothing else: its standard error streams into the task's log, its one JSON object on
+standard output is the task's result, its exit status decides between retrying and failing for good.
+"""
+
+import ctypes
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+log = logging.getLogger(__name__)
+
+EXIT_INPUT, EXIT_GATE = 2, 3
+_PR_SET_PDEATHSIG = 1
+
+
+def run_microrec(arguments: Sequence[str]) -> dict[str, Any]:
+    """Run `microrec ARGUMENTS --json` and return its result.
+
+    Raises:
+        AirflowFailException: the input or configuration is wrong (exit status 2), or the quality gate refused (3):
+            the same again would end the same, so the task is not retried.
+        AirflowException: anything else, which a retry may mend.
+    """
+    command = [find_microrec(), *arguments, "--json"]
+    log.info("running %s", " ".join(command))
+    with tempfile.TemporaryFile() as output:
+        status, last_line = _follow(command, output)
+        output.seek(0)
+        text = output.read().decode()
+    if status == 0:
+        return json.loads(text)
+    reason = f"microrec {arguments[0]} ended with status {status}: {last_line}"
+    if status in (EXIT_INPUT, EXIT_GATE):
+        raise AirflowFailException(reason)
+    raise AirflowException(reason)
+
+
+def find_microrec() -> str:
+    """The ML environment's command: `MICROREC_BIN`, or `microrec` on the path, or the checkout's own `.venv`."""
+    beside = Path(__file__).resolve().parents[1] / ".venv" / "bin" / "microrec"
+    found = os.environ.get("MICROREC_BIN") or shutil.which("microrec") or str(beside)
+    if not Path(found).exists():
+        raise AirflowFailException(f"there is no microrec at {found}; set MICROREC_BIN to the ML environment's command")
+    return found
+
+
+def _follow(command: Sequence[str], output: Any) -> tuple[int, str]:
+    """Run a command, log its standard error line by line; return its exit status and the last line."""
+    last_line = ""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        preexec_fn=_end_with_parent,
+        env=_clean_environment(),
+    )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            last_line = line.rstrip() or last_line
+            log.info(line.rstrip())
+        return process.wait(), last_line
+    finally:
+        if process.poll() is None:
+            process.terminate()
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this process when the task dies, even by SIGKILL: no orphan beside its retry."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _clean_environment() -> dict[str, str]:
+    """Airflow's own settings and Python paths mean nothing to the ML environment."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("AIRFLOW") and name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    }

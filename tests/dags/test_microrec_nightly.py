@@ -1,0 +1,83 @@
+import ast
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DAG_FILES = sorted((ROOT / "dags").glob("*.py"))
+MICROREC = os.environ.get("MICROREC_BIN", str(ROOT / ".venv" / "bin" / "microrec"))
+
+
+@pytest.fixture(scope="module")
+def nightly(airflow_home):
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(ROOT / "dags"), include_examples=False)
+    assert bag.import_errors == {}
+    return bag.dags["microrec_nightly"]
+
+
+@pytest.mark.parametrize("file", DAG_FILES, ids=lambda file: file.name)
+def test_dag_files_import_the_sdk_and_the_standard_library_only(file):
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    ours = {other.stem for other in DAG_FILES}
+    foreign = {name for name in names if name.split(".")[0] not in sys.stdlib_module_names | ours}
+    assert {name for name in foreign if not name.startswith("airflow.sdk")} == set()
+
+
+def test_nightly_every_task_has_owner_retries_and_timeout(nightly):
+    for task in nightly.tasks:
+        assert task.owner == "microrec", task.task_id
+        assert task.retries >= 1, task.task_id
+        assert task.execution_timeout and task.execution_timeout <= timedelta(hours=12), task.task_id
+
+
+def test_nightly_training_is_on_the_gpu_queue_and_extraction_is_mapped(nightly):
+    assert {task.task_id for task in nightly.tasks if task.queue == "gpu"} == {"train"}
+    assert nightly.get_task("extract").is_mapped
+
+
+def test_nightly_stages_stand_in_order(nightly):
+    order = ["check_input", "plan_shards", "extract", "prepare", "train", "evaluate", "export", "register", "promote"]
+    for before, after in zip(order, order[1:], strict=False):
+        assert before in nightly.get_task(after).get_flat_relative_ids(upstream=True)
+
+
+def test_run_id_of_scheduled_and_manual_runs_is_a_plain_name():
+    from microrec_nightly import run_id_of
+
+    assert run_id_of("scheduled__2026-11-24T02:00:00+00:00") == "scheduled__2026-11-24T02-00-00-00-00"
+    assert run_id_of("manual__/../x") == "manual__-..-x"
+
+
+@pytest.mark.integration
+def test_nightly_sample_gives_a_verified_release_and_an_asset_event(nightly, tmp_path, monkeypatch):
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+
+    monkeypatch.setenv("MICROREC_BIN", MICROREC)
+    subprocess.run([MICROREC, "sample", str(tmp_path), "--items", "80", "--users", "100", "--json"], check=True)
+    config = str(tmp_path / "microrec.toml")
+    settings = ["train.max_epochs=6", "model.embedding_dim=16"]
+    run = nightly.test(run_conf={"config": config, "device": "cpu", "set": settings})
+    states = {instance.task_id: str(instance.state) for instance in run.get_task_instances()}
+    assert str(run.state) == "success", states
+    releases = [path for path in (tmp_path / "microrec-store" / "releases").iterdir() if (path / "_SUCCESS").exists()]
+    assert len(releases) == 1
+    verified = subprocess.run(
+        [MICROREC, "verify", "-c", config, releases[0].name, "--json"], check=True, capture_output=True, text=True
+    )
+    with create_session() as session:
+        events = {event.name: event.extra for event in session.query(AssetEvent).all() if event.extra}
+    assert {"microrec_release", "microrec_champion"} <= set(events)
+    for name in ("microrec_release", "microrec_champion"):
+        assert events[name]["digest"] in verified.stdout
