@@ -59,7 +59,7 @@ def find_microrec() -> str:
 def _follow(command: Sequence[str], output: Any) -> tuple[int, str]:
     """Run a command, log its standard error line by line; return its exit status and the last line."""
     last_line = ""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -68,16 +68,15 @@ def _follow(command: Sequence[str], output: Any) -> tuple[int, str]:
         errors="replace",
         preexec_fn=_end_with_parent,
         env=_clean_environment(),
-    )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            last_line = line.rstrip() or last_line
-            log.info(line.rstrip())
-        return process.wait(), last_line
-    finally:
-        if process.poll() is None:
+    ) as process:
+        try:
+            for line in process.stderr or ():
+                last_line = line.rstrip() or last_line
+                log.info(line.rstrip())
+        except BaseException:  # whatever ends the task ends its command
             process.terminate()
+            raise
+    return process.returncode, last_line
 
 
 def _end_with_parent() -> None:

@@ -13,10 +13,10 @@ MICROREC = os.environ.get("MICROREC_BIN", str(ROOT / ".venv" / "bin" / "microrec
 
 
 @pytest.fixture(scope="module")
-def nightly(airflow_home):
+def nightly(airflow_database):
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag(str(ROOT / "dags"), include_examples=False)
+    bag = DagBag(str(ROOT / "dags"))
     assert bag.import_errors == {}
     return bag.dags["microrec_nightly"]
 
