@@ -60,6 +60,7 @@ def test_run_id_of_scheduled_and_manual_runs_is_a_plain_name():
 
 
 @pytest.mark.integration
+@pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
 def test_nightly_sample_gives_a_verified_release_and_an_asset_event(nightly, tmp_path, monkeypatch):
     from airflow.models.asset import AssetEvent
     from airflow.utils.session import create_session
