@@ -1,19 +1,23 @@
-# Everything a fresh machine needs: Python 3.11, pip, make, a C compiler.
+# Everything a fresh machine needs is Python 3.11, pip, make and a C compiler; `make` brings the rest.
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+SHELL := /bin/bash
 UV := .venv-uv/bin/uv
 ML := .venv/bin
-SHELL := /bin/bash
+AIRFLOW := .venv-airflow/bin
+INSTALL = $(UV) pip install --quiet --compile-bytecode
+COMPILE = $(UV) pip compile --quiet --python-version 3.11 --no-emit-index-url --no-header --no-annotate
+
+# A package registry sometimes fails to answer: try three times.
+retry = for attempt in 1 2 3; do $(1) && exit 0; sleep 5; done; exit 1
+
 .DEFAULT_GOAL := help
 .PHONY: help setup format lint test demo constraints clean
 
-# The registry sometimes fails to answer once: try an installation three times.
-retry = for attempt in 1 2 3; do $(1) && exit 0; sleep 5; done; exit 1
-
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
 
-setup: .venv/.done ## Install everything the project needs
+setup: .venv/.done .venv-airflow/.done ## Install both environments (docs/decisions/0002-two-environments.md)
 
 .venv-uv/.done:
 	$(PYTHON) -m venv .venv-uv
@@ -22,28 +26,35 @@ setup: .venv/.done ## Install everything the project needs
 
 .venv/.done: .venv-uv/.done pyproject.toml constraints/ml.txt
 	$(UV) venv --quiet --clear --python $(PYTHON) .venv
-	@$(call retry,$(UV) pip install --quiet --compile-bytecode --python .venv/bin/python --constraints constraints/ml.txt --editable . --group dev)
+	@$(call retry,$(INSTALL) --python .venv --constraints constraints/ml.txt --editable . --group dev)
 	@touch $@
 
-format: setup ## Format the code
+.venv-airflow/.done: .venv-uv/.done pyproject.toml constraints/airflow.txt
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv-airflow
+	@$(call retry,$(INSTALL) --python .venv-airflow --constraints constraints/airflow.txt --group airflow)
+	@touch $@
+
+format: .venv/.done ## Format the code
 	$(ML)/ruff format .
 	$(ML)/ruff check --fix .
 
-lint: setup ## Check style, types and the direction of imports
+lint: .venv/.done ## Check style, types and the direction of imports
 	$(ML)/ruff check .
 	$(ML)/ruff format --check .
 	$(ML)/mypy
 	$(ML)/lint-imports
 
-test: setup ## Run the tests
+test: setup ## Run all tests, the DAG's in the Airflow environment
 	$(ML)/python -m pytest -q
+	$(AIRFLOW)/python -m pytest -q tests/dags
 
-demo: setup ## Run the main job on the sample catalogue
+demo: .venv/.done ## Run the main job on the sample catalogue, in demo/
 	$(ML)/microrec sample demo
-	$(ML)/microrec run -c demo/microrec.toml
+	$(ML)/microrec run -c demo/microrec.toml --run-id demo
 
-constraints: .venv-uv/.done ## Pin the newest versions that fit together
-	$(UV) pip compile --quiet --python-version 3.11 --no-emit-index-url --no-header --no-annotate --group dev pyproject.toml -o constraints/ml.txt
+constraints: .venv-uv/.done ## Pin anew whatever fits the versions in pyproject.toml
+	$(COMPILE) --upgrade --group dev pyproject.toml -o constraints/ml.txt
+	$(COMPILE) --upgrade --group airflow -o constraints/airflow.txt
 
-clean: ## Remove the environments
-	rm -rf .venv .venv-uv
+clean: ## Remove the environments and the demo
+	rm -rf .venv .venv-uv .venv-airflow demo
