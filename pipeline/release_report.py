@@ -19,7 +19,7 @@ from pipeline.split import TRAIN
 from pipeline.storage import read_json
 from pipeline.train import HISTORY
 
-GRID_ROWS, GRID_NEIGHBOURS = 12, 5
+GRID_ROWS, GRID_NEIGHBOURS = 12, 6
 
 
 def report_content(run: Run, dataset: Dataset, tables: dict[str, pa.Table], digest: str) -> ReportContent:

@@ -37,10 +37,11 @@ def show_run(result: dict[str, Any], console: Console) -> None:
 def _metric_table(measured: dict[str, dict[str, float]]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
+    for label in measured:
+        table.add_column(label, justify="right")
     for name in METRICS:
-        table.add_column(name, justify="right")
-    for label, metrics in measured.items():
-        table.add_row(label, *(f"{metrics[name]:.4f}" for name in METRICS))
+        table.add_row(name, *(f"{metrics[name]:.4f}" for metrics in measured.values()))
+    table.add_row("users", *(f"{metrics['users']:,.0f}" for metrics in measured.values()))
     return table
 
 

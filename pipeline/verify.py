@@ -10,6 +10,7 @@ from upath import UPath
 
 from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, ITEM_ID, NEIGHBOUR_ID, USER_ID
 from pipeline.errors import InputError, StoreError
+from pipeline.promotion import champion_problems
 from pipeline.release import (
     FOOTER_DIGEST,
     INDEX,
@@ -167,11 +168,13 @@ def verify_named_release(config: "Config", name: str) -> dict[str, Any]:
         if version.digest != checked["digest"]
     ]
     champion = read_json(store.champion) if store.champion.exists() else None
-    if champion and champion["run_id"] == run_id and champion["digest"] != checked["digest"]:
-        problems.append(f"{store.champion} names digest {champion['digest']}")
+    is_champion = bool(champion and champion["run_id"] == run_id)
+    if champion and is_champion:
+        problems += champion_problems(config)
+        if champion["digest"] != checked["digest"]:
+            problems.append(f"{store.champion} names digest {champion['digest']}")
     if problems:
         raise StoreError(f"release {run_id} has digest {checked['digest']}, but " + "; ".join(problems))
-    is_champion = bool(champion and champion["run_id"] == run_id)
     return checked | {"model_versions": [version.version for version in versions], "champion": is_champion}
 
 

@@ -1,0 +1,55 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import features.pictures
+from features.pictures import UnreadableError, decode
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+GRADIENT = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1)))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "CMYK", "RGBA", "LA", "1", "I;16"])
+def test_decode_any_mode_gives_rgb_of_the_same_size(mode):
+    image = GRADIENT.convert("I").convert("I;16") if mode == "I;16" else GRADIENT.convert(mode)
+    decoded = decode(encoded(image, "TIFF" if mode == "CMYK" else "PNG"))
+    assert (decoded.mode, decoded.size) == ("RGB", (64, 48))
+
+
+def test_decode_16_bit_grey_keeps_its_range():
+    image = Image.fromarray(np.full((8, 8), 32_768, dtype=np.uint16))
+    assert np.asarray(decode(encoded(image))).mean() == pytest.approx(128, abs=1)
+
+
+def test_decode_transparency_becomes_white():
+    image = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    assert np.asarray(decode(encoded(image))).min() == 255
+
+
+def test_decode_exif_orientation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(encoded(GRADIENT, "JPEG", exif=exif)).size == (48, 64)
+
+
+WHOLE = encoded(GRADIENT, "JPEG")
+
+
+@pytest.mark.parametrize("payload", [b"", b"not a picture", WHOLE[: len(WHOLE) // 2], encoded(GRADIENT)[:60]])
+def test_decode_broken_file_is_unreadable(payload):
+    with pytest.raises(UnreadableError):
+        decode(payload)
+
+
+def test_decode_too_many_pixels_is_unreadable(monkeypatch):
+    monkeypatch.setattr(features.pictures, "MAX_PIXELS", 1000)
+    with pytest.raises(UnreadableError, match="64 x 48 pixels are too many"):
+        decode(encoded(GRADIENT))

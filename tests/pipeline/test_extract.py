@@ -1,0 +1,181 @@
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+import pipeline.extract
+from features.encoder import Encoder, EncoderSpec
+from pipeline.catalogue import clean_items
+from pipeline.config import compose
+from pipeline.errors import InputError
+from pipeline.extract import extract, load_features
+from pipeline.feature_store import FeatureStore
+from pipeline.progress import Reporter
+from pipeline.run import Run
+from pipeline.sample import write_sample
+
+
+class KilledError(Exception):
+    """Stands for the end of the process between two batches."""
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder, num_items=60, num_users=20, seed=3)
+    return folder
+
+
+@pytest.fixture
+def make_run(sample, tmp_path, monkeypatch):
+    """Runs over the sample with the real text encoder in small batches, each with a store of its own."""
+    monkeypatch.setattr(pipeline.extract, "BATCHES_PER_GROUP", 2)
+
+    def make(name, items="items.parquet", **modalities):
+        text = {"encoder": "all-minilm-l6-v2", "columns": ["title", "description"], "batch_size": 4, "device": "cpu"}
+        document = {
+            "catalogue": {"items": items, "interactions": ["interactions.parquet"]},
+            "modalities": modalities or {"text": text},
+            "store": {"root": str(tmp_path / name)},
+        }
+        config = compose(document, base=sample)
+        return Run("x", config, config.open_store(), Reporter(Console(quiet=True)))
+
+    return make
+
+
+def features_of(run):
+    items = clean_items(run.config)
+    return load_features(run.config, run.store, items)["text"]
+
+
+def count_loads(monkeypatch):
+    loads = []
+    original = EncoderSpec.__getattribute__
+
+    def watched(spec, name):
+        if name == "load":
+            loads.append(spec.name)
+        return original(spec, name)
+
+    monkeypatch.setattr(EncoderSpec, "__getattribute__", watched)
+    return loads
+
+
+def test_extract_again_loads_no_encoder(make_run, monkeypatch):
+    run = make_run("store")
+    first = extract(run)["text"]
+    assert first["encoded"] == first["contents"] > 0
+    loads = count_loads(monkeypatch)
+    again = extract(run)["text"]
+    assert (again["encoded"], again["encoder_calls"], again["cached"]) == (0, 0, first["contents"])
+    assert loads == []
+
+
+def test_extract_ten_changed_items_encode_ten(make_run, sample):
+    run = make_run("store")
+    extract(run)
+    items = pl.read_parquet(sample / "items.parquet")
+    has_title = pl.col("title").is_not_null()
+    changed = items.with_row_index().with_columns(
+        pl.when(has_title & (has_title.cum_sum() <= 10))
+        .then(pl.col("title") + " new")
+        .otherwise("title")
+        .alias("title")
+    )
+    changed.drop("index").write_parquet(sample / "changed.parquet")
+    assert extract(make_run("store", items="changed.parquet"))["text"]["encoded"] == 10
+
+
+def test_extract_interrupted_anywhere_gives_the_same_bits(make_run, monkeypatch):
+    whole = make_run("whole")
+    extract(whole)
+    expected = features_of(whole)
+    original = Encoder.encode
+    for survived in (1, 3, 6):
+        run = make_run(f"killed-{survived}")
+        calls = []
+
+        def dying(encoder, prepared, calls=calls, survived=survived):
+            calls.append(1)
+            if len(calls) > survived:
+                raise KilledError
+            return original(encoder, prepared)
+
+        monkeypatch.setattr(Encoder, "encode", dying)
+        with pytest.raises(KilledError):
+            extract(run)
+        monkeypatch.setattr(Encoder, "encode", original)
+        extract(run)
+        np.testing.assert_array_equal(features_of(run).matrix, expected.matrix)
+        assert part_names(run) == part_names(whole)
+
+
+def part_names(run):
+    return sorted(path.name for path in run.store.root.glob("features/*/*/part-*.parquet"))
+
+
+def test_extract_shards_together_give_the_same_parts(make_run):
+    whole, sharded = make_run("whole"), make_run("sharded")
+    total = extract(whole)["text"]["encoded"]
+    counts = [extract(sharded, "text", (index, 3))["text"]["encoded"] for index in (2, 0, 1)]
+    assert sum(counts) == total
+    assert len([count for count in counts if count]) > 1
+    assert part_names(sharded) == part_names(whole)
+    np.testing.assert_array_equal(features_of(sharded).matrix, features_of(whole).matrix)
+
+
+def test_load_features_never_extracted_says_so(make_run):
+    with pytest.raises(InputError, match=r"text: the content of \d+ items was never extracted.*microrec extract"):
+        features_of(make_run("empty"))
+
+
+def test_load_features_item_without_text_is_absent(make_run):
+    run = make_run("store")
+    extract(run)
+    loaded = features_of(run)
+    items = clean_items(run.config)
+    has_text = items.select((pl.col("title").is_not_null() | pl.col("description").is_not_null()).alias("has"))["has"]
+    np.testing.assert_array_equal(loaded.present, has_text.to_numpy())
+    np.testing.assert_array_equal(np.linalg.norm(loaded.matrix, axis=1) > 0, has_text.to_numpy())
+
+
+def test_extract_pictures_broken_and_missing_ones_are_counted_and_named(make_run, sample):
+    run = make_run("pictures", image={"encoder": "efficientnet-lite0", "batch_size": 16, "device": "cpu"})
+    summary = extract(run)["image"]
+    items = clean_items(run.config)
+    assert summary["missing"] == items["image_path"].null_count()
+    assert summary["not_found"] == sum(not (sample / path).exists() for path in items["image_path"].drop_nulls())
+    assert summary["not_found"] > 0
+    assert summary["unreadable"] == len(summary["unreadable_items"]) == 1
+    loaded = load_features(run.config, run.store, items)["image"]
+    lacking = summary["missing"] + summary["not_found"] + summary["unreadable"]
+    assert loaded.present.sum() == len(items) - lacking
+
+
+def test_extract_precomputed_vectors_make_a_modality_of_any_name(make_run, sample):
+    items = clean_items(make_run("any").config)
+    vectors = pl.DataFrame({"item_id": items["item_id"][::2], "vector": [[1.0, float(i)] for i in range(30)]})
+    vectors.write_parquet(sample / "audio.parquet")
+    run = make_run("audio", audio={"encoder": "precomputed", "vectors": "audio.parquet"})
+    assert extract(run)["audio"]["with_vector"] == 30
+    loaded = load_features(run.config, run.store, items)["audio"]
+    assert loaded.matrix.shape == (60, 2)
+    np.testing.assert_array_equal(loaded.present, np.arange(60) % 2 == 0)
+
+
+def test_extract_unknown_column_or_modality_is_named(make_run):
+    text = {"encoder": "all-minilm-l6-v2", "columns": ["titel"]}
+    with pytest.raises(InputError, match=r"names 'titel'.*nearest: 'title'"):
+        extract(make_run("a", text=text))
+    with pytest.raises(InputError, match="configured are text"):
+        extract(make_run("b"), "video")
+
+
+def test_feature_store_damaged_part_is_named(make_run):
+    run = make_run("store")
+    extract(run)
+    part = next(iter(run.store.root.glob("features/*/*/part-*.parquet")))
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(Exception, match=r"part-.*is damaged.*delete it"):
+        FeatureStore(part.parent).known()
