@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,8 @@ def test_nightly_every_task_has_owner_retries_and_timeout(nightly):
     for task in nightly.tasks:
         assert task.owner == "microrec", task.task_id
         assert task.retries >= 1, task.task_id
-        assert task.execution_timeout and task.execution_timeout <= timedelta(hours=12), task.task_id
+        assert task.execution_timeout is not None, task.task_id
+        assert task.execution_timeout <= timedelta(hours=12), task.task_id
 
 
 def test_nightly_training_is_on_the_gpu_queue_and_extraction_is_mapped(nightly):
@@ -48,7 +50,7 @@ def test_nightly_training_is_on_the_gpu_queue_and_extraction_is_mapped(nightly):
 
 def test_nightly_stages_stand_in_order(nightly):
     order = ["check_input", "plan_shards", "extract", "prepare", "train", "evaluate", "export", "register", "promote"]
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         assert before in nightly.get_task(after).get_flat_relative_ids(upstream=True)
 
 
