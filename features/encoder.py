@@ -1,4 +1,4 @@
-"""What an encoder is, and how a configured name becomes one."""
+"""What an encoder is: named before it is loaded, loaded only when there is something to encode."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from features.errors import FeatureError
-from features.modality import ModalityConfig
 
 ContentKind = Literal["image", "text"]
 VERSION = 1
@@ -64,36 +63,6 @@ def file_digest(path: Path) -> str:
     """First 16 hex digits of a file's sha256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def find_encoder(modality: str, config: ModalityConfig) -> EncoderSpec:
-    """Resolve `config.encoder`; nothing heavy is loaded before `load()`.
-
-    Raises `FeatureError` for a name that is unknown, with the known ones.
-    """
-    from features import image_encoders, text_encoders
-
-    name, _, rest = config.encoder.partition(":")
-    if name == "sentence-transformers":
-        content: ContentKind = "image" if modality == "image" and not config.columns else "text"
-        spec = text_encoders.sentence_transformers(config, rest, content)
-    elif config.encoder == text_encoders.MINILM:
-        spec = text_encoders.minilm(config)
-    elif config.encoder == image_encoders.EFFICIENTNET_LITE0:
-        spec = image_encoders.efficientnet_lite0(config)
-    elif name == "torchvision":
-        spec = image_encoders.torchvision_model(config, rest)
-    elif name == "timm":
-        spec = image_encoders.timm_model(config, rest)
-    else:
-        raise FeatureError(
-            f"modalities.{modality}.encoder = {config.encoder!r} is unknown; use {image_encoders.EFFICIENTNET_LITE0}, "
-            f"{text_encoders.MINILM}, torchvision:<model>@<weights>, timm:<name>, sentence-transformers:<name or path> "
-            "or precomputed"
-        )
-    if spec.content == "text" and not config.columns:
-        raise FeatureError(f'modalities.{modality}: a text encoder needs columns = ["…"]')
-    return spec
 
 
 def resolve_device(name: str) -> str:

@@ -242,7 +242,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Re-check every digest, count and schema of a release, and that registry and files agree."""
-    from pipeline.verify import verify_named_release
+    from pipeline.audit import verify_named_release
 
     result = verify_named_release(_load(config, overrides), release)
     Output(as_json).show(result, partial(_lines, result))

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from features.encoder import Encoder, EncoderSpec, find_encoder
+from features.encoder import Encoder, EncoderSpec
 from features.errors import FeatureError
 from features.modality import ModalityConfig
 from features.pictures import UnreadableError
 from features.precomputed import read_precomputed
+from features.registry import find_encoder
 from pipeline.catalogue import clean_items
 from pipeline.columns import ITEM_ID
 from pipeline.contents import Content, pictures, texts

@@ -1,6 +1,6 @@
 """Re-checking a release: every digest, count and schema, and the index against the vectors."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import faiss
 import numpy as np
@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, ITEM_ID, NEIGHBOUR_ID, USER_ID
-from pipeline.errors import InputError, StoreError
-from pipeline.promotion import champion_problems
+from pipeline.errors import StoreError
 from pipeline.release import (
     FOOTER_DIGEST,
     INDEX,
@@ -27,11 +26,7 @@ from pipeline.release import (
     release_digest,
     vectors_of,
 )
-from pipeline.storage import SUCCESS, Store, arrow_filesystem, is_complete, local_copy, read_json
-from pipeline.tracking import ModelVersion, open_tracking
-
-if TYPE_CHECKING:
-    from pipeline.config import Config
+from pipeline.storage import SUCCESS, Store, arrow_filesystem, local_copy, read_json
 
 
 def verify_release(store: Store, run_id: str) -> dict[str, Any]:
@@ -147,38 +142,3 @@ def _check_index(release: UPath, item_ID: np.ndarray) -> list[str]:
     ):
         return [f"{INDEX} does not hold the vectors of {ITEM_EMBEDDINGS} under the inner product"]
     return []
-
-
-def verify_named_release(config: "Config", name: str) -> dict[str, Any]:
-    """`microrec verify`: a release by run id or by path, and what the registry and `champion.json` say of it.
-
-    Raises:
-        InputError: there is no such release.
-        StoreError: it does not verify, or the registry or `champion.json` names another digest for it.
-    """
-    store = config.open_store()
-    run_id = UPath(name.rstrip("/")).name
-    if not is_complete(store.release(run_id)):
-        raise InputError(f"no release {name!r} in {store.releases}: a release has a {SUCCESS} file")
-    checked = verify_release(store, run_id)
-    versions = _registered_versions(config, run_id)
-    problems = [
-        f"model version {version.version} carries digest {version.digest}"
-        for version in versions
-        if version.digest != checked["digest"]
-    ]
-    champion = read_json(store.champion) if store.champion.exists() else None
-    is_champion = bool(champion and champion["run_id"] == run_id)
-    if champion and is_champion:
-        problems += champion_problems(config)
-        if champion["digest"] != checked["digest"]:
-            problems.append(f"{store.champion} names digest {champion['digest']}")
-    if problems:
-        raise StoreError(f"release {run_id} has digest {checked['digest']}, but " + "; ".join(problems))
-    return checked | {"model_versions": [version.version for version in versions], "champion": is_champion}
-
-
-def _registered_versions(config: "Config", run_id: str) -> list[ModelVersion]:
-    tracking = open_tracking(config)
-    versions = [tracking.version(number) for number in tracking.version_numbers()]
-    return [version for version in versions if version and version.run_id == run_id]

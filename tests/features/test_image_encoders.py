@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from features.encoder import find_encoder
 from features.errors import FeatureError
 from features.image_encoders import efficientnet_pixels, load_efficientnet_lite0, remove_head
 from features.modality import ModalityConfig
 from features.pictures import UnreadableError
+from features.registry import find_encoder
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from features.encoder import find_encoder
 from features.errors import FeatureError
 from features.modality import ModalityConfig
+from features.registry import find_encoder
 
 TEXTS = ["A red ceramic mug for coffee.", "Crimson cup, holds hot drinks.", "Wall clock with a wooden frame."]
 

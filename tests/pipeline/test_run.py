@@ -14,12 +14,13 @@ import pyarrow.dataset as ds
 import pytest
 from upath import UPath
 
+from pipeline.audit import verify_named_release
 from pipeline.config import load_config
 from pipeline.errors import InputError, StoreError
 from pipeline.release import MANIFEST, read_manifest
 from pipeline.sample import write_sample
 from pipeline.storage import Store
-from pipeline.verify import verify_named_release, verify_release
+from pipeline.verify import verify_release
 
 pytestmark = pytest.mark.integration
 
