@@ -13,8 +13,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -70,13 +72,31 @@ def _follow(command: Sequence[str], output: Any) -> tuple[int, str]:
         env=_clean_environment(),
     ) as process:
         try:
-            for line in process.stderr or ():
-                last_line = line.rstrip() or last_line
-                log.info(line.rstrip())
+            with _sigterm_passed_on(process):
+                for line in process.stderr or ():
+                    last_line = line.rstrip() or last_line
+                    log.info(line.rstrip())
         except BaseException:  # whatever ends the task ends its command
             process.terminate()
             raise
     return process.returncode, last_line
+
+
+@contextmanager
+def _sigterm_passed_on(process: subprocess.Popen[str]) -> Iterator[None]:
+    """End the command when the task is told to end: Airflow's own handler calls `on_kill` and lets the task go on."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        process.terminate()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end_with_parent() -> None:

@@ -5,6 +5,7 @@ small JSON on. A night's identity is its DAG run id, which for a scheduled night
 again continues it and repeats nothing.
 """
 
+import hashlib
 import os
 import re
 from datetime import timedelta
@@ -28,8 +29,9 @@ PARAMS = {
 
 
 def run_id_of(dag_run_id: str) -> str:
-    """Spell a DAG run id with the characters a run id of ours may have."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", dag_run_id).strip("-._")[:128]
+    """Spell a DAG run id with the characters a run id of ours may have; a digest keeps different ids apart."""
+    spelled = re.sub(r"[^A-Za-z0-9._-]+", "-", dag_run_id).strip("-._")[:100]
+    return f"{spelled or 'run'}-{hashlib.sha256(dag_run_id.encode()).hexdigest()[:8]}"
 
 
 def microrec(command: str, *arguments: str, run: bool = True) -> dict[str, Any]:

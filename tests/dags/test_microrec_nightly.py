@@ -1,5 +1,6 @@
 import ast
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -54,11 +55,21 @@ def test_nightly_stages_stand_in_order(nightly):
         assert before in nightly.get_task(after).get_flat_relative_ids(upstream=True)
 
 
-def test_run_id_of_scheduled_and_manual_runs_is_a_plain_name():
+def test_dags_package_imports_from_the_repository_root():
+    subprocess.run([sys.executable, "-c", "import dags.microrec_nightly"], cwd=ROOT, check=True, timeout=120)
+
+
+@pytest.mark.parametrize("dag_run_id", ["scheduled__2026-11-24T02:00:00+00:00", "manual__/../x", "/", "ü", "x" * 250])
+def test_run_id_of_any_dag_run_is_a_plain_name(dag_run_id):
     from microrec_nightly import run_id_of
 
-    assert run_id_of("scheduled__2026-11-24T02:00:00+00:00") == "scheduled__2026-11-24T02-00-00-00-00"
-    assert run_id_of("manual__/../x") == "manual__-..-x"
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_id_of(dag_run_id))
+
+
+def test_run_id_of_different_dag_runs_is_different():
+    from microrec_nightly import run_id_of
+
+    assert len({run_id_of(name) for name in ("manual__a b", "manual__a-b", "manual__a/b", "/", "//", "")}) == 6
 
 
 @pytest.mark.integration

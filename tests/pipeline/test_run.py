@@ -143,7 +143,7 @@ def test_release_reads_with_polars_duckdb_and_pyarrow(first):
     assert by_polars.height == first["counts"]["item_embeddings"]
     for other in (by_duckdb, by_arrow):
         assert other["item_id"].equals(by_polars["item_id"])
-        np.testing.assert_array_equal(other["embedding"].to_numpy(), by_polars["embedding"].to_numpy())
+        np.testing.assert_array_equal(np.stack(other["embedding"].to_list()), by_polars["embedding"].to_numpy())
 
 
 def test_release_scores_are_those_of_the_evaluation(folder, first):
