@@ -8,6 +8,9 @@ AIRFLOW := .venv-airflow/bin
 INSTALL = $(UV) pip install --quiet --compile-bytecode
 COMPILE = $(UV) pip compile --quiet --python-version 3.11 --no-emit-index-url --no-header --no-annotate
 
+# Trust the machine's certificates, as pip does: a registry may stand behind a company's proxy.
+export UV_SYSTEM_CERTS := 1
+
 # A package registry sometimes fails to answer: try three times.
 retry = for attempt in 1 2 3; do $(1) && exit 0; sleep 5; done; exit 1
 
