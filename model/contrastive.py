@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from model.gather import gather_rows
+
 CHUNK_ELEMENTS = 1 << 24  # similarities held at once (64 MiB of float32); the backward pass recomputes them
 
 
@@ -38,10 +40,10 @@ def contrastive_loss(
     """
     if not len(anchor_A):
         return modality_ID.sum() * 0
-    query_AD = F.normalize(modality_ID[anchor_A], dim=1) / temperature
-    positive_A = (query_AD * F.normalize(fused_ID[anchor_A], dim=1)).sum(1)
-    candidate_fused_CD = F.normalize(fused_ID[candidate_C], dim=1)
-    candidate_modality_CD = F.normalize(modality_ID[candidate_C], dim=1)
+    query_AD = F.normalize(gather_rows(modality_ID, anchor_A), dim=1) / temperature
+    positive_A = (query_AD * F.normalize(gather_rows(fused_ID, anchor_A), dim=1)).sum(1)
+    candidate_fused_CD = F.normalize(gather_rows(fused_ID, candidate_C), dim=1)
+    candidate_modality_CD = F.normalize(gather_rows(modality_ID, candidate_C), dim=1)
     chunk = max(1, CHUNK_ELEMENTS // max(1, len(candidate_C)))
     total = modality_ID.new_zeros(())
     for start in range(0, len(anchor_A), chunk):

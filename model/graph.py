@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.gather import gather_rows
 from model.normalisation import normalise_edges
 
 BLOCK_ELEMENTS = 1 << 25  # similarities held at once (128 MiB of float32)
@@ -77,5 +78,5 @@ def similarity_of_neighbours(feature_ID: Tensor, graph: NeighbourGraph) -> Neigh
     Edges of weight 0 in `graph` (absent items, negative similarity) stay 0.
     """
     unit_ID = F.normalize(feature_ID, dim=1)
-    similarity_IK = torch.einsum("id,ikd->ik", unit_ID, unit_ID[graph.neighbour_IK]).clamp(min=0)
+    similarity_IK = torch.einsum("id,ikd->ik", unit_ID, gather_rows(unit_ID, graph.neighbour_IK)).clamp(min=0)
     return NeighbourGraph(graph.neighbour_IK, similarity_IK * (graph.similarity_IK > 0))

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from model.gather import gather_rows
+
 Normalisation = Literal["symmetric", "row"]
 
 
@@ -35,6 +37,6 @@ def normalise_edges(
     connected = degree > 0
     safe = torch.where(connected, degree, 1.0)
     if normalisation == "row":
-        return weight_E * torch.where(connected, 1 / safe, 0.0)[row_E]
+        return weight_E * gather_rows(torch.where(connected, 1 / safe, 0.0), row_E)
     scale = torch.where(connected, safe.rsqrt(), 0.0)
-    return weight_E * scale[row_E] * scale[column_E]
+    return weight_E * gather_rows(scale, row_E) * gather_rows(scale, column_E)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from model.contrastive import contrastive_loss
+from model.gather import gather_rows
 from model.micro import Vectors
 
 
@@ -56,7 +57,8 @@ def objective(
     generator: Generator,
 ) -> Terms:
     """Evaluate the objective on one batch of triples (user, seen item, unseen item)."""
-    user_BD, seen_BD, unseen_BD = vectors.user_UD[user_B], vectors.item_ID[seen_B], vectors.item_ID[unseen_B]
+    user_BD = gather_rows(vectors.user_UD, user_B)
+    seen_BD, unseen_BD = gather_rows(vectors.item_ID, seen_B), gather_rows(vectors.item_ID, unseen_B)
     bpr = bpr_loss((user_BD * seen_BD).sum(1), (user_BD * unseen_BD).sum(1))
     l2 = 0.5 * (user_BD.square().sum() + seen_BD.square().sum() + unseen_BD.square().sum()) / len(user_B)
     contrastive = bpr.new_zeros(())

@@ -28,6 +28,8 @@ class TripleSampler:
         Args:
             user_T, item_T: int64 pairs, each pair once.
             num_users, num_items: U and I.
+
+        Raises `ValueError` when every user has seen every trained item: there is nothing to rank below what was seen.
         """
         device = user_T.device
         self.trained_item = torch.unique(item_T)
@@ -43,6 +45,11 @@ class TripleSampler:
         self._key_T = user * self._stride + rank - position_T
         # A user who has seen every trained item has no negative to learn from.
         teachable_T = self._unseen_U[user_T] > 0
+        if not teachable_T.any():
+            raise ValueError(
+                f"nothing to learn: every user in training has all of the {len(self.trained_item)} items there; "
+                "more interactions are needed"
+            )
         self.user_T, self.item_T = user_T[teachable_T], item_T[teachable_T]
 
     def unseen_items(self, user_B: Tensor, generator: Generator) -> Tensor:

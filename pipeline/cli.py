@@ -266,6 +266,9 @@ def _exit_status(arguments: list[str] | None) -> int:
     except (MicrorecError, FeatureError) as error:
         errors.print(f"microrec: {error}", markup=False)
         return error.exit_status if isinstance(error, MicrorecError) else InputError.exit_status
+    except PermissionError as error:
+        errors.print(f"microrec: {error.filename or ''}: no permission ({error.strerror or error})", markup=False)
+        return InputError.exit_status
     except Exception as error:  # noqa: BLE001  the last resort: usage errors of typer, and anything unexpected
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):
             errors.print(f"microrec: {error.format_message()}", markup=False)

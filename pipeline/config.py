@@ -53,8 +53,14 @@ class Config:
         return resolve(location, self.base)
 
     def open_store(self) -> Store:
-        """Return the store this configuration writes to."""
-        return Store(self.path(self.store.root))
+        """Return the store this configuration writes to.
+
+        Raises `ConfigError` where its place is taken by a file.
+        """
+        root = self.path(self.store.root)
+        if is_local(root) and root.exists() and not root.is_dir():
+            raise ConfigError(f"store.root: {root} is a file; name a folder")
+        return Store(root)
 
     @property
     def tracking_uri(self) -> str:

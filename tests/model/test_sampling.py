@@ -41,3 +41,8 @@ def test_epoch_unseen_items_never_seen_on_random_data():
     for _ in range(20):
         for batch_user, _, unseen in sampler.epoch(128, generator):
             assert not seen & set(zip(batch_user.tolist(), unseen.tolist(), strict=True))
+
+
+def test_sampler_everybody_has_everything_is_refused():
+    with pytest.raises(ValueError, match="every user in training has all of the 2 items"):
+        TripleSampler(torch.tensor([0, 0, 1, 1]), torch.tensor([3, 5, 3, 5]), 2, 9)

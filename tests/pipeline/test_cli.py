@@ -58,6 +58,7 @@ def test_help_loads_no_heavy_library():
         (("train", "-c", "{config}", "--run-id", "x"), "needs stage prepare"),
         (("run", "-c", "{config}", "--set", "train.sed=1"), "the nearest known one is 'train.seed'"),
         (("run", "-c", "{config}"), "items.parquet"),
+        (("run", "-c", "{config}", "--set", "store.root=microrec.toml"), "is a file; name a folder"),
         (("verify", "-c", "{config}", "nothing"), "no release 'nothing'"),
         (("recommend", "-c", "{config}", "--user", "u"), "there is no champion"),
     ],
