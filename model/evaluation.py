@@ -9,11 +9,42 @@ Shapes: U users, I items, D dimension, K list length, B users of a block, P pair
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 BLOCK_ELEMENTS = 1 << 25  # scores held at once (128 MiB of float32)
+
+
+class Scorer(Protocol):
+    """Whatever gives every item a score for some users."""
+
+    @property
+    def num_items(self) -> int:
+        """I."""
+        ...
+
+    def scores(self, user_B: Tensor) -> Tensor:
+        """Return new scores, float (B, I); higher is better, -inf is never ranked."""
+        ...
+
+
+@dataclass(frozen=True)
+class InnerProduct:
+    """The score of an embedding model: user vector times item vector."""
+
+    user_UD: Tensor
+    item_ID: Tensor
+
+    @property
+    def num_items(self) -> int:
+        """I."""
+        return len(self.item_ID)
+
+    def scores(self, user_B: Tensor) -> Tensor:
+        """Return float32 (B, I)."""
+        return self.user_UD[user_B] @ self.item_ID.T
 
 
 class Pairs:
@@ -62,27 +93,25 @@ class Ranking:
 
 @torch.no_grad()
 def rank_items(
-    user_UD: Tensor,
-    item_ID: Tensor,
+    scorer: Scorer,
     user_Q: Tensor,
     seen: Sequence[Pairs],
     list_length: int,
     candidate_I: Tensor | None = None,
 ) -> Ranking:
-    """Rank all candidate items but the seen ones, by inner product.
+    """Rank all candidate items but the seen ones, by score.
 
     Args:
-        user_UD, item_ID: float32 vectors.
         user_Q: int64, users to rank for.
         seen: pairs to leave out.
         list_length: K; cut to the number of items.
         candidate_I: bool, items that may be ranked; None: all.
     """
-    num_items = len(item_ID)
+    num_items = scorer.num_items
     kept = min(list_length, num_items)
     blocks = []
     for user_B in user_Q.split(max(1, BLOCK_ELEMENTS // num_items)):
-        score_BI = user_UD[user_B] @ item_ID.T
+        score_BI = scorer.scores(user_B)
         for pairs in seen:
             row, item = pairs.of_users(user_B)
             score_BI[row, item] = -torch.inf

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from model.data import TrainingData, resolve_device
-from model.evaluation import Pairs, rank_items, summarise
+from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Micro, ModelConfig, Vectors
 from model.objective import ObjectiveConfig, objective
 from model.sampling import TripleSampler
@@ -203,8 +203,7 @@ class Trainer:
         relevant, candidate_I = self._held_out
         vectors = self._vectors()
         ranking = rank_items(
-            vectors.user_UD,
-            vectors.item_ID,
+            InnerProduct(vectors.user_UD, vectors.item_ID),
             relevant.users(),
             [self._seen],
             max(VALIDATION_CUTOFFS),

@@ -47,11 +47,6 @@ def vectors_of(table: pa.Table, column: str) -> np.ndarray:
     return np.asarray(flat, dtype=np.float32).reshape(len(array), array.type.list_size)
 
 
-def vector_type(dim: int) -> pa.DataType:
-    """FixedSizeList<float32>[dim] whose values are not null."""
-    return pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
-
-
 def expected_columns(table: str) -> tuple[str, ...]:
     """Columns every release has in a table; items also have one `weight_<modality>` per modality."""
     return {

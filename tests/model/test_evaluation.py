@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 import model.evaluation
-from model.evaluation import Pairs, coverage, metrics_per_user, rank_items, summarise
+from model.evaluation import InnerProduct, Pairs, coverage, metrics_per_user, rank_items, summarise
 from tests import reference
 
 
@@ -28,13 +28,8 @@ def test_metrics_per_user_random_data_equal_naive_loop(seed, num_items, k):
     role = rng.choice(3, size=(num_users, num_items), p=[0.5, 0.2, 0.3])
     train = make_pairs(np.argwhere(role == 1).tolist(), num_users, num_items)
     relevant = make_pairs(np.argwhere(role == 2).tolist(), num_users, num_items)
-    ranking = rank_items(
-        torch.tensor(user_vectors, dtype=torch.float32),
-        torch.tensor(item_vectors, dtype=torch.float32),
-        relevant.users(),
-        [train],
-        k,
-    )
+    scorer = InnerProduct(torch.tensor(user_vectors).float(), torch.tensor(item_vectors).float())
+    ranking = rank_items(scorer, relevant.users(), [train], k)
     got = metrics_per_user(ranking, relevant, [k])
     for row, user in enumerate(ranking.user_Q.tolist()):
         ranked = reference.full_ranking(user_vectors[user], item_vectors, set(np.flatnonzero(role[user] == 1)))
@@ -46,7 +41,8 @@ def test_metrics_per_user_random_data_equal_naive_loop(seed, num_items, k):
 def test_metrics_per_user_hand_computed_case():
     relevant = make_pairs([(0, 2), (0, 3), (0, 9)], 1, 10)
     item_vectors = torch.tensor([[0.9], [0.8], [0.7], [0.6], [0.1], [0.1], [0.0], [0.0], [0.0], [-1.0]])
-    ranking = rank_items(torch.ones(1, 1), item_vectors, torch.tensor([0]), [make_pairs([(0, 0)], 1, 10)], 3)
+    scorer = InnerProduct(torch.ones(1, 1), item_vectors)
+    ranking = rank_items(scorer, torch.tensor([0]), [make_pairs([(0, 0)], 1, 10)], 3)
     assert ranking.item_QK.tolist() == [[1, 2, 3]]
     got = {name: value.item() for name, value in metrics_per_user(ranking, relevant, [3]).items()}
     ideal = 1 + 1 / np.log2(3) + 1 / 2
@@ -66,7 +62,7 @@ def test_metrics_per_user_ndcg_equals_scikit_learn():
     scores, gains = rng.normal(size=(20, 50)), (rng.random((20, 50)) < 0.1).astype(float)
     gains[:, 0] = 1
     relevant = make_pairs(np.argwhere(gains > 0).tolist(), 20, 50)
-    ranking = rank_items(torch.tensor(scores), torch.eye(50, dtype=torch.float64), torch.arange(20), [], 10)
+    ranking = rank_items(InnerProduct(torch.tensor(scores), torch.eye(50).double()), torch.arange(20), [], 10)
     ours = metrics_per_user(ranking, relevant, [10])["ndcg@10"]
     theirs = [ndcg_score(gains[[row]], scores[[row]], k=10) for row in range(20)]
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-12)
@@ -74,24 +70,25 @@ def test_metrics_per_user_ndcg_equals_scikit_learn():
 
 def test_rank_items_blocks_same_lists(monkeypatch):
     generator = torch.Generator().manual_seed(0)
-    users, items = torch.randn(40, 5, generator=generator), torch.randn(30, 5, generator=generator)
+    scorer = InnerProduct(torch.randn(40, 5, generator=generator), torch.randn(30, 5, generator=generator))
     seen = make_pairs([(u, (u * 7) % 30) for u in range(40)], 40, 30)
-    whole = rank_items(users, items, torch.arange(40), [seen], 6)
+    whole = rank_items(scorer, torch.arange(40), [seen], 6)
     monkeypatch.setattr(model.evaluation, "BLOCK_ELEMENTS", 3 * 30)
-    assert torch.equal(whole.item_QK, rank_items(users, items, torch.arange(40), [seen], 6).item_QK)
+    assert torch.equal(whole.item_QK, rank_items(scorer, torch.arange(40), [seen], 6).item_QK)
 
 
 def test_rank_items_seen_and_non_candidates_never_listed():
-    users, items = torch.ones(1, 1), torch.arange(6.0)[:, None]
+    scorer = InnerProduct(torch.ones(1, 1), torch.arange(6.0)[:, None])
     candidates = torch.tensor([True, True, True, True, False, False])
-    ranking = rank_items(users, items, torch.tensor([0]), [make_pairs([(0, 3)], 1, 6)], 6, candidates)
+    ranking = rank_items(scorer, torch.tensor([0]), [make_pairs([(0, 3)], 1, 6)], 6, candidates)
     assert ranking.item_QK.tolist() == [[2, 1, 0, -1, -1, -1]]
     assert coverage(ranking, 6, 4) == 3 / 4
 
 
 def test_summarise_users_without_relevant_items_do_not_count():
     relevant = make_pairs([(1, 0)], 3, 4)
-    ranking = rank_items(torch.ones(3, 1), torch.tensor([[4.0], [3.0], [2.0], [1.0]]), torch.arange(3), [], 2)
+    scorer = InnerProduct(torch.ones(3, 1), torch.tensor([[4.0], [3.0], [2.0], [1.0]]))
+    ranking = rank_items(scorer, torch.arange(3), [], 2)
     summary = summarise(ranking, relevant, [2], 4)
     assert summary["recall@2"] == 1.0
     assert summary["users"] == 1

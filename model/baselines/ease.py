@@ -1,0 +1,48 @@
+"""EASE: a linear autoencoder in closed form (Steck, arXiv:1905.03375).
+
+    P = (X^T X + l2 I)^-1,  B_ij = -P_ij / P_jj for i != j,  B_jj = 0,  scores = X B
+
+Memory and time are those of an I x I inverse: a baseline for catalogues of some ten thousand items.
+Shapes: I items, B users of a block.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.baselines.history import dense_history, history_of, shared_users
+from model.data import TrainingData
+from model.evaluation import Pairs
+
+
+@dataclass(frozen=True)
+class EaseScorer:
+    """The user's history times the item-item weights."""
+
+    history: Pairs
+    weight_II: Tensor
+
+    @property
+    def num_items(self) -> int:
+        """I."""
+        return self.history.num_items
+
+    def scores(self, user_B: Tensor) -> Tensor:
+        """Return float32 (B, I)."""
+        return dense_history(self.history, user_B) @ self.weight_II
+
+
+def ease(data: TrainingData, l2: float) -> EaseScorer:
+    """Solve for the weights.
+
+    Args:
+        data: the training interactions; content is not used.
+        l2: weight of the squared weights, > 0.
+    """
+    gram_II = torch.cat([count_CI for _, count_CI in shared_users(data)])
+    gram_II.diagonal().add_(l2)
+    inverse_II = torch.cholesky_inverse(torch.linalg.cholesky(gram_II))
+    weight_II = inverse_II / -inverse_II.diagonal()
+    weight_II.fill_diagonal_(0)
+    return EaseScorer(history_of(data), weight_II)
