@@ -17,7 +17,7 @@ from model.data import TrainingData, resolve_device
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Micro, ModelConfig, Vectors
 from model.objective import ObjectiveConfig, objective
-from model.sampling import TripleSampler
+from model.ranking import make_ranking_loss
 
 VALIDATION_CUTOFFS = (10, 20)
 VALIDATION_METRIC = "recall@20"
@@ -75,7 +75,7 @@ class EpochReport:
     epoch: int
     """From 1."""
     loss: float
-    bpr: float
+    ranking: float
     contrastive: float
     learning_rate: float
     seconds: float
@@ -115,7 +115,7 @@ class Trainer:
         self.generator.manual_seed(config.seed)
         data = data.to(self.device)
         self.model = Micro(data, model_config, self.generator).to(self.device)
-        self.sampler = TripleSampler(data.user_T, data.item_T, data.num_users, data.num_items)
+        self.ranking_loss = make_ranking_loss(config.objective.ranking, data, config.objective.softmax_candidates)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self._seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
         self._held_out = self._prepare_held_out(held_out, data)
@@ -146,7 +146,7 @@ class Trainer:
         while not self.finished:
             start = time.perf_counter()
             rate = self._set_learning_rate()
-            loss, bpr, contrastive = self._train_epoch()
+            loss, ranking, contrastive = self._train_epoch()
             self.epoch += 1
             # Also before a check: what is evaluated is then a function of the parameters alone, and the
             # vectors exported from a checkpoint are those that were measured.
@@ -155,8 +155,8 @@ class Trainer:
             due = self.epoch % self.config.check_every == 0 or self.epoch == self.config.max_epochs
             validation = self.check() if due else None
             yield EpochReport(
-                epoch=self.epoch, loss=loss, bpr=bpr, contrastive=contrastive, learning_rate=rate, seconds=seconds,
-                validation=validation, is_best=self._keep_best(validation, due),
+                epoch=self.epoch, loss=loss, ranking=ranking, contrastive=contrastive, learning_rate=rate,
+                seconds=seconds, validation=validation, is_best=self._keep_best(validation, due),
             )  # fmt: skip
 
     def _set_learning_rate(self) -> float:
@@ -167,25 +167,28 @@ class Trainer:
         return rate
 
     def _train_epoch(self) -> tuple[float, float, float]:
-        """Return the epoch's mean loss, BPR and contrastive term; synchronises with the device once."""
+        """Return the epoch's mean loss, ranking loss and contrastive term; synchronises with the device once."""
         self.model.train()
         total = torch.zeros(3, device=self.device)
-        steps = self.sampler.num_batches(self.config.batch_size)
+        steps = 0
         every_step = self.config.structure_gradient == "step"
-        for step, batch in enumerate(self.sampler.epoch(self.config.batch_size, self.generator)):
-            vectors = self.model(structure_gradient=every_step or step == 0)
-            terms = objective(vectors, self.model.present_IM, *batch, self.config.objective, self.generator)
+        for batch in self.ranking_loss.batches(self.config.batch_size, self.generator):
+            vectors = self.model(structure_gradient=every_step or steps == 0)
+            terms = objective(
+                vectors, self.model.present_IM, self.ranking_loss, batch, self.config.objective, self.generator
+            )
             self.optimizer.zero_grad(set_to_none=True)
             terms.total.backward()
             self.optimizer.step()
-            total += torch.stack([terms.total.detach(), terms.bpr.detach(), terms.contrastive.detach()])
-        loss, bpr, contrastive = (total / max(1, steps)).tolist()
+            steps += 1
+            total += torch.stack([terms.total.detach(), terms.ranking.detach(), terms.contrastive.detach()])
+        loss, ranking, contrastive = (total / max(1, steps)).tolist()
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss became {loss} in epoch {self.epoch + 1}; lower train.learning_rate "
                 f"(now {self.config.learning_rate}) or look for extreme feature values"
             )
-        return loss, bpr, contrastive
+        return loss, ranking, contrastive
 
     def _keep_best(self, validation: dict[str, float] | None, due: bool) -> bool:
         metric = float(self.epoch) if self._held_out is None else (validation or {}).get(VALIDATION_METRIC, -math.inf)
