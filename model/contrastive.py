@@ -5,17 +5,19 @@
 with s the cosine and t the temperature. One function serves both forms: with every item as anchor and as
 candidate it is exact; with sampled candidates the two sums are importance-weighted estimates (the logQ
 correction), in which the positive pair always stands with its exact weight.
-Shapes: I items, A anchors, C candidates, D dimension.
+Shapes: I items, A anchors, C candidates, K = 2C keys (the candidates' fused and modality vectors), D dimension.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from model.gather import gather_rows
 
-CHUNK_ELEMENTS = 1 << 24  # similarities held at once (64 MiB of float32); the backward pass recomputes them
+CHUNK_ELEMENTS = 1 << 20  # similarities held at once (4 MiB of float32: they stay in cache)
 
 
 def contrastive_loss(
@@ -40,36 +42,61 @@ def contrastive_loss(
     """
     if not len(anchor_A):
         return modality_ID.sum() * 0
-    query_AD = F.normalize(gather_rows(modality_ID, anchor_A), dim=1) / temperature
-    positive_A = (query_AD * F.normalize(gather_rows(fused_ID, anchor_A), dim=1)).sum(1)
-    candidate_fused_CD = F.normalize(gather_rows(fused_ID, candidate_C), dim=1)
-    candidate_modality_CD = F.normalize(gather_rows(modality_ID, candidate_C), dim=1)
-    chunk = max(1, CHUNK_ELEMENTS // max(1, len(candidate_C)))
-    total = modality_ID.new_zeros(())
-    for start in range(0, len(anchor_A), chunk):
-        part = slice(start, start + chunk)
-        arguments = (
-            query_AD[part], positive_A[part], anchor_A[part],
-            candidate_fused_CD, candidate_modality_CD, candidate_C, log_count_C,
-        )  # fmt: skip
-        single = len(anchor_A) <= chunk
-        total = total + (
-            _chunk_loss(*arguments) if single else checkpoint(_chunk_loss, *arguments, use_reentrant=False)
-        )
-    return total / len(anchor_A)
+    modality_AD, fused_AD = _unit_rows(modality_ID, anchor_A), _unit_rows(fused_ID, anchor_A)
+    modality_CD, fused_CD = modality_AD, fused_AD
+    if candidate_C is not anchor_A:
+        modality_CD, fused_CD = _unit_rows(modality_ID, candidate_C), _unit_rows(fused_ID, candidate_C)
+    query_AD = modality_AD / temperature
+    positive_A = (query_AD * fused_AD).sum(1)
+    key_KD, log_count_K = torch.cat([fused_CD, modality_CD]), log_count_C.repeat(2)
+    denominator = _LogDenominator.apply(query_AD, positive_A, key_KD, log_count_K, anchor_A, candidate_C.repeat(2))
+    loss: Tensor = (denominator - positive_A.sum()) / len(anchor_A)
+    return loss
 
 
-def _chunk_loss(
-    query_AD: Tensor,
-    positive_A: Tensor,
-    anchor_A: Tensor,
-    fused_CD: Tensor,
-    modality_CD: Tensor,
-    candidate_C: Tensor,
-    log_count_C: Tensor,
-) -> Tensor:
-    own_AC = anchor_A[:, None] == candidate_C[None, :]
-    fused_AC = (query_AD @ fused_CD.T - log_count_C).masked_fill(own_AC, -torch.inf)
-    modality_AC = (query_AD @ modality_CD.T - log_count_C).masked_fill(own_AC, -torch.inf)
-    denominator_A = torch.cat([positive_A[:, None], fused_AC, modality_AC], dim=1).logsumexp(dim=1)
-    return (denominator_A - positive_A).sum()
+def _unit_rows(source_ID: Tensor, index_A: Tensor) -> Tensor:
+    return F.normalize(gather_rows(source_ID, index_A), dim=1)
+
+
+class _LogDenominator(torch.autograd.Function):
+    """Sum over anchors of log(exp(positive) + sum_k exp(query . key_k - log_count_k)), without the anchor's own keys.
+
+    Chunk after chunk of anchors; a chunk's gradient is taken at once, from the very similarities in hand, so that
+    nothing of size A x K is kept for the backward pass or computed again in it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query_AD: Tensor,
+        positive_A: Tensor,
+        key_KD: Tensor,
+        log_count_K: Tensor,
+        anchor_A: Tensor,
+        item_K: Tensor,
+    ) -> Tensor:
+        query_grad_AD, positive_grad_A = torch.empty_like(query_AD), torch.empty_like(positive_A)
+        key_grad_KD = torch.zeros_like(key_KD)
+        total = query_AD.new_zeros(())
+        chunk = max(1, CHUNK_ELEMENTS // len(key_KD))
+        for start in range(0, len(query_AD), chunk):
+            part = slice(start, start + chunk)
+            logit_AK = torch.addmm(log_count_K, query_AD[part], key_KD.T, beta=-1)
+            logit_AK.masked_fill_(anchor_A[part, None] == item_K, -torch.inf)
+            largest_A = torch.maximum(logit_AK.amax(1), positive_A[part])
+            share_AK = logit_AK.sub_(largest_A[:, None]).exp_()
+            positive_share_A = (positive_A[part] - largest_A).exp()
+            sum_A = share_AK.sum(1) + positive_share_A
+            total += (largest_A + sum_A.log()).sum()
+            share_AK /= sum_A[:, None]
+            query_grad_AD[part] = share_AK @ key_KD
+            positive_grad_A[part] = positive_share_A / sum_A
+            key_grad_KD.addmm_(share_AK.T, query_AD[part])
+        ctx.save_for_backward(query_grad_AD, positive_grad_A, key_grad_KD)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query_grad_AD, positive_grad_A, key_grad_KD = ctx.saved_tensors
+        return grad * query_grad_AD, grad * positive_grad_A, grad * key_grad_KD, None, None, None

@@ -32,4 +32,4 @@ class AttentionFusion(nn.Module):
         # A finite stand-in for -inf: an item without any modality would otherwise give 0/0.
         logit_IM = logit_IM.masked_fill(~present_IM, torch.finfo(logit_IM.dtype).min)
         weight_IM = torch.softmax(logit_IM, dim=1) * present_IM
-        return torch.einsum("im,imd->id", weight_IM, modality_IMD), weight_IM
+        return (weight_IM[:, :, None] * modality_IMD).sum(1), weight_IM

@@ -4,25 +4,55 @@ Shapes: R rows, C columns, E edges, D dimension, I items, K neighbours.
 """
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 GATHER_ELEMENTS = 1 << 24  # elements gathered at once for the gradient of edge weights (64 MiB of float32)
 
 
-def _csr(row_start: Tensor, column_E: Tensor, value_E: Tensor, shape: tuple[int, int]) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-        return torch.sparse_csr_tensor(row_start, column_E, value_E, shape, check_invariants=False)
+@dataclass(frozen=True)
+class CompressedRows:
+    """A sparse matrix (R, C) by rows; `matrix @ dense` is the product, without a gradient."""
+
+    row_start: Tensor
+    """int32 or int64 (R + 1,): where each row's edges begin."""
+    column_E: Tensor
+    """Of the same type."""
+    weight_E: Tensor
+    shape: tuple[int, int]
+
+    def __matmul__(self, dense_CD: Tensor) -> Tensor:
+        """Return (R, D).
+
+        On a CPU this is the embedding lookup's weighted sum: one pass that writes each row once, where the
+        CSR product also fills and copies its result first (docs/decisions/0010-speed.md).
+        """
+        if dense_CD.is_cuda:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+                csr = torch.sparse_csr_tensor(
+                    self.row_start, self.column_E, self.weight_E, self.shape, check_invariants=False
+                )
+            return csr @ dense_CD
+        return F.embedding_bag(
+            self.column_E,
+            dense_CD,
+            self.row_start,
+            mode="sum",
+            per_sample_weights=self.weight_E,
+            include_last_offset=True,
+        )
 
 
-def _row_start(row_E: Tensor, num_rows: int) -> Tensor:
-    start = torch.zeros(num_rows + 1, dtype=torch.int64, device=row_E.device)
+def _row_start(row_E: Tensor, num_rows: int, dtype: torch.dtype) -> Tensor:
+    start = torch.zeros(num_rows + 1, dtype=dtype, device=row_E.device)
     start[1:] = torch.bincount(row_E, minlength=num_rows).cumsum(0)
-    return start.to(torch.int32) if len(row_E) < 2**31 else start
+    return start
 
 
 def _index_dtype(num_edges: int, num_columns: int) -> torch.dtype:
@@ -45,20 +75,22 @@ class EdgePattern:
         dtype = _index_dtype(len(row_E), max(shape))
         self.shape = shape
         self.order_E = torch.argsort(row_E * shape[1] + column_E)
-        self.row_start, self.column_E = _row_start(row_E, shape[0]), column_E[self.order_E].to(dtype)
+        self.row_start, self.column_E = _row_start(row_E, shape[0], dtype), column_E[self.order_E].to(dtype)
         self.transposed_order_E = torch.argsort(column_E * shape[0] + row_E)
-        self.transposed_row_start = _row_start(column_E, shape[1])
+        self.transposed_row_start = _row_start(column_E, shape[1], dtype)
         self.transposed_column_E = row_E[self.transposed_order_E].to(dtype)
         self.row_E, self.edge_column_E = row_E, column_E
 
-    def matrix(self, weight_E: Tensor) -> Tensor:
-        """CSR matrix (R, C) with these weights, float32 (E,)."""
-        return _csr(self.row_start, self.column_E, weight_E[self.order_E], self.shape)
+    def matrix(self, weight_E: Tensor) -> CompressedRows:
+        """Matrix (R, C) with these weights, float32 (E,)."""
+        return CompressedRows(self.row_start, self.column_E, weight_E[self.order_E], self.shape)
 
-    def transposed(self, weight_E: Tensor) -> Tensor:
-        """CSR matrix (C, R) with these weights, float32 (E,)."""
+    def transposed(self, weight_E: Tensor) -> CompressedRows:
+        """Matrix (C, R) with these weights, float32 (E,)."""
         shape = (self.shape[1], self.shape[0])
-        return _csr(self.transposed_row_start, self.transposed_column_E, weight_E[self.transposed_order_E], shape)
+        return CompressedRows(
+            self.transposed_row_start, self.transposed_column_E, weight_E[self.transposed_order_E], shape
+        )
 
 
 class SparseMatrix:

@@ -3,10 +3,13 @@
 Shapes: U users, I items, N = U + I nodes, D dimension.
 """
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from model.sparse import SparseMatrix
+from model.sparse import CompressedRows, SparseMatrix
 
 
 class LightGCN(nn.Module):
@@ -18,10 +21,29 @@ class LightGCN(nn.Module):
 
     def forward(self, user_UD: Tensor, item_ID: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean over layers 0..L, equation 8 with equal weights."""
-        layer_ND = torch.cat([user_UD, item_ID])
-        total_ND = layer_ND
-        for _ in range(self.num_layers):
-            layer_ND = self.adjacency @ layer_ND
-            total_ND = total_ND + layer_ND
-        mean_ND = total_ND / (self.num_layers + 1)
-        return mean_ND[: len(user_UD)], mean_ND[len(user_UD) :]
+        mean_ND: Tensor = _LayerMean.apply(torch.cat([user_UD, item_ID]), self.adjacency, self.num_layers)
+        # One concatenation in the backward pass, where two slices would fill and add two matrices.
+        mean_user_UD, mean_item_ID = mean_ND.split([len(user_UD), len(item_ID)])
+        return mean_user_UD, mean_item_ID
+
+
+class _LayerMean(torch.autograd.Function):
+    """(I + A + ... + A^L) E / (L + 1); its gradient is the same polynomial of A's transpose, nothing is saved."""
+
+    @staticmethod
+    def forward(ctx: Any, first_ND: Tensor, adjacency: SparseMatrix, num_layers: int) -> Tensor:
+        ctx.adjacency, ctx.num_layers = adjacency, num_layers
+        return _layer_mean(adjacency.forward, first_ND, num_layers)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_ND: Tensor) -> tuple[Tensor, None, None]:
+        return _layer_mean(ctx.adjacency.backward, grad_ND, ctx.num_layers), None, None
+
+
+def _layer_mean(matrix: CompressedRows, first_ND: Tensor, num_layers: int) -> Tensor:
+    """Horner's rule, E + A (E + A (E + ...)): one product and one addition in place a layer."""
+    total_ND = first_ND
+    for _ in range(num_layers):
+        total_ND = (matrix @ total_ND).add_(first_ND)
+    return total_ND / (num_layers + 1) if total_ND is first_ND else total_ND.div_(num_layers + 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from model.baselines.history import BLOCK_ELEMENTS, dense_history, history_of, shared_users
 from model.data import TrainingData
 from model.evaluation import Pairs
-from model.sparse import EdgePattern
+from model.sparse import CompressedRows, EdgePattern
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class NeighbourScorer:
     """Sums the similarities of every item's neighbours over the user's history."""
 
     history: Pairs
-    similarity_II: Tensor
-    """CSR; row i holds item i's K neighbours."""
+    similarity_II: CompressedRows
+    """Row i holds item i's K neighbours."""
 
     @property
     def num_items(self) -> int:

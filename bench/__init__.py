@@ -1,0 +1,1 @@
+"""Benchmarks: each hot path beside a plain formulation of the same thing (docs/benchmarks.md)."""
