@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from model.baselines.vbpr import Vbpr
 from model.data import TrainingData, resolve_device
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Micro, ModelConfig, Vectors
@@ -102,19 +103,25 @@ class Trainer:
     """Trains one model; deterministic on a CPU for a given seed, data and number of threads."""
 
     def __init__(
-        self, data: TrainingData, held_out: HeldOut | None, model_config: ModelConfig, config: TrainConfig
+        self,
+        data: TrainingData,
+        held_out: HeldOut | None,
+        model_config: ModelConfig,
+        config: TrainConfig,
+        model_type: type[Micro] | type[Vbpr] = Micro,
     ) -> None:
-        """Build model, sampler and optimiser.
+        """Build model, ranking loss and optimiser.
 
         Args:
             held_out: None: train `max_epochs` epochs and keep the last.
+            model_type: what is trained; `Vbpr` for comparisons.
         """
         self.config = config
         self.device = resolve_device(config.device)
         self.generator = Generator(self.device)
         self.generator.manual_seed(config.seed)
         data = data.to(self.device)
-        self.model = Micro(data, model_config, self.generator).to(self.device)
+        self.model = model_type(data, model_config, self.generator).to(self.device)
         self.ranking_loss = make_ranking_loss(config.objective.ranking, data, config.objective.softmax_candidates)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self._seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)

@@ -27,6 +27,8 @@ class FilterConfig:
 
     min_rating: float | None = None
     """Interactions rated below this are left out; needs a rating column."""
+    max_user_interactions: int | None = None
+    """Of users with more, so many are kept, drawn by a hash of the ids: the same ones every night."""
     min_user_interactions: int = 0
     """Users with fewer interactions are left out."""
     min_item_interactions: int = 0
@@ -36,6 +38,8 @@ class FilterConfig:
         for name in ("min_user_interactions", "min_item_interactions"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.max_user_interactions is not None and self.max_user_interactions < 1:
+            raise ValueError(f"max_user_interactions must be at least 1, got {self.max_user_interactions}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +172,16 @@ def interaction_steps(config: "Config", items: pl.DataFrame) -> list[tuple[str, 
     frame = complete.join(items.lazy().select(ITEM_ID), on=ITEM_ID, how="semi")
     steps = [("rows", raw), ("without_id", complete), ("of_unknown_items", frame)]
     if rules.min_rating is not None:
-        if RATING not in schema:
-            raise InputError(
-                f"{where}: catalogue.filter.min_rating needs a column {RATING!r}; map it or unset the filter"
-            )
+        _require_column(RATING, schema, where, "min_rating")
         frame = frame.filter(pl.col(RATING) >= rules.min_rating)
         steps.append(("below_min_rating", frame))
     order = [USER_ID, ITEM_ID, *(name for name in INTERACTION_COLUMNS[2:] if name in schema)]
     frame = frame.sort(order, nulls_last=True).unique([USER_ID, ITEM_ID], keep="first", maintain_order=True)
     steps.append(("repeated_pairs", frame))
+    if rules.max_user_interactions is not None:
+        pair = pl.concat_str(USER_ID, ITEM_ID, separator="\n").map_elements(_draw, return_dtype=pl.Int64)
+        frame = frame.filter(pair.rank("ordinal").over(USER_ID) <= rules.max_user_interactions)
+        steps.append(("beyond_max_of_user", frame))
     for name, column, minimum in (
         ("of_light_users", USER_ID, rules.min_user_interactions),
         ("of_rare_items", ITEM_ID, rules.min_item_interactions),
@@ -193,6 +198,16 @@ def losses(config: "Config", steps: list[tuple[str, pl.LazyFrame]]) -> dict[str,
     counts = collect_interactions(config, lengths).to_series().to_list()
     names = [name for name, _ in steps[1:]]
     return {name: before - after for name, before, after in zip(names, counts[:-1], counts[1:], strict=True)}
+
+
+def _draw(text: str) -> int:
+    """A number that looks random and is the same for the same text on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
+
+
+def _require_column(name: str, schema: pl.Schema, where: str, rule: str) -> None:
+    if name not in schema:
+        raise InputError(f"{where}: catalogue.filter.{rule} needs a column {name!r}; map it or unset the filter")
 
 
 def _require_same_id_type(found: pl.DataType, expected: pl.DataType, where: str) -> None:
