@@ -23,7 +23,7 @@ class ObjectiveConfig:
     """`bpr` ranks above one unseen item per interaction, as the paper does; `softmax` above many at once."""
     softmax_candidates: int = 8192
     """Items in the softmax's denominator: all trained ones where there are no more, else a sample per step."""
-    l2: float = 1e-5
+    l2: float = 0.02
     """Weight of half the squared norm of the batch's propagated vectors, per interaction."""
     contrastive_weight: float = 0.03
     """Beta; 0 leaves the contrastive term out."""

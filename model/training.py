@@ -36,14 +36,15 @@ class TrainConfig:
     """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
     seed: int = 0
     max_epochs: int = 1000
-    batch_size: int = 2048
-    learning_rate: float = 1e-3
+    batch_size: int = 4096
+    """Interactions a step. With `softmax`, some users with all of theirs, about so many together."""
+    learning_rate: float = 5e-3
     learning_rate_decay: float = 0.96
     """Factor reached every `learning_rate_decay_epochs`, applied smoothly."""
     learning_rate_decay_epochs: int = 50
-    check_every: int = 5
+    check_every: int = 2
     """Epochs between two checks on validation; a checkpoint is kept at each."""
-    patience: int = 10
+    patience: int = 8
     """Checks without gain after which training stops."""
     structure_gradient: str = "epoch"
     """When gradients reach the learned graphs: `epoch`, its first step as the authors do, or every `step`."""
