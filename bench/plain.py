@@ -46,7 +46,8 @@ def bipartite(data: TrainingData) -> Tensor:
     column = torch.cat([data.item_T + data.num_users, data.user_T])
     degree_N = torch.bincount(row, minlength=num_nodes).float()
     weight = (degree_N[row] * degree_N[column]).rsqrt()
-    return torch.sparse_coo_tensor(torch.stack([row, column]), weight, (num_nodes, num_nodes)).coalesce()
+    shape = (num_nodes, num_nodes)
+    return torch.sparse_coo_tensor(torch.stack([row, column]), weight, shape, check_invariants=False).coalesce()
 
 
 class PlainMicro(torch.nn.Module):

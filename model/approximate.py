@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from model.topk import top_k
 
 CELLS_PER_ROOT = 4  # cells = 4 sqrt(P)
-PROBES = 32
+PROBES = 64
 TRAINING_ROWS_PER_CELL = 40
 ITERATIONS = 8
 SAMPLE = 500
