@@ -14,7 +14,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-BLOCK_ELEMENTS = 1 << 25  # scores held at once (128 MiB of float32)
+from model.topk import top_k
+
+BLOCK_ELEMENTS = 1 << 20  # scores held at once (4 MiB of float32: they stay in cache)
 
 
 class Scorer(Protocol):
@@ -117,7 +119,7 @@ def rank_items(
             score_BI[row, item] = -torch.inf
         if candidate_I is not None:
             score_BI.masked_fill_(~candidate_I, -torch.inf)
-        value_BK, item_BK = score_BI.topk(kept, dim=1)
+        value_BK, item_BK = top_k(score_BI, kept)
         blocks.append(item_BK.masked_fill(value_BK == -torch.inf, -1))
     return Ranking(user_Q, torch.cat(blocks) if blocks else torch.zeros(0, kept, dtype=torch.int64))
 

@@ -1,19 +1,29 @@
-"""Item-item graphs mined from content: exact cosine k-nearest neighbours, in blocks (method.md, section 1).
+"""Item-item graphs mined from content: cosine k-nearest neighbours, in blocks (method.md, section 1).
 
 MICRO (arXiv:2111.00678), equations 1 to 4. No I x I matrix ever exists: memory is O(I K) plus one block.
-Shapes: I items, K neighbours, D dimension, C rows of a chunk.
+Shapes: I items, P items present, K neighbours, D dimension, C rows of a chunk.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.approximate import approximate_top_k, measured_recall
 from model.gather import gather_rows
 from model.normalisation import normalise_edges
+from model.topk import top_k
 
-BLOCK_ELEMENTS = 1 << 25  # similarities held at once (128 MiB of float32)
+GraphMethod = Literal["auto", "exact", "faiss"]
+
+BLOCK_ELEMENTS = 1 << 21  # similarities held at once (8 MiB of float32: they stay in cache)
+CUDA_BLOCK_ELEMENTS = 1 << 28
+WIDE = 512  # dimensions from which a product costs more than finding the largest of its entries
+HALF_ROWS, HALF_BLOCK_ELEMENTS = 1024, 1 << 25
+FAISS_ITEMS = 100_000  # from here on faiss is faster than the exact graph (docs/decisions/0010-speed.md)
+OWN = 2.0  # more than any cosine
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,8 @@ class NeighbourGraph:
     """int64, item indices."""
     similarity_IK: Tensor
     """float32, cosine clipped at 0."""
+    recall: float | None = None
+    """Share of the true neighbours found, measured on a sample; None where the graph is exact."""
 
     def edges(self) -> tuple[Tensor, Tensor]:
         """Row and column of every edge, int64 (I*K,) each."""
@@ -42,13 +54,19 @@ class NeighbourGraph:
 
 
 @torch.no_grad()
-def nearest_neighbours(feature_ID: Tensor, present_I: Tensor, num_neighbours: int) -> NeighbourGraph:
-    """Exact cosine k-nearest neighbours of every item among the items that have the modality.
+def nearest_neighbours(
+    feature_ID: Tensor, present_I: Tensor, num_neighbours: int, method: GraphMethod = "exact"
+) -> NeighbourGraph:
+    """Cosine k-nearest neighbours of every item among the items that have the modality.
 
     Args:
         feature_ID: float32, one row an item; rows of absent items are ignored.
         present_I: bool, whether the item has the modality.
         num_neighbours: K; the item itself counts as one. With fewer items present, the rest has weight 0.
+        method: `exact`, `faiss` (approximate; its recall is measured), or `auto`, which is `faiss` on a CPU from
+            `FAISS_ITEMS` items on.
+
+    Raises `ImportError` where faiss is wanted and not installed.
     """
     num_items = len(feature_ID)
     own_I1 = torch.arange(num_items, device=feature_ID.device)[:, None]
@@ -59,17 +77,65 @@ def nearest_neighbours(feature_ID: Tensor, present_I: Tensor, num_neighbours: in
         return NeighbourGraph(neighbour_IK, similarity_IK)
     unit_PD = F.normalize(feature_ID[present], dim=1)
     kept = min(num_neighbours, len(present))
-    chunk = max(1, BLOCK_ELEMENTS // len(present))
-    for start in range(0, len(present), chunk):
-        rows = torch.arange(start, min(start + chunk, len(present)), device=feature_ID.device)
-        sim_CP = unit_PD[rows] @ unit_PD.T
+    recall = None
+    if method == "faiss" or (method == "auto" and len(present) >= FAISS_ITEMS and not unit_PD.is_cuda):
+        value_PK, index_PK = approximate_top_k(unit_PD, kept)
+        recall = measured_recall(unit_PD, index_PK)
+    elif unit_PD.shape[1] >= WIDE:
+        value_PK, index_PK = _top_k_by_halves(unit_PD, kept)
+    else:
+        value_PK, index_PK = _top_k_by_rows(unit_PD, kept)
+    value_PK[:, 0] = (unit_PD * unit_PD).sum(1)
+    neighbour_IK[present, :kept] = present[index_PK]
+    similarity_IK[present, :kept] = value_PK.clamp(min=0)
+    return NeighbourGraph(neighbour_IK, similarity_IK, recall)
+
+
+def _top_k_by_rows(unit_PD: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+    """Every similarity, some rows at a time: for narrow features, where finding the largest is the work."""
+    parts = []
+    chunk = rows_at_once(len(unit_PD), unit_PD.device)
+    for row_C in torch.arange(len(unit_PD), device=unit_PD.device).split(chunk):
+        sim_CP = unit_PD[row_C] @ unit_PD.T
         # The item itself comes first even where another item has the very same content.
-        sim_CP[torch.arange(len(rows), device=rows.device), rows] = 2.0
-        value_CK, index_CK = sim_CP.topk(kept, dim=1)
-        value_CK[:, 0] = (unit_PD[rows] * unit_PD[rows]).sum(1)
-        neighbour_IK[present[rows], :kept] = present[index_CK]
-        similarity_IK[present[rows], :kept] = value_CK.clamp(min=0)
-    return NeighbourGraph(neighbour_IK, similarity_IK)
+        sim_CP[torch.arange(len(row_C), device=row_C.device), row_C] = OWN
+        parts.append(top_k(sim_CP, kept))
+    value_PK, index_PK = (torch.cat(side) for side in zip(*parts, strict=True))
+    return value_PK, index_PK
+
+
+def _top_k_by_halves(unit_PD: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+    """Each pair's similarity once: for wide features, where the product is the work, and half of it is saved.
+
+    A block of rows meets the items from its first on; what it finds for the later ones joins what they had.
+    """
+    num_items = len(unit_PD)
+    value_PK = unit_PD.new_full((num_items, kept), -OWN)
+    index_PK = torch.zeros(num_items, kept, dtype=torch.int64, device=unit_PD.device)
+
+    def join(begin: int, end: int, value_CK: Tensor, index_CK: Tensor) -> None:
+        value_CL = torch.cat([value_PK[begin:end], value_CK], dim=1)
+        index_CL = torch.cat([index_PK[begin:end], index_CK], dim=1)
+        top = value_CL.topk(kept, dim=1)
+        value_PK[begin:end], index_PK[begin:end] = top.values, index_CL.gather(1, top.indices)
+
+    chunk = min(HALF_ROWS, rows_at_once(num_items, unit_PD.device, HALF_BLOCK_ELEMENTS))
+    for start in range(0, num_items, chunk):
+        end = min(start + chunk, num_items)
+        sim_CP = unit_PD[start:end] @ unit_PD[start:].T
+        sim_CP.fill_diagonal_(OWN)
+        value_CK, index_CK = top_k(sim_CP, min(kept, num_items - start))
+        join(start, end, value_CK, index_CK + start)
+        if end < num_items:
+            value_CK, index_CK = top_k(sim_CP[:, end - start :].T.contiguous(), min(kept, end - start))
+            join(end, num_items, value_CK, index_CK + start)
+    return value_PK, index_PK
+
+
+def rows_at_once(num_columns: int, device: torch.device, elements: int | None = None) -> int:
+    """Rows of a block of similarities: small on a CPU, where it should stay in cache, large on a GPU."""
+    wanted = elements or (CUDA_BLOCK_ELEMENTS if device.type == "cuda" else BLOCK_ELEMENTS)
+    return max(1, wanted // num_columns)
 
 
 def similarity_of_neighbours(feature_ID: Tensor, graph: NeighbourGraph) -> NeighbourGraph:
@@ -79,4 +145,4 @@ def similarity_of_neighbours(feature_ID: Tensor, graph: NeighbourGraph) -> Neigh
     """
     unit_ID = F.normalize(feature_ID, dim=1)
     similarity_IK = torch.einsum("id,ikd->ik", unit_ID, gather_rows(unit_ID, graph.neighbour_IK)).clamp(min=0)
-    return NeighbourGraph(graph.neighbour_IK, similarity_IK * (graph.similarity_IK > 0))
+    return NeighbourGraph(graph.neighbour_IK, similarity_IK * (graph.similarity_IK > 0), graph.recall)

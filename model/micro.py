@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from model.backbones import make_backbone
 from model.data import TrainingData
 from model.fusion import FusionName, make_fusion
+from model.graph import GraphMethod
 from model.normalisation import Normalisation, normalise_edges
 from model.sparse import EdgePattern, SparseMatrix
 from model.structure import ItemGraph
@@ -36,6 +37,8 @@ class ModelConfig:
     """Of an item's modalities: `attention`; `mean`, `sum` or `concat`; `graph` mixes the item graphs (LATTICE)."""
     item_graph_layers: int = 1
     """Convolutions over the item graphs."""
+    graph: GraphMethod = "auto"
+    """How neighbours are found: `exact`, `faiss` (approximate), or `auto`: faiss on a CPU from 100,000 items on."""
     backbone_layers: int = 2
     """Convolutions of LightGCN and NGCF over the user-item graph."""
     normalisation: Normalisation = "symmetric"
@@ -103,7 +106,14 @@ class Micro(nn.Module):
             num_neighbours=self.config.neighbours,
             initial_weight=self.config.initial_graph_weight,
             generator=generator,
+            method=self.config.graph,
         )
+
+    def graph_recall(self) -> dict[str, dict[str, float]]:
+        """Measured recall of the graphs that are approximate, by modality; nothing where all are exact."""
+        graphs = cast("dict[str, ItemGraph]", dict(self.item_graphs.items()))
+        recalls = {name: graph.recall() for name, graph in graphs.items()}
+        return {name: recall for name, recall in recalls.items() if recall}
 
     def refresh_graphs(self) -> None:
         """Choose the neighbours of every learned graph anew."""

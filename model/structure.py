@@ -7,7 +7,7 @@ Shapes: I items, D feature dimension, K neighbours, E edges.
 import torch
 from torch import Generator, Tensor, nn
 
-from model.graph import NeighbourGraph, nearest_neighbours, similarity_of_neighbours
+from model.graph import GraphMethod, NeighbourGraph, nearest_neighbours, similarity_of_neighbours
 from model.sparse import EdgePattern, SparseMatrix, weighted_product
 
 
@@ -28,11 +28,12 @@ class ItemGraph(nn.Module):
         num_neighbours: int,
         initial_weight: float,
         generator: Generator,
+        method: GraphMethod = "exact",
     ) -> None:
         super().__init__()
         self.feature_ID, self.present_I = feature_ID, present_I
-        self.num_neighbours, self.initial_weight = num_neighbours, initial_weight
-        self.initial = nearest_neighbours(feature_ID, present_I, num_neighbours)
+        self.num_neighbours, self.initial_weight, self.method = num_neighbours, initial_weight, method
+        self.initial = nearest_neighbours(feature_ID, present_I, num_neighbours, method)
         self._initial_weight_IK = self.initial.normalised() * initial_weight
         self.projection = nn.Linear(feature_ID.shape[1], dim, dtype=feature_ID.dtype) if initial_weight < 1 else None
         if self.projection is not None:
@@ -46,13 +47,19 @@ class ItemGraph(nn.Module):
         """Choose the neighbours of the learned graph anew from the current W and b."""
         graphs = [self.initial]
         if self.projection is not None:
-            self.learned = nearest_neighbours(self.projection(self.feature_ID), self.present_I, self.num_neighbours)
+            projected_ID = self.projection(self.feature_ID)
+            self.learned = nearest_neighbours(projected_ID, self.present_I, self.num_neighbours, self.method)
             graphs.append(self.learned)
         edges = [graph.edges() for graph in graphs]
         num_items = len(self.feature_ID)
         row_E, column_E = (torch.cat(side) for side in zip(*edges, strict=True))
         self._pattern = EdgePattern(row_E, column_E, (num_items, num_items))
         self._constant = SparseMatrix(self._pattern, self._edge_weight())
+
+    def recall(self) -> dict[str, float]:
+        """Measured recall of the initial and the learned graph, of those that are approximate."""
+        graphs = {"initial": self.initial, "learned": self.learned}
+        return {name: graph.recall for name, graph in graphs.items() if graph is not None and graph.recall is not None}
 
     def _edge_weight(self) -> Tensor:
         """Weights of all edges, float32 (E,): the initial graph's, then the learned one's."""

@@ -44,6 +44,7 @@ def train(run: Run, folder: Path) -> Result:
         "epochs": trainer.epoch,
         "best_epoch": trainer.best_epoch,
         "modalities": trainer.model.modality_names,
+        "graph_recall": trainer.model.graph_recall(),
         "device": str(trainer.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 import model.graph
 from model.graph import nearest_neighbours, similarity_of_neighbours
@@ -40,6 +41,50 @@ def test_nearest_neighbours_smaller_blocks_same_graph(monkeypatch):
     blocks = nearest_neighbours(features, present, 5)
     assert torch.equal(whole.neighbour_IK, blocks.neighbour_IK)
     torch.testing.assert_close(whole.similarity_IK, blocks.similarity_IK)
+
+
+@pytest.mark.parametrize("num_items", [1, 3, 7, 61])
+def test_nearest_neighbours_by_halves_same_graph(monkeypatch, num_items):
+    features, present = random_features(num_items, 8), torch.ones(num_items, dtype=torch.bool)
+    rows = nearest_neighbours(features, present, 5)
+    monkeypatch.setattr(model.graph, "WIDE", 8)
+    monkeypatch.setattr(model.graph, "HALF_ROWS", 7)
+    halves = nearest_neighbours(features, present, 5)
+    np.testing.assert_allclose(dense(halves, halves.similarity_IK), dense(rows, rows.similarity_IK), atol=1e-6)
+    assert halves.neighbour_IK[:, 0].tolist() == list(range(num_items))
+
+
+def test_nearest_neighbours_wide_features_multiply_each_pair_once(monkeypatch):
+    """Half the multiplications of the full product, but for the blocks on the diagonal."""
+    monkeypatch.setattr(model.graph, "HALF_ROWS", 32)
+    num_items, dim = 512, 512
+    features = random_features(num_items, dim)
+    with FlopCounterMode(display=False) as counter:
+        nearest_neighbours(features, torch.ones(num_items, dtype=torch.bool), 5)
+    assert counter.get_total_flops() <= 0.55 * 2 * num_items**2 * dim
+
+
+def test_nearest_neighbours_faiss_finds_nearly_all_and_says_how_many():
+    centre = random_features(40, 16, seed=1)
+    features = centre.repeat(50, 1) + 0.3 * random_features(2000, 16)
+    present = torch.arange(2000) % 7 != 0
+    exact = nearest_neighbours(features, present, 6)
+    found = nearest_neighbours(features, present, 6, "faiss")
+    again = nearest_neighbours(features, present, 6, "faiss")
+    assert torch.equal(found.neighbour_IK, again.neighbour_IK)
+    assert found.neighbour_IK[:, 0].tolist() == list(range(2000))
+    assert found.similarity_IK[~present].sum() == 0
+    same = (found.neighbour_IK[present][:, 1:, None] == exact.neighbour_IK[present][:, None, 1:]).any(2)
+    assert exact.recall is None
+    assert 0.9 < found.recall <= 1
+    assert found.recall == pytest.approx(same.float().mean().item(), abs=0.03)
+
+
+def test_nearest_neighbours_auto_is_exact_until_the_threshold(monkeypatch):
+    features, present = random_features(60, 8), torch.ones(60, dtype=torch.bool)
+    assert nearest_neighbours(features, present, 5, "auto").recall is None
+    monkeypatch.setattr(model.graph, "FAISS_ITEMS", 60)
+    assert nearest_neighbours(features, present, 5, "auto").recall is not None
 
 
 def test_nearest_neighbours_permuted_items_permuted_graph():

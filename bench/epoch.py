@@ -1,0 +1,98 @@
+"""A training epoch at Baby's shape, beside the plain formulation with the authors' settings."""
+
+import statistics
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from bench import plain
+from bench.measure import GIB, Report, interleaved, peak_memory, seconds, show
+from bench.workload import BABY, Shape, make
+from model.micro import ModelConfig
+from model.training import TrainConfig, Trainer
+
+PLAIN_STEPS = 3
+
+
+def main() -> None:
+    """An epoch of ours, some steps of the plain one before and after it; then growth of ours with the data."""
+    report = Report("training epoch, Baby's shape (19,445 x 7,050, 119,674 pairs, 4096 + 1024 features)")
+    data, held_out = make(BABY)
+    trainer = Trainer(data, held_out, ModelConfig(), TrainConfig(device="cpu"))
+    epoch(trainer)
+    memory = peak_memory()
+    slow = plain.PlainTrainer(data)
+    first, later, ours = [seconds(lambda: slow.step(first=True))], [], []
+    for _ in range(PLAIN_STEPS):
+        later.append(seconds(lambda: slow.step(first=False)))
+        ours.append(seconds(lambda: epoch(trainer)))
+    plain_epoch = first[0] + (slow.steps_per_epoch - 1) * statistics.median(later)
+    gain = plain_epoch / statistics.median(ours)
+    report.row(
+        "plain",
+        f"{plain_epoch:.0f} s",
+        f"computed: a first step of {show(first)}, {slow.steps_per_epoch - 1} of {show(later)}",
+    )
+    steps = trainer.sampler.num_batches(trainer.config.batch_size)
+    report.row(
+        "ours", show(ours), f"{gain:.0f} x plain; {steps} steps and the graphs anew; peak {memory / GIB:.2f} GiB"
+    )
+    report.row("the plain one's peak", f"{peak_memory() / GIB:.2f} GiB", "in the same process, after ours")
+    _floor(report, trainer, statistics.median(ours))
+    report.bar("training epoch at Baby's shape: at least 80 x the plain one", f"{gain:.0f} x", gain >= 80)
+    _growth(report)
+    report.finish()
+
+
+def epoch(trainer: Trainer) -> None:
+    """What `Trainer.fit` does between two reports, without the check."""
+    trainer._train_epoch()
+    trainer.model.refresh_graphs()
+
+
+def _floor(report: Report, trainer: Trainer, ours: float) -> None:
+    """The sparse products that an epoch cannot do without: every layer, forward and backward."""
+    model: Any = trainer.model
+    adjacency = model.backbone.adjacency
+    node_ND = torch.cat([model.user_embedding_UD, model.item_embedding_ID]).detach()
+    item_ID = model.item_embedding_ID.detach()
+    graphs = [graph._constant for graph in model.item_graphs.values()]
+
+    def products() -> None:
+        for matrix in (adjacency.forward, adjacency.backward):
+            for _ in range(model.config.backbone_layers):
+                matrix @ node_ND
+        for graph in graphs:
+            graph.forward @ item_ID
+            graph.backward @ item_ID
+
+    steps = trainer.sampler.num_batches(trainer.config.batch_size)
+    (bare,) = interleaved([products], rounds=5)
+    total = steps * statistics.median(bare)
+    report.row(
+        "floor: the epoch's bare sparse products", f"{total:.3g} s", f"ours takes {ours / total:.1f} x the floor"
+    )
+
+
+def _growth(report: Report) -> None:
+    """Cost of an epoch as items, users and interactions grow tenfold, at the same batch size."""
+    small = replace(BABY, name="small", features={"text": 64})
+    taken = [statistics.median(_epochs(shape)) for shape in (small, small.times(10, "large"))]
+    factor = taken[1] / taken[0]
+    report.row(
+        "10 x items, users and interactions", f"{taken[0]:.3g} s to {taken[1]:.3g} s", f"{factor:.1f} x the epoch"
+    )
+    report.bar("an epoch as items and interactions grow 10 x: at most 12 x", f"{factor:.1f} x", factor <= 12)
+
+
+def _epochs(shape: Shape) -> list[float]:
+    data, _ = make(shape)
+    batch = max(2048, round(shape.num_pairs / 59))  # as many steps: the batch grows with the data
+    trainer = Trainer(data, None, ModelConfig(), TrainConfig(device="cpu", batch_size=batch))
+    epoch(trainer)
+    return [seconds(lambda: epoch(trainer)) for _ in range(3 if shape.num_items < 10_000 else 1)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Seconds and memory per stage as a catalogue grows: `python -m bench.scale 1000000` is the run of a million items.
+
+Items and users alike in number, ten interactions an item, features of 64 dimensions, batches of 65,536.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+
+import torch
+
+from bench.measure import GIB, Report, peak_memory
+from bench.workload import MILLION, make
+from model.evaluation import InnerProduct, Pairs, rank_items, summarise
+from model.memory import predicted_peak
+from model.micro import ModelConfig
+from model.training import TrainConfig, Trainer
+
+LIMIT = 16 * GIB
+EVALUATED = 10_000
+BATCH = 65_536
+
+
+class Stages:
+    """Times one stage after the other and reports each as it ends."""
+
+    def __init__(self, report: Report) -> None:
+        self.report, self.last = report, time.perf_counter()
+
+    def done(self, what: str, note: str = "") -> None:
+        """Report the time since the stage before."""
+        now = time.perf_counter()
+        memory = f"resident peak so far {peak_memory() / GIB:.2f} GiB"
+        self.report.row(what, f"{now - self.last:.2f} s", "; ".join(filter(None, [memory, note])))
+        self.last = time.perf_counter()
+
+
+def main() -> None:
+    """Generate, build, train one epoch, evaluate."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("items", type=int, nargs="?", default=10_000)
+    num_items = parser.parse_args().items
+    report = Report(f"{num_items:,} items, {10 * num_items:,} interactions, {torch.get_num_threads()} threads")
+    stages = Stages(report)
+    shape = replace(MILLION.times(num_items / MILLION.num_items, "scale"))
+    data, held_out = make(shape)
+    stages.done("generating")
+    settings = TrainConfig(device="cpu", batch_size=BATCH)
+    predicted = predicted_peak(data, ModelConfig(), settings).total
+    trainer = Trainer(data, held_out, ModelConfig(), settings)
+    stages.done("model: initial and learned graph, adjacency", f"recall of the graphs {trainer.model.graph_recall()}")
+    steps = trainer.sampler.num_batches(BATCH)
+    losses = trainer._train_epoch()
+    stages.done("one epoch", f"{steps} steps, loss {losses[0]:.4f}")
+    trainer.model.refresh_graphs()
+    stages.done("learned graph anew", f"recall of the graphs {trainer.model.graph_recall()}")
+    vectors = trainer._vectors()
+    seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
+    relevant = Pairs(held_out.user_P, held_out.item_P, data.num_users, data.num_items)
+    users = relevant.users()[:EVALUATED]
+    ranking = rank_items(InnerProduct(vectors.user_UD, vectors.item_ID), users, [seen], 20)
+    metrics = summarise(ranking, relevant, [20], data.num_items)
+    stages.done(f"evaluating {len(users):,} users", f"recall@20 {metrics['recall@20']:.4f}")
+    peak = peak_memory()
+    report.row("peak", f"{peak / GIB:.2f} GiB", f"predicted for training {predicted / GIB:.2f} GiB")
+    if num_items == MILLION.num_items:
+        report.bar("1,000,000 items: completes under 16 GiB", f"{peak / GIB:.2f} GiB", peak < LIMIT)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What a training will take in memory, from its counts alone: said before it starts, so that it need not die later.
+
+Counted are the tensors that live at once at the widest point of training on a CPU, where resident memory is what
+runs out. `bench/preflight.py` holds the prediction against the measured peak.
+Shapes: U users, I items, N = U + I nodes, T interactions, E edges, D dimension, K neighbours, M modalities.
+"""
+
+from dataclasses import dataclass
+
+from model.data import TrainingData
+from model.graph import BLOCK_ELEMENTS, FAISS_ITEMS, HALF_BLOCK_ELEMENTS, HALF_ROWS, WIDE
+from model.micro import ModelConfig
+from model.training import TrainConfig
+
+FLOAT, INDEX, LONG = 4, 4, 8  # bytes
+GIB = 1 << 30
+PARAMETER_COPIES = 5  # values, gradients, two moments of Adam, the best check's
+NODE_TENSORS = {"mf": 1, "lightgcn": 4, "ngcf": 12}  # (N, D) held between forward and backward pass, by backbone
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Bytes by part."""
+
+    parts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """Bytes in all."""
+        return sum(self.parts.values())
+
+    def __str__(self) -> str:
+        listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.parts.items())
+        return f"{self.total / GIB:.2f} GiB ({listed})"
+
+
+def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig) -> Prediction:
+    """Bytes that training adds to what the program takes before its data are loaded.
+
+    Args:
+        data: only its counts and the features' shapes are looked at.
+    """
+    names = list(data.features) if model.modalities is None else list(model.modalities)
+    dims = [data.features[name].shape[1] for name in names]
+    dim, num_nodes = model.embedding_dim, data.num_users + data.num_items
+    edges = 2 * len(data.user_T) + (2 * num_nodes if model.normalisation == "row" else 0)
+    graph_edges = 2 * data.num_items * model.neighbours
+    width = len(names)
+    item_matrix = data.num_items * dim * FLOAT
+    parameters = num_nodes * dim + sum(dim * (size + 1) for size in dims) + dim * (dim + 2)
+    parts = {
+        "interactions": len(data.user_T) * LONG * 12,
+        "features": sum(data.num_items * size * FLOAT for size in dims),
+        "user-item graph": edges * 2 * (FLOAT + INDEX),
+        "item graphs": width * graph_edges * (4 * LONG + 2 * INDEX + 3 * FLOAT),
+        "parameters": parameters * FLOAT * PARAMETER_COPIES,
+        "propagation": num_nodes * dim * FLOAT * NODE_TENSORS[model.backbone],
+        "content": item_matrix * (6 * width + 4),
+        "batch": config.batch_size * dim * FLOAT * 12,
+    }
+    parts["building graphs"] = max((_graph_building(data.num_items, size, model) for size in [*dims, dim]), default=0)
+    return Prediction(_without_overlap(parts))
+
+
+def _graph_building(num_items: int, dim: int, model: ModelConfig) -> int:
+    """The normalised features and a block of similarities, or faiss's copy of the features and what it sorts."""
+    faiss = model.graph == "faiss" or (model.graph == "auto" and num_items >= FAISS_ITEMS)
+    copies = 3 if faiss else 2
+    block = min(HALF_BLOCK_ELEMENTS, HALF_ROWS * num_items) * 2 if dim >= WIDE else BLOCK_ELEMENTS
+    return (num_items * dim * copies + max(block, num_items)) * FLOAT
+
+
+def _without_overlap(parts: dict[str, int]) -> dict[str, int]:
+    """Graphs are built while no step runs: of the two only the larger counts."""
+    step = ("propagation", "content", "batch")
+    if sum(parts[name] for name in step) >= parts["building graphs"]:
+        return {name: size for name, size in parts.items() if name != "building graphs"}
+    return {name: size for name, size in parts.items() if name not in step}
