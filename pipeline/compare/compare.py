@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import io
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pipeline.prepare import assemble
 from pipeline.protocol import EvaluationProtocol
 from pipeline.run import Result, Run, run_stage
 from pipeline.stages import do_stage
-from pipeline.storage import local_copy, publish_bytes, publish_file, scratch
+from pipeline.storage import local_copy, publish_bytes
 
 FOLDER, PER_USER = "compare", "per_user.parquet"
 MARKDOWN, PARQUET = "table.md", "table.parquet"
@@ -111,9 +112,9 @@ def _write_table(run: Run, rows: list[Contestant], part: str) -> dict[str, Any]:
     markdown = as_markdown(table, "cold items" if part == "cold" else part)
     folder = run.path / FOLDER
     publish_bytes(folder / MARKDOWN, markdown.encode())
-    with scratch(folder / PARQUET) as local:
-        table.write_parquet(local / PARQUET)
-        publish_file(local / PARQUET, folder / PARQUET)
+    parquet = io.BytesIO()
+    table.write_parquet(parquet)
+    publish_bytes(folder / PARQUET, parquet.getvalue())
     log_comparison(run, folder / MARKDOWN)
     return {
         "run_id": run.id,
