@@ -5,15 +5,15 @@ no types, so all its columns are text (007 stays 007), except those of interacti
 or moments (`rating`, `weight`, `timestamp`). A moment without a time zone is taken as UTC.
 """
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import polars as pl
 from upath import UPath
 
 from pipeline.columns import IMAGE_PATH, ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from pipeline.errors import InputError
-from pipeline.storage import arrow_filesystem, is_local
+from pipeline.storage import is_local, list_files, polars_name, polars_options, require_reachable, resolve
 
 FORMATS = {
     ".parquet": "parquet",
@@ -35,13 +35,14 @@ def find_files(path: UPath) -> list[UPath]:
 
     Raises `InputError` when there is none.
     """
+    require_reachable(path, "catalogue")
     if path.is_dir():
-        found = [file for file in path.iterdir() if file.is_file()]
+        found = [path / name for name in list_files(path) if "/" not in name]
     elif path.exists():
         return [path]
     elif any(character in path.path for character in "*?["):
         prefix = "" if is_local(path) else f"{path.protocol}://"
-        found = [UPath(f"{prefix}{name}") for name in path.fs.glob(path.path)]
+        found = [resolve(f"{prefix}{name}", Path()) for name in path.fs.glob(path.path)]
     else:
         raise InputError(f"{path} does not exist; catalogue paths are relative to the configuration file's folder")
     found = sorted((file for file in found if _format_of(file) and not file.name.startswith((".", "_"))), key=str)
@@ -120,28 +121,20 @@ def _scan(path: UPath) -> pl.LazyFrame:
     if kind is None:
         raise InputError(f"{path}: unknown ending; use one of {', '.join(FORMATS)}")
     try:
-        frame = _scan_parquet(path) if kind == "parquet" else _scan_text(path, kind)
+        frame = _scan_file(path, kind)
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as {kind}: {_first_line(error)}; write it anew") from error
     return frame
 
 
-def _scan_parquet(path: UPath) -> pl.LazyFrame:
-    """One way to reach an object store for everything: its credentials are those of `UPath`."""
-    if is_local(path):
-        return pl.scan_parquet(path.path, glob=False)
-    import pyarrow.dataset  # only here: it slows the start of every command
-
-    filesystem, name = arrow_filesystem(path)
-    return pl.scan_pyarrow_dataset(pyarrow.dataset.dataset(name, filesystem=filesystem, format="parquet"))
-
-
-def _scan_text(path: UPath, kind: str) -> pl.LazyFrame:
-    source = path.path if is_local(path) else io.BytesIO(path.read_bytes())
+def _scan_file(path: UPath, kind: str) -> pl.LazyFrame:
+    name, options = polars_name(path), polars_options(path)
+    if kind == "parquet":
+        return pl.scan_parquet(name, glob=False, **options)
     if kind == "jsonl":
-        return pl.scan_ndjson(source, infer_schema_length=None)
-    return pl.scan_csv(source, infer_schema=False, glob=False)
+        return pl.scan_ndjson(name, infer_schema_length=None, **options)
+    return pl.scan_csv(name, infer_schema=False, glob=False, **options)
 
 
 def _rename(frame: pl.LazyFrame, path: UPath, mapping: Mapping[str, str], required: Sequence[str]) -> pl.LazyFrame:

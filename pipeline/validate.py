@@ -1,13 +1,11 @@
 """Checking a catalogue before anything is computed from it: what is there, what is missing, what will be dropped."""
 
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from features.modality import ModalityConfig
-from features.precomputed import read_precomputed
 from pipeline.catalogue import (
     clean_items,
     collect_interactions,
@@ -18,11 +16,11 @@ from pipeline.catalogue import (
     require_interactions,
     unused_mappings,
 )
-from pipeline.columns import IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
-from pipeline.contents import texts
+from pipeline.columns import CONTENT_HASH, IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
+from pipeline.contents import picture_root, read_texts
 from pipeline.errors import InputError
 from pipeline.pictures import NOT_FOUND, UNREADABLE, check_pictures
-from pipeline.storage import is_local, local_path
+from pipeline.precomputed import PRECOMPUTED, load_precomputed
 from pipeline.validation_report import find_warnings, render
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["render", "validate"]
 
 NAMED = 20  # items named per finding
-PRECOMPUTED = "precomputed"
 _ROWS, _USERS = "__rows", "__users"
 _NUM_ROWS = pl.len().alias(_ROWS)
 
@@ -45,7 +42,7 @@ def validate(config: "Config") -> Report:
         InputError: an input no run could use: a table that cannot be read, ids that do not fit, nothing left.
         FeatureError: precomputed vectors that cannot be used.
     """
-    items = clean_items(config)
+    items = clean_items(config, [IMAGE_PATH])
     interactions, kept = _interactions(config, items)
     report = {
         "items": _items(config, items, kept),
@@ -125,8 +122,7 @@ def _modality(config: "Config", items: pl.DataFrame, name: str) -> Report:
     if modality.encoder == PRECOMPUTED:
         return _precomputed(config, modality, items)
     if modality.columns:
-        missing = pl.Series([content.digest is None for content in texts(items, name, modality)])
-        return _report_missing("text", items, missing)
+        return _report_missing("text", items, read_texts(config, name, items)[CONTENT_HASH].is_null())
     return _pictures(config, items, name)
 
 
@@ -141,18 +137,10 @@ def _report_missing(content: str, items: pl.DataFrame, missing: pl.Series) -> Re
 
 
 def _precomputed(config: "Config", modality: ModalityConfig, items: pl.DataFrame) -> Report:
-    vectors = _local_file(config, modality.vectors)
-    loaded = read_precomputed(vectors, _local_file(config, modality.ids) if modality.ids else None)
-    _, present = loaded.rows_for(items[ITEM_ID].to_list())
+    loaded = load_precomputed(config, modality)
+    _, present = loaded.rows_for(items[ITEM_ID].to_arrow())
     unknown = len(loaded.ids) - int(present.sum())
     return {**_report_missing(PRECOMPUTED, items, ~pl.Series(present)), "of_unknown_items": unknown}
-
-
-def _local_file(config: "Config", location: str) -> Path:
-    path = config.path(location)
-    if not is_local(path):
-        raise InputError(f"precomputed vectors are read from local files only, not {path}")
-    return local_path(path)
 
 
 def _pictures(config: "Config", items: pl.DataFrame, name: str) -> Report:
@@ -161,9 +149,7 @@ def _pictures(config: "Config", items: pl.DataFrame, name: str) -> Report:
             f"{config.catalogue.items}: modality {name!r} needs a column {IMAGE_PATH!r}; "
             f'map yours under [catalogue.columns]: THEIRS = "{IMAGE_PATH}", or leave the modality out'
         )
-    root = config.path(config.catalogue.image_root)
-    if not root.exists():
-        raise InputError(f"catalogue.image_root: {root} does not exist; name the folder of the pictures")
+    root = picture_root(config)
     locations = items[IMAGE_PATH].cast(pl.String).to_list()
     report = _report_missing("image", items, pl.Series([not location for location in locations]))
     findings = check_pictures(root, locations)

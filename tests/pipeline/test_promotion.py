@@ -11,7 +11,7 @@ from pipeline.errors import ConfigError, GateRefusedError, InputError, StoreErro
 from pipeline.promotion import champion_problems, promote, rollback
 from pipeline.register import DIGEST_TAG, RUN_TAG
 from pipeline.release import read_manifest
-from pipeline.storage import read_json
+from pipeline.storage import read_json, write_json
 from pipeline.tracking import Tracking, open_tracking
 from pipeline.tracking_connection import absolute_uri
 from tests.pipeline.release_factory import make_config, make_run, quiet
@@ -95,7 +95,7 @@ def test_promote_compares_validation_never_test(config, monkeypatch):
     manifest = config.open_store().release("r2") / "manifest.json"
     document = read_json(manifest)
     document["metrics"]["test"] = {"recall@20": 0.0}
-    promotion.write_json(manifest, document)
+    write_json(manifest, document)
     assert promote(config, better_on_validation, quiet())["run_id"] == "r2"
 
 

@@ -146,7 +146,6 @@ def test_validate_flawless_catalogue_has_no_warnings(tmp_path):
         ({"catalogue": {"image_root": "nowhere"}}, r"image_root: .*nowhere does not exist"),
         ({"catalogue": {"columns": {"image_path": "photo"}}}, "needs a column 'image_path'; map yours"),
         ({"modalities": {"text": {"encoder": "x", "columns": ["titel"]}}}, "'titel'.*nearest: 'title'"),
-        ({"modalities": {"audio": {"encoder": "precomputed", "vectors": "s3://x/y.npy"}}}, "local files only"),
     ],
 )
 def test_validate_impossible_input_is_refused(folder, sections, message):
