@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INTERACTION_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, RATING, WEIGHT, SPLIT)
 NAMED = 5  # ids named in a message
-BATCH_ROWS = 50_000
+BATCH_ROWS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)

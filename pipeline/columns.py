@@ -20,6 +20,7 @@ STATUS = "status"
 
 # Contents of a catalogue, one row per item
 SIZE = "size"
+BYTES = "bytes"
 FOUND = "found"
 
 # Dataset of a run

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from features.modality import ModalityConfig
 from pipeline.catalogue import item_batches, read_items
-from pipeline.columns import CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
+from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
 from pipeline.errors import InputError
 from pipeline.storage import is_absence, read_bytes, require_reachable, resolve
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 READERS = 16
 AT_ONCE = 10_000
 """Items whose pictures are queued for reading together."""
-GROUPS_AT_ONCE = 256
+GROUPS_AT_ONCE = 64
 """Groups whose texts are in memory together while they are encoded."""
 _TEXT, _WINDOW = "text", "window"
 
@@ -47,17 +47,22 @@ class Content:
 
 
 def read_texts(config: "Config", name: str, items: pl.DataFrame) -> pl.DataFrame:
-    """`content_hash` (null without text), `size` in characters and `found` of every item's text, in their order.
+    """`content_hash` (null without text), `size` in characters, `bytes` and `found` of every item's text, in order.
 
     Raises `InputError` for a column the catalogue lacks.
     """
     batches = [
-        batch.select(ITEM_ID, CONTENT_HASH, pl.col(_TEXT).str.len_chars().alias(SIZE))
+        batch.select(
+            ITEM_ID,
+            CONTENT_HASH,
+            pl.col(_TEXT).str.len_chars().alias(SIZE),
+            pl.col(_TEXT).str.len_bytes().cast(pl.Int64).alias(BYTES),
+        )
         for batch in _hashed_texts(config, name)
     ]
     known = pl.concat(batches).unique(ITEM_ID, keep="any")
     rows = items.select(ITEM_ID).join(known, on=ITEM_ID, how="left", maintain_order="left")
-    return rows.select(CONTENT_HASH, pl.col(SIZE).fill_null(0), pl.lit(value=True).alias(FOUND))
+    return rows.select(CONTENT_HASH, SIZE, BYTES, pl.lit(value=True).alias(FOUND))
 
 
 def _hashed_texts(config: "Config", name: str) -> Iterator[pl.DataFrame]:
@@ -129,7 +134,7 @@ def _sort_texts(
 
 
 def read_pictures(config: "Config", name: str, items: pl.DataFrame) -> pl.DataFrame:
-    """`content_hash` (null without picture), `size` 0, `found` and `image_path` of every item's picture.
+    """`content_hash` (null without picture), `size` 0, `bytes`, `found` and `image_path` of every item's picture.
 
     Every file is read, in threads, one in memory per thread.
 
@@ -141,16 +146,13 @@ def read_pictures(config: "Config", name: str, items: pl.DataFrame) -> pl.DataFr
             f"map yours in [catalogue.columns] or leave the modality out"
         )
     root = picture_root(config)
-    hashes: list[str | None] = []
-    found: list[bool] = []
+    rows: list[tuple[str | None, int | None, bool]] = []
     locations = items[IMAGE_PATH].cast(pl.String)
     with ThreadPoolExecutor(READERS) as pool:
         for some in locations.to_frame().iter_slices(AT_ONCE):
-            for digest, is_there in pool.map(partial(_hash_picture, root), some[IMAGE_PATH].to_list()):
-                hashes.append(digest)
-                found.append(is_there)
-    columns = {CONTENT_HASH: pl.Series(hashes, dtype=pl.String), FOUND: found, IMAGE_PATH: locations}
-    return pl.DataFrame(columns).with_columns(pl.lit(0, pl.UInt32).alias(SIZE))
+            rows += pool.map(partial(_hash_picture, root), some[IMAGE_PATH].to_list())
+    schema = {CONTENT_HASH: pl.String, BYTES: pl.Int64, FOUND: pl.Boolean}
+    return pl.DataFrame(rows, schema, orient="row").with_columns(locations, pl.lit(0, pl.UInt32).alias(SIZE))
 
 
 def picture_root(config: "Config") -> "UPath":
@@ -165,15 +167,17 @@ def picture_root(config: "Config") -> "UPath":
     return root
 
 
-def _hash_picture(root: "UPath", location: str | None) -> tuple[str | None, bool]:
+def _hash_picture(root: "UPath", location: str | None) -> tuple[str | None, int | None, bool]:
+    """Hash, length, and whether it is there or none is named."""
     if not location:
-        return None, True
+        return None, None, True
     try:
-        return hashlib.sha256(read_bytes(picture_path(root, location))).hexdigest(), True
+        payload = read_bytes(picture_path(root, location))
     except OSError as error:
         if not is_absence(error):
             raise
-        return None, False
+        return None, None, False
+    return hashlib.sha256(payload).hexdigest(), len(payload), True
 
 
 def picture_path(root: "UPath", location: str) -> "UPath":

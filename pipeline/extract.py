@@ -3,8 +3,9 @@
 Bit for bit the same however it is cut: float results depend on which contents share a batch, so contents not
 seen before are sorted by (length, hash) and cut into groups of whole batches, and a group is published as one
 part. Taking finished groups out leaves the other groups as they are. A killed and repeated extraction, and one
-in N shards (a group belongs to the shard that its first hash names), therefore make the very parts that one
-undisturbed process makes.
+in N shards, therefore make the very parts that one undisturbed process makes. Shards share the bytes of the
+catalogue's contents, seen or not, evenly: a group belongs to the shard in whose share its first content lies, so
+that shards started at different times agree without a word.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from features.encoder import Encoder, EncoderSpec
 from features.pictures import UnreadableError
 from features.registry import find_encoder
 from pipeline.catalogue import clean_items
-from pipeline.columns import CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
+from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
 from pipeline.contents import Content, picture_groups, read_pictures, read_texts, text_groups
 from pipeline.errors import InputError
 from pipeline.feature_store import OK, UNREADABLE, Encoded, FeatureStore
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 BATCHES_PER_GROUP = 8
 AT_ONCE = 100_000
+_SHARD = "shard"
 DECODERS = 2
 NAMED = 20  # unreadable items named in the summary
 
@@ -76,9 +78,10 @@ def _extract_modality(run: "Run", items: pl.DataFrame, name: str, shard: tuple[i
     spec = find_encoder(name, modality)
     contents = _contents(run.config, items, name, spec)
     store = FeatureStore(run.store.features(name, spec.key))
-    unique = contents.drop_nulls(CONTENT_HASH).unique(CONTENT_HASH, keep="first")
+    unique = contents.drop_nulls(CONTENT_HASH).unique(CONTENT_HASH, keep="first").sort(SIZE, CONTENT_HASH)
+    unique = unique.with_columns(_shards(unique[BYTES], shard[1]))
     new = unique.filter(store.statuses(unique[CONTENT_HASH]).is_null())
-    mine = [group for group in _groups(new, modality.batch_size) if _shard_of(group) % shard[1] == shard[0]]
+    mine = [group for group in _groups(new, modality.batch_size) if group[_SHARD][0] == shard[0]]
     calls = _encode_groups(run, name, spec, store, mine) if mine else 0
     return {
         "encoder": spec.key,
@@ -99,11 +102,13 @@ def _contents(config: "Config", items: pl.DataFrame, name: str, spec: EncoderSpe
 
 
 def _groups(contents: pl.DataFrame, batch_size: int) -> list[pl.DataFrame]:
-    return list(contents.sort(SIZE, CONTENT_HASH).iter_slices(batch_size * BATCHES_PER_GROUP)) if len(contents) else []
+    return list(contents.iter_slices(batch_size * BATCHES_PER_GROUP)) if len(contents) else []
 
 
-def _shard_of(group: pl.DataFrame) -> int:
-    return int(group[CONTENT_HASH][0][:8], 16)
+def _shards(num_bytes: pl.Series, count: int) -> pl.Series:
+    """The shard of each content in their order: shares of as many bytes each."""
+    before = num_bytes.cum_sum() - num_bytes
+    return (before * count // max(1, int(num_bytes.sum()))).alias(_SHARD)
 
 
 def _encode_groups(
