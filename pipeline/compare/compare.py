@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.catalogue import clean_interactions, clean_items
+from pipeline.columns import IMAGE_PATH, TITLE
 from pipeline.compare.contestants import Contestant, contestants
 from pipeline.compare.measure import SeedData, measure
 from pipeline.compare.table import SeedResult, as_markdown, build_table
@@ -76,7 +77,7 @@ class _SeedLoader:
 
     def _read(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, ModalityFeatures]]:
         config = self._run.config
-        items = clean_items(config)
+        items = clean_items(config, [TITLE, IMAGE_PATH])
         return items, clean_interactions(config, items), load_features(config, self._run.store, items)
 
     def _of_seed(self, seed: int) -> SeedData:
