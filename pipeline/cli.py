@@ -160,6 +160,25 @@ def run(
 
 
 @app.command()
+def tune(
+    run_id: RunId,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search hyper-parameters on validation; the same id continues, the best configuration is written as TOML."""
+    from pipeline.tune import tune as search
+
+    this = _open(_load(config, overrides), run_id)
+    try:
+        result = search(this)
+    except KeyboardInterrupt:
+        this.reporter.say(f"interrupted; continue with --run-id {this.id}")
+        raise
+    Output(as_json).show(result, partial(_lines, result))
+
+
+@app.command()
 def embed(
     items: Annotated[str, typer.Option("--items", help="Items to embed: parquet, csv or jsonl.")],
     out: Annotated[str, typer.Option("--out", help="Folder to write item_embeddings/part-*.parquet to.")],

@@ -21,6 +21,7 @@ from pipeline.compare.config import CompareConfig
 from pipeline.errors import ConfigError
 from pipeline.promotion import GateConfig
 from pipeline.redact import without_passwords
+from pipeline.search_space import TuneConfig
 from pipeline.split import SplitConfig
 from pipeline.storage import Store, StoreConfig, is_local, require_reachable, resolve
 from pipeline.tracking import MlflowConfig
@@ -48,6 +49,7 @@ class Config:
     mlflow: MlflowConfig = field(default_factory=MlflowConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
     base: Path = Path()
 
     def path(self, location: str) -> UPath:
@@ -76,11 +78,24 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved configuration as plain JSON values, without `base` and without passwords."""
+        redacted: dict[str, Any] = without_passwords(self._document())
+        return redacted
+
+    def with_values(self, values: typing.Mapping[str, Any], origin: str = "configuration") -> "Config":
+        """Copy with other values at some keys (`train.learning_rate`).
+
+        Raises `ConfigError` for an unknown key or a wrong value, naming `origin`.
+        """
+        document = self._document()
+        for key, value in values.items():
+            _assign(document, key, value, origin)
+        return compose(document, base=self.base, origin=origin)
+
+    def _document(self) -> dict[str, Any]:
         document = dataclasses.asdict(self)
         del document["base"]
         plain: dict[str, Any] = json.loads(json.dumps(document))
-        redacted: dict[str, Any] = without_passwords(plain)
-        return redacted
+        return plain
 
 
 def load_config(file: Path | None, overrides: typing.Sequence[str] = ()) -> Config:
@@ -100,7 +115,10 @@ def load_config(file: Path | None, overrides: typing.Sequence[str] = ()) -> Conf
         raise ConfigError(f"{path} cannot be read: {error}") from error
     for override in overrides:
         _apply_override(document, override)
-    return compose(document, base=path.resolve().parent, origin=str(path))
+    base = document.pop("base", ".")
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base: expected a folder, got {base!r}")
+    return compose(document, base=path.resolve().parent / Path(base).expanduser(), origin=str(path))
 
 
 def compose(document: dict[str, Any], *, base: Path, origin: str = "configuration") -> Config:
@@ -123,12 +141,16 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word is a string
+    _assign(document, key, value, f"--set {override!r}")
+
+
+def _assign(document: dict[str, Any], key: str, value: Any, origin: str) -> None:
     *sections, name = (part.strip() for part in key.split("."))
     table = document
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"--set {override!r}: {section!r} is a value, not a section")
+            raise ConfigError(f"{origin}: {section!r} is a value, not a section")
     table[name] = value
 
 
@@ -156,7 +178,8 @@ def _sections(hint: Any, value: Any) -> list[tuple[Any, Any]]:
         return [(hint, value)]
     if typing.get_origin(hint) in (dict, types.MappingProxyType) and isinstance(value, dict):
         inner = typing.get_args(hint)[1]
-        return [(inner, table) for table in value.values()] if dataclasses.is_dataclass(inner) else []
+        owner = next((owner for owner in (inner, *typing.get_args(inner)) if dataclasses.is_dataclass(owner)), None)
+        return [(owner, table) for table in value.values()] if owner else []
     return []
 
 

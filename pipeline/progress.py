@@ -51,8 +51,8 @@ class _Lines:
             return
         self._last = now
         rate = self._done / max(now - self._start, 1e-9)
-        left = (self._total - self._done) / max(rate, 1e-9)
-        self._console.print(f"{self._name}: {self._done}/{self._total} {rate:.1f}/s, {left:.0f} s left {note}".rstrip())
+        left = f" {rate:.1f}/s, {(self._total - self._done) / rate:.0f} s left" if self._done else ""
+        self._console.print(f"{self._name}: {self._done}/{self._total}{left} {note}".rstrip())
 
 
 class Reporter:

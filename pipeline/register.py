@@ -56,7 +56,7 @@ def register(run: Run, folder: Path) -> Result:
 
 def _log_numbers(run: Run, tracking: Tracking, mlflow_run: "MlflowRun") -> None:
     """Parameters, metrics of every epoch, final metrics, seconds per stage, digests of the inputs."""
-    parameters = {key: _spelled(value) for key, value in flatten(without_passwords(run.config.as_dict())).items()}
+    parameters = {key: spelled(value) for key, value in flatten(without_passwords(run.config.as_dict())).items()}
     tracking.log_parameters(mlflow_run, parameters)
     results = _committed_results(run)
     history = read_json(run.stage("train") / "history.json")
@@ -155,5 +155,6 @@ def _local_tables(release: UPath) -> Iterator[dict[str, Path]]:
         yield {ITEM_EMBEDDINGS: items, USER_VECTORS: users}
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
+    """A configuration value as MLflow's parameters have it: text as it is, the rest as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

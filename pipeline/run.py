@@ -27,6 +27,8 @@ from pipeline.storage import (
 )
 
 RESULT = "result.json"
+EXTENDABLE = "tune.trials."
+"""A run may be continued with another value of this one."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 Result = dict[str, Any]
@@ -109,4 +111,4 @@ def _differences(before: Any, now: Any, prefix: str = "") -> list[str]:
             for key in sorted({*before, *now})
             for line in _differences(before.get(key), now.get(key), f"{prefix}{key}.")
         ]
-    return [] if before == now else [f"{prefix.rstrip('.')}: {before!r} then, {now!r} now"]
+    return [] if before == now or prefix == EXTENDABLE else [f"{prefix.rstrip('.')}: {before!r} then, {now!r} now"]

@@ -95,13 +95,11 @@ class Tracking:
         return self._config.model_name
 
     def start_run(self, run_id: str, parent: "MlflowRun | None" = None) -> "MlflowRun":
-        """Return the MLflow run of this run of ours, creating it unless an earlier attempt has."""
+        """Return the MLflow run of this run of ours, creating it, under `parent`, unless an earlier attempt has."""
         experiment = self._experiment_id()
         found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1)
-        if found:
-            return found[0]
         tags = {RUN_TAG: run_id} | ({PARENT_TAG: parent.info.run_id} if parent else {})
-        return self._client.create_run(experiment, tags=tags, run_name=run_id)
+        return found[0] if found else self._client.create_run(experiment, tags=tags, run_name=run_id)
 
     def _experiment_id(self) -> str:
         name = self._config.experiment

@@ -24,7 +24,7 @@ def train(run: Run, folder: Path) -> Result:
     """Train from the latest checkpoint of this run, or from the start."""
     dataset = load_dataset(run.stage("prepare"))
     checkpoints = run.path / "checkpoints"
-    trainer = _make_trainer(run, dataset)
+    trainer = make_trainer(run, dataset)
     history = _resume(run, trainer, checkpoints)
     with run.reporter.task("train", run.config.train.max_epochs) as task:
         task.advance(trainer.epoch)
@@ -52,7 +52,11 @@ def train(run: Run, folder: Path) -> Result:
     }
 
 
-def _make_trainer(run: Run, dataset: Dataset) -> Trainer:
+def make_trainer(run: Run, dataset: Dataset) -> Trainer:
+    """The trainer of this run's configuration, checking on the validation interactions of `dataset`.
+
+    Raises `ConfigError` for a configuration that does not fit the data.
+    """
     user_P, item_P = dataset.pairs(VALIDATION)
     held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=validation_candidates(run, dataset))
     try:
@@ -83,7 +87,7 @@ def _resume(run: Run, trainer: Trainer, checkpoints: UPath) -> list[dict[str, An
 def _fit(trainer: Trainer, history: list[dict[str, Any]], checkpoints: UPath, task: Task) -> None:
     try:
         for report in trainer.fit():
-            history.append(_row(report))
+            history.append(history_row(report))
             task.advance(note=_note(report, trainer))
             if report.validation is not None or report.epoch % trainer.config.check_every == 0:
                 save_checkpoint(checkpoints, trainer.state(), history)
@@ -91,7 +95,8 @@ def _fit(trainer: Trainer, history: list[dict[str, Any]], checkpoints: UPath, ta
         raise MicrorecError(str(error)) from error
 
 
-def _row(report: EpochReport) -> dict[str, Any]:
+def history_row(report: EpochReport) -> dict[str, Any]:
+    """One epoch as plain JSON values, validation metrics beside the rest."""
     row = dataclasses.asdict(report)
     validation = row.pop("validation") or {}
     return row | validation

@@ -1,8 +1,6 @@
 """One contestant on one seed: choose its settings on validation, measure the choice on test."""
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
@@ -85,7 +83,7 @@ def _fit(contestant: Contestant, settings: Settings, data: SeedData, reporter: R
     training = data.dataset.training_data()
     if contestant.fit is not None:
         return contestant.fit(training, seed=data.config.train.seed, **settings)
-    config = with_settings(data.config, {**(contestant.settings or {}), **settings})
+    config = data.config.with_values({**(contestant.settings or {}), **settings})
     user_P, item_P = data.dataset.pairs(VALIDATION)
     held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=data.protocol.validation_candidate_I)
     model_type = Vbpr if contestant.is_vbpr else Micro
@@ -96,15 +94,3 @@ def _fit(contestant: Contestant, settings: Settings, data: SeedData, reporter: R
             task.advance(note=f"loss {report.loss:.4f}{metric}")
     vectors = trainer.best_vectors()
     return InnerProduct(vectors.user_UD.cpu(), vectors.item_ID.cpu())
-
-
-def with_settings(config: Config, settings: Settings) -> Config:
-    """Return the configuration with some keys changed: `{"train.objective.l2": 0.1}`."""
-    for key, value in settings.items():
-        config = _replaced(config, key.split("."), value)
-    return config
-
-
-def _replaced(owner: Any, path: list[str], value: Any) -> Any:
-    name, *rest = path
-    return dataclasses.replace(owner, **{name: _replaced(getattr(owner, name), rest, value) if rest else value})

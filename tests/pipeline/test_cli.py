@@ -36,6 +36,7 @@ def test_help_names_every_command_of_the_contract():
         "promote",
         "rollback",
         "verify",
+        "tune",
     ]:
         assert command in done.stdout
 

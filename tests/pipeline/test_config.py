@@ -39,6 +39,7 @@ def test_load_config_missing_file_names_it_and_the_mend(tmp_path):
         ("[split]\nstrategy = 'hourly'\n", "split.strategy"),
         ("[train]\nbatch_size = 'many'\n", "train.batch_size"),
         ("[train\n", "cannot be read"),
+        ("[base]\nfolder = 1\n", "base: expected a folder"),
     ],
 )
 def test_load_config_wrong_entry_is_named(tmp_path, text, message):
@@ -59,6 +60,23 @@ def test_load_config_overrides_reach_nested_keys_and_bare_words(tmp_path):
     assert config.model.modalities == ()
     with pytest.raises(ConfigError, match=r"expected section\.key=value"):
         load_config(write(tmp_path, ""), ["train"])
+
+
+def test_load_config_base_is_where_relative_locations_start(tmp_path):
+    path = write(tmp_path, "")
+    for base, expected in (("sub", tmp_path / "sub"), ("/elsewhere", "/elsewhere")):
+        path.write_text(f'base = "{base}"\n[catalogue]\nitems = "data/items.parquet"\ninteractions = ["x.parquet"]\n')
+        config = load_config(path)
+        assert str(config.path(config.catalogue.items)) == f"{expected}/data/items.parquet"
+
+
+def test_with_values_changes_these_keys_only_and_keeps_the_password(tmp_path):
+    config = compose({**MINIMAL, "mlflow": {"tracking_uri": "postgresql+psycopg2://me:secret@host/db"}}, base=tmp_path)
+    changed = config.with_values({"train.objective.l2": 0.5, "model.modalities": ["text"]})
+    assert (changed.train.objective.l2, changed.model.modalities) == (0.5, ("text",))
+    assert changed.with_values({"train.objective.l2": config.train.objective.l2, "model.modalities": None}) == config
+    with pytest.raises(ConfigError, match="'seed' is a value, not a section"):
+        config.with_values({"train.seed.x": 1})
 
 
 def test_compose_resolved_configuration_composes_to_itself(tmp_path):

@@ -1,0 +1,266 @@
+"""Command `tune`: hyper-parameter search on validation (docs/decisions/0008-tuning.md).
+
+A study is nothing but the records of its finished trials, one JSON file each. Before every trial Optuna's
+study is built anew from them, with a sampler seeded by the trial's number; so a study that was killed, or is
+given more trials later, draws what an undisturbed one draws.
+"""
+
+import dataclasses
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+import tomli_w
+from upath import UPath
+
+from model.training import DivergedError
+from pipeline.columns import SPLIT
+from pipeline.config import Config
+from pipeline.dataset import Dataset, load_dataset
+from pipeline.errors import ConfigError, InputError, MicrorecError
+from pipeline.progress import Task
+from pipeline.register import epoch_metrics, spelled
+from pipeline.report import flatten
+from pipeline.run import Result, Run
+from pipeline.search_space import TuneConfig, decode, distributions, encode, ends, within
+from pipeline.split import TEST, VALIDATION
+from pipeline.stages import do_stage
+from pipeline.storage import local_copy, publish_bytes, read_json, write_json
+from pipeline.tracking import Metric, Tracking, open_tracking
+from pipeline.train import history_row, make_trainer
+
+if TYPE_CHECKING:
+    import optuna
+
+TUNE, TRIALS, TABLE, BEST = "tune", "trials", "trials.parquet", "best.toml"
+SEARCHED = ("model", "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A finished trial, as it is recorded."""
+
+    number: int
+    """From 0, which is the configuration as it stands."""
+    state: Literal["complete", "pruned", "diverged"]
+    values: dict[str, Any]
+    """Configuration key to what was tried."""
+    metric: float | None
+    """At the best epoch; None where training diverged."""
+    best_epoch: int
+    history: list[dict[str, Any]]
+    """A row an epoch, as `train` keeps it."""
+
+    @property
+    def seconds(self) -> float:
+        return float(sum(row["seconds"] for row in self.history))
+
+
+def tune(run: Run) -> Result:
+    """Try configurations until `tune.trials` are finished; write the best as TOML and all as a table.
+
+    Raises:
+        ConfigError: a space that reaches outside of what may be searched.
+        InputError: a split without validation interactions.
+        MicrorecError: every trial diverged.
+    """
+    _check_space(run.config)
+    for name in ("validate", "extract", "prepare"):
+        do_stage(run, name)
+    dataset = without_test(load_dataset(run.stage("prepare")))
+    if not len(dataset.pairs(VALIDATION)[0]):
+        raise InputError("tune chooses on validation, which has no interactions; raise split.validation")
+    settings, folder = run.config.tune, run.path / TUNE
+    trials = load_trials(folder)
+    log = _StudyLog(run, open_tracking(run.config))
+    if trials:
+        log.add(trials)  # the last may have been recorded and not logged
+        run.reporter.say(f"tune: {len(trials)} trials done before")
+    with run.reporter.task("tune", max(0, settings.trials - len(trials))) as task:
+        while len(trials) < settings.trials:
+            trials.append(_try(run, dataset, trials, task))
+            write_json(_record(folder, trials[-1].number), dataclasses.asdict(trials[-1]))
+            log.add(trials)
+            task.advance(note=_best_note(trials))
+    best = best_trial(trials)
+    if best is None:
+        raise MicrorecError("every trial diverged; lower the learning rates of tune.space and use a new run id")
+    _publish(run, folder, trials, best)
+    log.finish(folder / BEST)
+    states = [trial.state for trial in trials]
+    return {
+        "run_id": run.id,
+        "best": {"trial": best.number, "metric": best.metric, "params": best.values},
+        "trials": len(trials),
+        "pruned": states.count("pruned"),
+        "diverged": states.count("diverged"),
+        "config": str(folder / BEST),
+    }
+
+
+def without_test(dataset: Dataset) -> Dataset:
+    """The dataset as a search may see it."""
+    return dataclasses.replace(dataset, interactions=dataset.interactions.filter(pl.col(SPLIT) != TEST))
+
+
+def best_trial(trials: list[Trial]) -> Trial | None:
+    """The complete trial with the highest metric, the earliest of equals."""
+    complete = [trial for trial in trials if trial.state == "complete"]
+    return max(complete, key=lambda trial: trial.metric or 0.0, default=None)
+
+
+def load_trials(folder: UPath) -> list[Trial]:
+    """Read the finished trials of a study."""
+    trials: list[Trial] = []
+    while (record := _record(folder, len(trials))).exists():
+        trials.append(Trial(**read_json(record)))
+    return trials
+
+
+def _record(folder: UPath, number: int) -> UPath:
+    return folder / TRIALS / f"{number:05d}.json"
+
+
+def _check_space(config: Config) -> None:
+    """Refuse keys that do not exist or change the data, and values the configuration would refuse."""
+    space = config.tune.space
+    for point in ends(space):
+        config.with_values(point, origin="tune.space")
+    for key in space:
+        if key.split(".")[0] not in SEARCHED:
+            raise ConfigError(
+                f"tune.space: {key!r} cannot be searched, for all trials share one data set; "
+                "keys of [model] and [train] can"
+            )
+
+
+def propose(trials: list[Trial], config: Config) -> "optuna.Trial":
+    """Ask Optuna for the trial after these."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    settings, known = config.tune, distributions(config.tune.space)
+    seed = int(np.random.SeedSequence([settings.seed, len(trials)]).generate_state(1)[0])
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(n_startup_trials=settings.startup_trials, seed=seed),
+        pruner=optuna.pruners.MedianPruner(settings.startup_trials, settings.warmup_epochs),
+    )
+    study.add_trials([_as_optuna(trial, settings, known) for trial in trials])
+    if not trials:
+        study.enqueue_trial(encode(settings.space, within(settings.space, flatten(config.as_dict()))))
+    return study.ask(known)
+
+
+def _as_optuna(trial: Trial, settings: TuneConfig, known: dict[str, Any]) -> "optuna.trial.FrozenTrial":
+    """A diverged trial counts as pruned before its first check: the sampler takes it for the worst."""
+    from optuna.trial import TrialState, create_trial
+
+    complete = trial.state == "complete"
+    checked = {row["epoch"]: row[settings.metric] for row in trial.history if settings.metric in row}
+    return create_trial(
+        state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+        value=trial.metric if complete else None,
+        params=encode(settings.space, trial.values),
+        distributions=known,
+        intermediate_values={} if trial.state == "diverged" else checked,
+    )
+
+
+def _try(run: Run, dataset: Dataset, trials: list[Trial], task: Task) -> Trial:
+    """Train one configuration to its end, or until it is worse than half of the trials before it."""
+    settings, proposed = run.config.tune, propose(trials, run.config)
+    values = decode(settings.space, proposed.params)
+    trainer = make_trainer(dataclasses.replace(run, config=run.config.with_values(values)), dataset)
+    history: list[dict[str, Any]] = []
+    state: Literal["complete", "pruned", "diverged"] = "complete"
+    try:
+        for report in trainer.fit():
+            history.append(history_row(report))
+            task.advance(0, f"trial {len(trials)} epoch {report.epoch} {_best_note(trials)}")
+            if report.validation is not None:
+                proposed.report(report.validation[settings.metric], report.epoch)
+                if not trainer.finished and proposed.should_prune():
+                    state = "pruned"
+                    break
+    except DivergedError:
+        state = "diverged"
+    return Trial(
+        number=len(trials),
+        state=state,
+        values=values,
+        metric=None if state == "diverged" else history[trainer.best_epoch - 1][settings.metric],
+        best_epoch=trainer.best_epoch,
+        history=history,
+    )
+
+
+def _best_note(trials: list[Trial]) -> str:
+    best = best_trial(trials)
+    return f"best {best.metric:.4f} in trial {best.number}" if best else ""
+
+
+def _publish(run: Run, folder: UPath, trials: list[Trial], best: Trial) -> None:
+    """Write the best configuration, and the table of trials."""
+    document = _without_unset(run.config.with_values(best.values).as_dict())
+    note = f"# Trial {best.number} of run {run.id}: {run.config.tune.metric} {best.metric:.4f} on validation.\n"
+    text = tomli_w.dumps({"base": str(run.config.base.resolve()), **document})
+    if ":***@" in text:
+        note += "# Passwords are left out (***): put them back before use.\n"
+    publish_bytes(folder / BEST, (note + text).encode())
+    rows = [
+        {
+            "trial": trial.number,
+            "state": trial.state,
+            run.config.tune.metric: trial.metric,
+            "best_epoch": trial.best_epoch,
+            "epochs": len(trial.history),
+            "seconds": trial.seconds,
+            **encode(run.config.tune.space, trial.values),
+        }
+        for trial in trials
+    ]
+    table = io.BytesIO()
+    pl.DataFrame(rows, infer_schema_length=None).write_parquet(table)
+    publish_bytes(folder / TABLE, table.getvalue())
+
+
+def _without_unset(document: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null; a key that is not there has its default."""
+    return {
+        key: _without_unset(value) if isinstance(value, dict) else value
+        for key, value in document.items()
+        if value is not None
+    }
+
+
+class _StudyLog:
+    """The study in MLflow: a parent run, and under it a run for each trial; the same again changes nothing."""
+
+    def __init__(self, run: Run, tracking: Tracking) -> None:
+        self._tracking, self._name, self._metric = tracking, f"{run.id}/{TUNE}", run.config.tune.metric
+        self._parent = tracking.start_run(self._name)
+        parameters = flatten(run.config.as_dict())
+        del parameters["tune.trials"]  # may be raised later, and MLflow's parameters are for good
+        tracking.log_parameters(self._parent, {key: spelled(value) for key, value in parameters.items()})
+
+    def add(self, trials: list[Trial]) -> None:
+        """Log the last of the finished trials."""
+        trial = trials[-1]
+        child = self._tracking.start_run(f"{self._name}/{trial.number}", parent=self._parent)
+        parameters = {**trial.values, "trial.state": trial.state}
+        self._tracking.log_parameters(child, {key: spelled(value) for key, value in parameters.items()})
+        self._tracking.log_metrics(child, epoch_metrics(trial.history))
+        self._tracking.finish(child)
+        if (best := best_trial(trials)) and best.metric is not None:
+            elapsed = sum(trial.seconds for trial in trials)
+            best_so_far = Metric(f"best/{self._metric}", best.metric, trial.number, elapsed)
+            self._tracking.log_metrics(self._parent, [best_so_far])
+
+    def finish(self, best: UPath) -> None:
+        """Keep the best configuration and mark the study as finished."""
+        with local_copy(best) as file:
+            self._tracking.log_file(self._parent, file)
+        self._tracking.finish(self._parent)
