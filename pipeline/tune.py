@@ -1,4 +1,4 @@
-"""Command `tune`: hyper-parameter search on validation (docs/decisions/0008-tuning.md).
+"""Command `tune`: hyper-parameter search on validation (docs/decisions/0009-tuning.md).
 
 A study is nothing but the records of its finished trials, one JSON file each. Before every trial Optuna's
 study is built anew from them, with a sampler seeded by the trial's number; so a study that was killed, or is
