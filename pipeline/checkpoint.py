@@ -12,6 +12,8 @@ from pipeline.errors import StoreError
 from pipeline.storage import local_copy, publish_file, read_json, write_json
 
 KEPT = 2
+PARAMETERS = "parameters.safetensors"
+"""The best epoch's, in the folder of stage `train`: what a finished training leaves of its checkpoints."""
 
 
 def save_checkpoint(folder: UPath, state: TrainingState, history: list[dict[str, Any]]) -> None:
