@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from model.backbones import make_backbone
 from model.data import TrainingData
 from model.fusion import FusionName, make_fusion
-from model.graph import GraphMethod
+from model.graph import GraphMethod, NeighbourGraph
 from model.normalisation import Normalisation, normalise_edges
 from model.sparse import EdgePattern, SparseMatrix
 from model.structure import ItemGraph
@@ -119,6 +119,10 @@ class Micro(nn.Module):
         """Choose the neighbours of every learned graph anew."""
         for graph in self._graphs():
             graph.refresh()
+
+    def initial_graphs(self) -> list[NeighbourGraph]:
+        """The graphs of the pretrained features, in the order of `modality_names`."""
+        return [graph.initial for graph in self._graphs()]
 
     def forward(self, *, structure_gradient: bool = False) -> Vectors:
         """Propagate everything; `structure_gradient` lets gradients reach the learned graphs' W and b."""

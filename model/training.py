@@ -48,6 +48,8 @@ class TrainConfig:
     """Checks without gain after which training stops."""
     structure_gradient: str = "epoch"
     """When gradients reach the learned graphs: `epoch`, its first step as the authors do, or every `step`."""
+    warm_start: str = "none"
+    """Begin with random parameters (`none`), with the `champion`'s, or with those of an earlier run, by its id."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
     def __post_init__(self) -> None:
@@ -138,6 +140,17 @@ class Trainer:
         user_P, item_P = held_out.user_P.to(self.device), held_out.item_P.to(self.device)
         candidate_I = None if held_out.candidate_I is None else held_out.candidate_I.to(self.device)
         return Pairs(user_P, item_P, data.num_users, data.num_items), candidate_I
+
+    def start_from(self, parameters: dict[str, Tensor]) -> float | None:
+        """Begin at these parameters, with a new optimiser; return their validation metric, which training must beat."""
+        self.model.load_state_dict(parameters)
+        self.model.refresh_graphs()
+        self._best = copy.deepcopy(self.model.state_dict())
+        validation = self.check()
+        if validation is None:
+            return None
+        self.best_metric = validation[VALIDATION_METRIC]
+        return self.best_metric
 
     @property
     def finished(self) -> bool:

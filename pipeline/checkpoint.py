@@ -14,6 +14,8 @@ from pipeline.storage import local_copy, publish_file, scratch
 KEPT = 2
 STATE = "state"
 TRIES = 3
+PARAMETERS = "parameters.safetensors"
+"""The best epoch's, in the folder of stage `train`: what a finished training leaves of its checkpoints."""
 
 
 def save_checkpoint(folder: UPath, state: TrainingState, history: list[dict[str, Any]]) -> None:

@@ -62,14 +62,14 @@ class Dataset:
             )
 
 
-def load_dataset(folder: UPath) -> Dataset:
-    """Read what `Dataset.save` wrote."""
+def load_dataset(folder: UPath, *, with_features: bool = True) -> Dataset:
+    """Read what `Dataset.save` wrote; the feature matrices, which are most of it, only `with_features`."""
     tables = {}
     for name in (ITEMS, USERS, INTERACTIONS):
         with local_copy(folder / name) as file:
             tables[name] = pl.read_parquet(file)
     features, present = {}, {}
-    for path in sorted(folder.glob(_feature_file("*"))):
+    for path in sorted(folder.glob(_feature_file("*"))) if with_features else []:
         modality = path.name.removeprefix("features-").removesuffix(".safetensors")
         with local_copy(path) as file:
             arrays = load_file(file)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from model.inductive import ContentSide, embed_new_items
 from pipeline.catalogue import clean_items
+from pipeline.checkpoint import PARAMETERS
 from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, IMAGE_PATH, ITEM_ID, SOURCE, modality_weight
 from pipeline.config import Config, compose
 from pipeline.dataset import load_dataset
@@ -21,7 +22,6 @@ from pipeline.progress import Reporter
 from pipeline.release import ITEM_EMBEDDINGS, choose_release, read_manifest, vector_column, write_table
 from pipeline.run import Run
 from pipeline.storage import local_copy, publish_folder, require_reachable, resolve, scratch
-from pipeline.train import PARAMETERS
 
 
 def embed_items(

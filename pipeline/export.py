@@ -51,6 +51,8 @@ from pipeline.verify import check_release
 
 LEARNED = "learned"
 """Name of the graph over the exported vectors in `item_graph`, beside the modalities' own."""
+TRAINING = ("epochs", "best_epoch", "warm_start", "modalities", "device", "threads", "torch")
+"""What the manifest takes over from the training's result."""
 
 
 def export(run: Run, folder: Path) -> Result:
@@ -174,7 +176,7 @@ def make_manifest(run: Run, tables: dict[str, pa.Table], digest: str, folder: Pa
         "config": run.config.as_dict(),
         "input_digests": prepared["input_digests"],
         "encoders": prepared["encoders"],
-        "training": {key: trained[key] for key in ("epochs", "best_epoch", "modalities", "device", "threads", "torch")},
+        "training": {key: trained[key] for key in TRAINING},
         "metrics": (run.result("evaluate") or {})["metrics"],
         "files": [_file_entry(path, folder) for path in files],
     }

@@ -73,7 +73,7 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     run = Run(run_id, config, config.open_store(), reporter)
     record = run.path / "config.json"
     wanted = config.as_dict()
-    changed = sorted(_differences(parse_json(record, create_bytes(record, as_json(wanted))), wanted))
+    changed = sorted(differences(parse_json(record, create_bytes(record, as_json(wanted))), wanted))
     if changed:
         raise InputError(f"run {run_id} was begun with another configuration ({'; '.join(changed)}); use a new run id")
     return run
@@ -104,11 +104,12 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _differences(before: Any, now: Any, prefix: str = "") -> list[str]:
+def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
+    """Say where two JSON documents differ, one line a value."""
     if isinstance(before, dict) and isinstance(now, dict):
         return [
             line
             for key in sorted({*before, *now})
-            for line in _differences(before.get(key), now.get(key), f"{prefix}{key}.")
+            for line in differences(before.get(key), now.get(key), f"{prefix}{key}.")
         ]
     return [] if before == now or prefix == EXTENDABLE else [f"{prefix.rstrip('.')}: {before!r} then, {now!r} now"]

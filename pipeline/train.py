@@ -9,23 +9,24 @@ from safetensors.torch import save_file
 from upath import UPath
 
 from model.training import DivergedError, EpochReport, HeldOut, Trainer
-from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.checkpoint import PARAMETERS, load_checkpoint, save_checkpoint
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import ConfigError, MicrorecError
 from pipeline.progress import Task
 from pipeline.run import Result, Run
 from pipeline.split import TRAIN, VALIDATION
 from pipeline.storage import write_json
+from pipeline.warm_start import recorded_start, start_warm
 
-VECTORS, PARAMETERS, HISTORY = "vectors.safetensors", "parameters.safetensors", "history.json"
+VECTORS, HISTORY = "vectors.safetensors", "history.json"
 
 
 def train(run: Run, folder: Path) -> Result:
-    """Train from the latest checkpoint of this run, or from the start."""
+    """Train from the latest checkpoint of this run, or from the start: a fresh one or an earlier run's end."""
     dataset = load_dataset(run.stage("prepare"))
     checkpoints = run.path / "checkpoints"
     trainer = make_trainer(run, dataset)
-    history = _resume(run, trainer, checkpoints)
+    history, started_from = _begin(run, trainer, dataset, checkpoints)
     with run.reporter.task("train", run.config.train.max_epochs) as task:
         task.advance(trainer.epoch)
         _fit(trainer, history, checkpoints, task)
@@ -43,6 +44,7 @@ def train(run: Run, folder: Path) -> Result:
     return {
         "epochs": trainer.epoch,
         "best_epoch": trainer.best_epoch,
+        "warm_start": started_from,
         "modalities": trainer.model.modality_names,
         "graph_recall": trainer.model.graph_recall(),
         "device": str(trainer.device),
@@ -74,14 +76,17 @@ def validation_candidates(run: Run, dataset: Dataset) -> torch.Tensor | None:
     return candidate_I
 
 
-def _resume(run: Run, trainer: Trainer, checkpoints: UPath) -> list[dict[str, Any]]:
+def _begin(
+    run: Run, trainer: Trainer, dataset: Dataset, checkpoints: UPath
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Resume from the latest checkpoint, else begin warm or fresh; return the history and what it all began from."""
     found = load_checkpoint(checkpoints)
     if found is None:
-        return []
+        return [], start_warm(run, trainer, dataset)
     state, history = found
     trainer.load_state(state)
     run.reporter.say(f"train: resumed after epoch {trainer.epoch}")
-    return history
+    return history, recorded_start(run)
 
 
 def _fit(trainer: Trainer, history: list[dict[str, Any]], checkpoints: UPath, task: Task) -> None:

@@ -37,6 +37,26 @@ def test_split_random_same_seed_same_split_other_seed_another():
     assert not first.equals(split_interactions(table, SplitConfig(seed=4)))
 
 
+@pytest.mark.parametrize("strategy", ["random", "cold-items"])
+def test_split_new_rows_leave_the_draws_of_the_others(strategy):
+    """Nothing moves from training to held-out but what the new rows entitle a user (or the catalogue) to."""
+    config = SplitConfig(strategy=strategy)
+    grown = interactions([28] * 40)
+    before = grown.filter(pl.col(ITEM_ID) != "i05")  # 27 each, and the same two of ten held out after
+    joined = split_interactions(before, config).join(
+        split_interactions(grown, config), on=[USER_ID, ITEM_ID], suffix="_after"
+    )
+    assert joined.filter((pl.col(SPLIT) == TRAIN) & (pl.col(f"{SPLIT}_after") != TRAIN)).is_empty()
+    assert (joined[SPLIT] == joined[f"{SPLIT}_after"]).mean() > 0.9
+
+
+def test_split_random_held_out_places_are_uniform():
+    split = split_interactions(interactions([20] * 400), SplitConfig())
+    per_item = split.filter(pl.col(SPLIT) == TEST).group_by(ITEM_ID).len()
+    assert len(per_item) == 20
+    assert per_item["len"].is_between(15, 70).all()  # 40 expected, five standard deviations of 6
+
+
 def test_split_random_no_shares_leaves_all_in_training():
     split = split_interactions(interactions([5, 5]), SplitConfig(validation=0.0, test=0.0))
     assert set(split[SPLIT]) == {TRAIN}

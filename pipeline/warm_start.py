@@ -1,0 +1,149 @@
+"""Which earlier run a training begins from, and whether it may (`train.warm_start`; docs/decisions/0012-warm-start.md).
+
+What was decided is written into the run before the first epoch, so that a killed and resumed run begins at the same
+place although the champion may have changed meanwhile. A champion that cannot be used is no reason to miss the
+night's release: training starts fresh and says why. A run that was named by hand and cannot be used is an error.
+"""
+
+import dataclasses
+from typing import Any
+
+import polars as pl
+import torch
+from safetensors.torch import load_file
+
+from model.training import VALIDATION_METRIC, Trainer
+from model.warm_start import carry_over
+from pipeline.checkpoint import PARAMETERS
+from pipeline.columns import ITEM_ID, ITEM_INDEX, SPLIT, USER_ID, USER_INDEX
+from pipeline.dataset import Dataset, load_dataset
+from pipeline.errors import ConfigError
+from pipeline.release import file_sha256
+from pipeline.run import Run, differences
+from pipeline.split import TRAIN
+from pipeline.storage import local_copy, read_json, write_json
+
+NONE, CHAMPION = "none", "champion"
+RECORD = "warm_start.json"
+MOST_TRAINED_BEFORE = 0.01
+"""Share of the held-out interactions that the earlier run may have been trained on; above, metrics would flatter."""
+
+Record = dict[str, Any]
+
+
+class _UnusableError(Exception):
+    """Why an earlier run cannot be begun from."""
+
+
+def recorded_start(run: Run) -> Record | None:
+    """What this run's training began from, None where that has not been decided or is nothing."""
+    file = run.path / RECORD
+    record: Record | None = read_json(file) if file.exists() else None
+    return record
+
+
+def start_warm(run: Run, trainer: Trainer, today: Dataset) -> Record | None:
+    """Put an earlier run's parameters into a trainer that has not begun; return the record of it, None for nothing.
+
+    Raises `ConfigError` where `train.warm_start` names a run that cannot be used.
+    """
+    wanted = run.config.train.warm_start
+    if wanted == NONE:
+        return None
+    record = recorded_start(run) or {"run_id": _champion(run) if wanted == CHAMPION else wanted}
+    try:
+        record = _start(run, record, trainer, today)
+    except _UnusableError as error:
+        if wanted != CHAMPION:
+            raise ConfigError(f"train.warm_start = {wanted!r} cannot be used: {error}") from error
+        record = {"run_id": None, "reason": str(error)}
+        run.reporter.say(f"train: starts fresh, not from the champion: {error}")
+    write_json(run.path / RECORD, record)
+    return record
+
+
+def _champion(run: Run) -> str | None:
+    file = run.store.champion
+    return str(read_json(file)["run_id"]) if file.exists() else None
+
+
+def _start(run: Run, record: Record, trainer: Trainer, today: Dataset) -> Record:
+    if record["run_id"] is None:
+        raise _UnusableError(record.get("reason", "there is none yet"))
+    earlier = dataclasses.replace(run, id=record["run_id"])
+    _require_same_model(run, earlier, trainer.model.modality_names)
+    then = load_dataset(earlier.stage("prepare"), with_features=False)
+    share = trained_before(then, today)
+    if share > MOST_TRAINED_BEFORE:
+        raise _UnusableError(
+            f"run {earlier.id} was trained on {share:.1%} of what run {run.id} holds out, at most "
+            f"{MOST_TRAINED_BEFORE:.0%} may be; was [split] changed?"
+        )
+    user_U, item_I = earlier_rows(then, today)
+    with local_copy(earlier.stage("train") / PARAMETERS) as file:
+        parameters, sha256 = load_file(file), file_sha256(file)
+    metric = trainer.start_from(carry_over(trainer.model, parameters, user_U, item_I))
+    known_users, known_items = int((user_U >= 0).sum()), int((item_I >= 0).sum())
+    run.reporter.say(
+        f"train: starts from run {earlier.id}, which knows {known_users} of {len(user_U)} users and {known_items} of "
+        f"{len(item_I)} items" + ("" if metric is None else f"; {VALIDATION_METRIC} {metric:.4f}")
+    )
+    return {
+        "run_id": earlier.id,
+        "parameters_sha256": sha256,
+        "known_users": known_users,
+        "known_items": known_items,
+        "trained_before": share,
+        VALIDATION_METRIC: metric,
+    }
+
+
+def _require_same_model(run: Run, earlier: Run, modalities: list[str]) -> None:
+    """The configured model, the modalities in use and their encoders: where all agree, so do all parameters."""
+    trained = earlier.result("train")
+    if trained is None:
+        raise _UnusableError(f"there is no finished training in {earlier.path}")
+    different = differences(_identity(earlier, trained["modalities"]), _identity(run, modalities))
+    if different:
+        raise _UnusableError(f"run {earlier.id} has another model ({'; '.join(different)})")
+
+
+def _identity(run: Run, modalities: list[str]) -> dict[str, Any]:
+    model, encoders = read_json(run.path / "config.json")["model"], (run.result("prepare") or {})["encoders"]
+    keys = {name: encoders[name]["key"] for name in modalities}
+    return {"model": {**model, "modalities": modalities}, "encoders": keys}
+
+
+def trained_before(earlier: Dataset, today: Dataset) -> float:
+    """Share of today's held-out interactions that the earlier run was trained on."""
+    held_out = _pairs(today, pl.col(SPLIT) != TRAIN)
+    seen = held_out.join(_pairs(earlier, pl.col(SPLIT) == TRAIN), on=[USER_ID, ITEM_ID], how="semi")
+    return len(seen) / max(1, len(held_out))
+
+
+def _pairs(dataset: Dataset, part: pl.Expr) -> pl.DataFrame:
+    """Users and items of some interactions, their ids as text."""
+    chosen = dataset.interactions.filter(part)
+    return pl.DataFrame(
+        {
+            USER_ID: dataset.users[USER_ID].cast(pl.String).gather(chosen[USER_INDEX]),
+            ITEM_ID: dataset.items[ITEM_ID].cast(pl.String).gather(chosen[ITEM_INDEX]),
+        }
+    )
+
+
+def earlier_rows(earlier: Dataset, today: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row that each user and each item of today had earlier, int64 (U,) and (I,); -1 for a new one.
+
+    Ids are compared as text: a csv catalogue that becomes a Parquet one keeps its vectors.
+    """
+    return (
+        _rows_of(today.users[USER_ID], earlier.users[USER_ID]),
+        _rows_of(today.items[ITEM_ID], earlier.items[ITEM_ID]),
+    )
+
+
+def _rows_of(ids: pl.Series, table: pl.Series) -> torch.Tensor:
+    rows = pl.DataFrame({"id": table.cast(pl.String)}).with_row_index("row")
+    found = pl.DataFrame({"id": ids.cast(pl.String)}).join(rows, on="id", how="left", maintain_order="left")
+    return torch.from_numpy(found["row"].cast(pl.Int64).fill_null(-1).to_numpy().copy())

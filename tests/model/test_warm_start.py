@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+from model.micro import Micro, ModelConfig
+from model.training import Trainer
+from model.warm_start import carry_over
+from tests.model.test_training import NUM_ITEMS, NUM_USERS, config, planted
+
+SHAPE = ModelConfig(embedding_dim=8, neighbours=5)
+
+
+def make_model(seed):
+    data, _, _ = planted()
+    return data, Micro(data, SHAPE, torch.Generator().manual_seed(seed))
+
+
+def test_carry_over_permuted_ids_take_their_own_rows_and_the_model_stays():
+    _, earlier = make_model(0)
+    _, fresh = make_model(1)
+    before = {name: value.clone() for name, value in fresh.state_dict().items()}
+    user_U, item_I = (torch.randperm(size, generator=torch.Generator().manual_seed(2)) for size in (60, 80))
+    carried = carry_over(fresh, earlier.state_dict(), user_U, item_I, keep=1.0)
+    for place, was in enumerate(user_U.tolist()):
+        assert torch.equal(carried["user_embedding_UD"][place], earlier.user_embedding_UD[was])
+    for place, was in enumerate(item_I.tolist()):
+        assert torch.equal(carried["item_embedding_ID"][place], earlier.item_embedding_ID[was])
+    others = set(carried) - {"user_embedding_UD", "item_embedding_ID"}
+    assert len(others) > 4
+    assert all(torch.equal(carried[name], earlier.state_dict()[name]) for name in others)
+    assert all(torch.equal(value, before[name]) for name, value in fresh.state_dict().items())
+
+
+def test_carry_over_new_items_equal_naive_mean_of_known_neighbours():
+    data, earlier = make_model(0)
+    _, fresh = make_model(1)
+    item_I = torch.arange(NUM_ITEMS)
+    new = [0, 4, 8, 17, 33, 79]  # 0, 4 and 8 are of one family: neighbours of each other
+    item_I[new] = -1
+    carried = carry_over(fresh, earlier.state_dict(), torch.arange(NUM_USERS), item_I, keep=1.0)
+    carried = carried["item_embedding_ID"]
+    embedding = earlier.item_embedding_ID.detach().double().numpy()
+    for item in new:
+        total, weight = np.zeros(8), 0.0
+        for name, features in data.features.items():
+            if not data.present[name][item]:
+                continue
+            similarity = torch.cosine_similarity(features.double(), features[item].double()[None])
+            others = [other for other in range(NUM_ITEMS) if data.present[name][other] and other != item]
+            nearest = sorted(others, key=lambda other: -float(similarity[other]))[: SHAPE.neighbours - 1]
+            for other in nearest:
+                if other not in new and similarity[other] > 0:
+                    total += float(similarity[other]) * embedding[other]
+                    weight += float(similarity[other])
+        np.testing.assert_allclose(carried[item].numpy(), total / weight, atol=1e-6)
+
+
+def test_carry_over_new_user_and_new_item_without_content_keep_the_fresh_start():
+    data, earlier = make_model(0)
+    _, fresh = make_model(1)
+    bare = next(item for item in range(NUM_ITEMS) if not any(present[item] for present in data.present.values()))
+    user_U, item_I = torch.arange(NUM_USERS), torch.arange(NUM_ITEMS)
+    user_U[7], item_I[bare] = -1, -1
+    carried = carry_over(fresh, earlier.state_dict(), user_U, item_I)
+    assert torch.equal(carried["user_embedding_UD"][7], fresh.user_embedding_UD[7])
+    assert torch.equal(carried["item_embedding_ID"][bare], fresh.item_embedding_ID[bare])
+
+
+def test_carry_over_keep_mixes_the_earlier_rows_with_the_fresh_ones():
+    _, earlier = make_model(0)
+    _, fresh = make_model(1)
+    everybody = torch.arange(NUM_USERS), torch.arange(NUM_ITEMS)
+    carried = carry_over(fresh, earlier.state_dict(), *everybody, keep=0.25)
+    for name in ("user_embedding_UD", "item_embedding_ID"):
+        expected = 0.25 * earlier.state_dict()[name] + 0.75 * fresh.state_dict()[name]
+        torch.testing.assert_close(carried[name], expected)
+
+
+def test_carry_over_nobody_known_is_the_fresh_start_but_for_shared_parameters():
+    _, earlier = make_model(0)
+    _, fresh = make_model(1)
+    nobody = (torch.full((size,), -1) for size in (NUM_USERS, NUM_ITEMS))
+    carried = carry_over(fresh, earlier.state_dict(), *nobody)
+    assert torch.equal(carried["user_embedding_UD"], fresh.user_embedding_UD)
+    assert torch.equal(carried["item_embedding_ID"], fresh.item_embedding_ID)
+
+
+def test_start_from_is_what_training_must_beat_and_survives_a_checkpoint():
+    data, held_out, _ = planted()
+    earlier = Trainer(data, held_out, SHAPE, config())
+    list(earlier.fit())
+    warm = Trainer(data, held_out, SHAPE, config(seed=1, patience=2))
+    metric = warm.start_from(earlier.best_parameters())
+    assert metric == pytest.approx(earlier.best_metric)
+    resumed = Trainer(data, held_out, SHAPE, config(seed=1, patience=2))
+    resumed.load_state(warm.state())
+    for trainer in (warm, resumed):
+        list(trainer.fit())
+        assert trainer.best_metric >= metric
+    assert all(torch.equal(value, resumed.best_parameters()[name]) for name, value in warm.best_parameters().items())
