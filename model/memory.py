@@ -40,12 +40,15 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig) 
     Args:
         data: only its counts and the features' shapes are looked at.
     """
-    names = list(data.features) if model.modalities is None else list(model.modalities)
-    dims = [data.features[name].shape[1] for name in names]
+    dims = [
+        feature_ID.shape[1]
+        for name, feature_ID in data.features.items()
+        if model.modalities is None or name in model.modalities
+    ]
     dim, num_nodes = model.embedding_dim, data.num_users + data.num_items
     edges = 2 * len(data.user_T) + (2 * num_nodes if model.normalisation == "row" else 0)
     graph_edges = 2 * data.num_items * model.neighbours
-    width = len(names)
+    width = len(dims)
     item_matrix = data.num_items * dim * FLOAT
     parameters = num_nodes * dim + sum(dim * (size + 1) for size in dims) + dim * (dim + 2)
     parts = {
