@@ -13,9 +13,10 @@ class ModalityConfig:
     columns: tuple[str, ...] = ()
     """Text columns joined in this order; empty for pictures and for `precomputed`."""
     vectors: str = ""
-    """`precomputed` only: a Parquet file or folder with `item_id, vector`, or a `.npy` matrix."""
+    """`precomputed` only: Parquet (file or folder) with `item_id, vector`, a `.npy` matrix, or Amazon's `.b` file."""
     ids: str = ""
-    """`precomputed` with `.npy` only: a text file with one item id a line, in the matrix's row order."""
+    """`precomputed` with `.npy` only: a text file with one item id a line, in the matrix's row order; or `rows`, where
+    the row number, from 0, is the item id."""
     batch_size: int = 32
     """Contents encoded at once."""
     device: str = "auto"

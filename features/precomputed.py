@@ -1,82 +1,162 @@
-"""Vectors that somebody else made: a Parquet table with ids, or a `.npy` matrix with a file of ids."""
+"""Vectors that somebody else made, by item id: Parquet, a `.npy` matrix, or Amazon's binary picture features.
+
+Only the rows of the items asked for are kept, so a file may be far larger than memory.
+"""
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from features.errors import FeatureError
 
 ID, VECTOR = "item_id", "vector"
+ROWS: Final = "rows"
+"""In place of a file of ids: the id is the row number, counted from 0."""
+Ids = Path | Literal["rows"] | None
+BLOCK = 1024
+"""Vectors in memory besides those kept."""
+AMAZON_RECORD = np.dtype([(ID, "S10"), (VECTOR, "<f4", 4096)])
+"""One item in `image_features_<Category>.b` (He and McAuley, AAAI 2016)."""
+
+Block = tuple[Sequence[Any], np.ndarray]
+"""Ids and their vectors, (R, D)."""
 
 
 @dataclass(frozen=True)
 class Precomputed:
-    """Vectors by item id."""
+    """The vectors of the items asked for."""
 
-    ids: list[Any]
     matrix: np.ndarray
-    """float32 (R, D)."""
+    """float32 (I, D), zero where there is no vector."""
+    present: np.ndarray
+    """bool (I,)."""
+    num_vectors: int
+    """In the file, those of other items too."""
 
-    def digest(self) -> str:
-        """sha256 over ids and vectors."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.matrix).tobytes())
-        digest.update("\n".join(map(str, self.ids)).encode())
+    def digest(self, item_ids: Sequence[Any]) -> str:
+        """sha256 over the vectors and the ids they belong to."""
+        digest = hashlib.sha256(self.matrix.tobytes())
+        digest.update("\n".join(f"{item}\t{has}" for item, has in zip(item_ids, self.present, strict=True)).encode())
         return digest.hexdigest()
 
-    def rows_for(self, item_ids: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Matrix float32 (I, D) in the order of `item_ids`, zero where there is no vector, and a bool (I,)."""
-        place = {str(identifier): row for row, identifier in enumerate(self.ids)}
-        rows = np.array([place.get(str(identifier), -1) for identifier in item_ids])
-        present = rows >= 0
-        matrix = np.zeros((len(item_ids), self.matrix.shape[1]), dtype=np.float32)
-        matrix[present] = self.matrix[rows[present]]
-        return matrix, present
 
-
-def read_precomputed(vectors: Path, ids: Path | None) -> Precomputed:
-    """Read vectors.
+def read_precomputed(vectors: Path, ids: Ids, item_ids: Sequence[Any]) -> Precomputed:
+    """Read the vectors of some items; ids are compared as text.
 
     Args:
-        vectors: a `.npy` matrix, or a Parquet file or folder with the columns `item_id` and `vector`.
-        ids: for `.npy`, a text file with one id a line, in the order of the rows.
+        vectors: a Parquet file or folder with the columns `item_id` and `vector`, a `.npy` matrix, or a `.b` file.
+        ids: for `.npy`, a text file with one id a line, in the order of the rows, or `ROWS`.
+        item_ids: the items, in the order wanted; I of them.
 
     Raises:
-        FeatureError: a file or column is missing, lengths differ, an id is repeated, or a value is not finite.
+        FeatureError: a file or column is missing, damaged or cut off, lengths differ, an item has two vectors that
+            differ, or a value is not finite.
     """
     if not vectors.exists():
         raise FeatureError(f"precomputed vectors: {vectors} does not exist")
-    loaded = _read_npy(vectors, ids) if vectors.suffix == ".npy" else _read_parquet(vectors)
-    if not np.isfinite(loaded.matrix).all():
-        raise FeatureError(f"{vectors}: a vector holds NaN or infinite values; leave the item out instead")
-    if len(set(loaded.ids)) != len(loaded.ids):
-        raise FeatureError(f"{vectors}: an item id stands twice; keep one vector each")
-    return loaded
+    row_of = {str(item): row for row, item in enumerate(item_ids)}
+    matrix, present, num_vectors = None, np.zeros(len(item_ids), dtype=bool), 0
+    for names, block in _blocks(vectors, ids):
+        num_vectors += len(names)
+        if matrix is None:
+            matrix = np.zeros((len(item_ids), block.shape[1]), dtype=np.float32)
+        if block.shape[1] != matrix.shape[1]:
+            lengths = sorted({block.shape[1], matrix.shape[1]})
+            raise FeatureError(f"{vectors}: vectors have the lengths {lengths}; one is needed")
+        rows = np.array([row_of.get(str(name), -1) for name in names])
+        asked, found = rows[rows >= 0], block[rows >= 0]
+        fresh = ~present[asked]
+        matrix[asked[fresh]], present[asked] = found[fresh], True
+        for wrong, problem in (
+            (~np.isfinite(found).all(axis=1), "has a vector with NaN or infinite values; leave the item out instead"),
+            ((matrix[asked] != found).any(axis=1), "stands twice, with vectors that differ; keep one"),
+        ):
+            if wrong.any():
+                raise FeatureError(f"{vectors}: item {item_ids[asked[wrong.argmax()]]!r} {problem}")
+    if matrix is None:
+        raise FeatureError(f"{vectors} holds no vector")
+    return Precomputed(matrix, present, num_vectors)
 
 
-def _read_npy(vectors: Path, ids: Path | None) -> Precomputed:
-    if ids is None or not ids.exists():
-        raise FeatureError(f"{vectors}: a .npy matrix needs ids = 'FILE' with one item id a line; got {ids}")
-    matrix = np.load(vectors, allow_pickle=False)
-    names = ids.read_text(encoding="utf-8").splitlines()
-    if matrix.ndim != 2 or len(matrix) != len(names):
+def _blocks(vectors: Path, ids: Ids) -> Iterator[Block]:
+    if vectors.suffix == ".npy":
+        return _npy_blocks(vectors, ids)
+    return _amazon_blocks(vectors) if vectors.suffix == ".b" else _parquet_blocks(vectors)
+
+
+def _npy_blocks(vectors: Path, ids: Ids) -> Iterator[Block]:
+    try:
+        matrix = np.load(vectors, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise FeatureError(f"{vectors} cannot be read as a .npy matrix: {error}") from error
+    if matrix.ndim != 2:
+        raise FeatureError(f"{vectors} has shape {matrix.shape}; a matrix of one vector a row is needed")
+    names = _row_names(vectors, ids, len(matrix))
+    if len(matrix) != len(names):
         raise FeatureError(f"{vectors} has shape {matrix.shape}, {ids} has {len(names)} lines; they must agree")
-    return Precomputed(names, matrix.astype(np.float32))
+    for start in range(0, len(matrix), BLOCK):
+        yield names[start : start + BLOCK], matrix[start : start + BLOCK].astype(np.float32)
 
 
-def _read_parquet(vectors: Path) -> Precomputed:
+def _row_names(vectors: Path, ids: Ids, num_rows: int) -> Sequence[Any]:
+    if ids == ROWS:
+        return range(num_rows)
+    if not isinstance(ids, Path) or not ids.exists():
+        raise FeatureError(
+            f"{vectors}: a .npy matrix needs ids = 'FILE' with one item id a line, or ids = '{ROWS}' where ids are the "
+            f"row numbers; got {ids}"
+        )
+    return ids.read_text(encoding="utf-8").splitlines()
+
+
+def _amazon_blocks(vectors: Path) -> Iterator[Block]:
+    size = vectors.stat().st_size
+    if size % AMAZON_RECORD.itemsize:
+        raise FeatureError(
+            f"{vectors} is cut off in record {size // AMAZON_RECORD.itemsize + 1:,}: its {size:,} bytes are no "
+            f"multiple of {AMAZON_RECORD.itemsize:,} (an id of 10 characters and 4,096 float32); fetch it again"
+        )
+    with vectors.open("rb") as file:
+        before = 0
+        while content := file.read(BLOCK * AMAZON_RECORD.itemsize):
+            records = np.frombuffer(content, AMAZON_RECORD)
+            names = records[ID].tolist()
+            for number, name in enumerate(names, start=before + 1):
+                if not name.isascii():
+                    raise FeatureError(
+                        f"{vectors}, record {number:,}: the id {name!r} is no ASCII text; fetch it again"
+                    )
+            before += len(names)
+            yield [name.decode("ascii") for name in names], records[VECTOR]
+
+
+def _parquet_blocks(vectors: Path) -> Iterator[Block]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow.dataset as ds
 
-    table = pq.read_table(vectors)
-    for column in (ID, VECTOR):
-        if column not in table.column_names:
-            raise FeatureError(f"{vectors}: there is no column {column!r}, only {', '.join(table.column_names)}")
-    table = table.filter(pa.compute.is_valid(table.column(VECTOR)))
-    rows = table.column(VECTOR).to_pylist()
-    lengths = {len(row) for row in rows}
+    try:
+        table = ds.dataset(vectors, format="parquet")
+        for column in (ID, VECTOR):
+            if column not in table.schema.names:
+                raise FeatureError(f"{vectors}: there is no column {column!r}, only {', '.join(table.schema.names)}")
+        for batch in table.to_batches(columns=[ID, VECTOR], batch_size=BLOCK):
+            filled = batch.filter(pa.compute.is_valid(batch.column(VECTOR)))
+            if len(filled):
+                yield filled.column(ID).to_pylist(), _as_matrix(vectors, filled.column(VECTOR))
+    except pa.ArrowInvalid as error:
+        raise FeatureError(f"{vectors} cannot be read as Parquet: {error}") from error
+
+
+def _as_matrix(vectors: Path, column: Any) -> np.ndarray:
+    """Lists without nulls as rows; a null within a list becomes NaN."""
+    import pyarrow as pa
+
+    lengths = sorted(pa.compute.list_value_length(column).unique().to_pylist())
     if len(lengths) != 1:
-        raise FeatureError(f"{vectors}, column {VECTOR}: vectors have the lengths {sorted(lengths)}; one is needed")
-    return Precomputed(table.column(ID).to_pylist(), np.array(rows, dtype=np.float32))
+        raise FeatureError(f"{vectors}, column {VECTOR}: vectors have the lengths {lengths}; one is needed")
+    flat: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.astype(np.float32).reshape(len(column), lengths[0])

@@ -1,14 +1,36 @@
-"""Attention over an item's modalities (method.md, section 3; MICRO, arXiv:2111.00678, equations 8 to 10).
+"""Fusion of an item's modality vectors into one (method.md, section 3), by attention or one of its ablations.
 
+Everything downstream takes the fused vector's direction only, so `sum` and `mean` are one model.
 Shapes: I items, M modalities, D dimension.
 """
+
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
+FusionName = Literal["attention", "mean", "sum", "concat", "graph"]
 
-class AttentionFusion(nn.Module):
-    """h_i = sum_m alpha_im h_im with alpha = softmax over the modalities the item has of q . tanh(W h + b)."""
+
+class Fusion(nn.Module):
+    """Takes modality vectors (I, M, D) and whether an item has them, bool (I, M).
+
+    Returns fused_ID and weight_IM, whose rows sum to 1, or to 0 for an item without any modality. A modality that
+    an item lacks has weight 0, no influence and no gradient.
+    """
+
+    def forward(self, modality_IMD: Tensor, present_IM: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weighted sum with the weights of `weights`."""
+        weight_IM = self.weights(modality_IMD, present_IM)
+        return (weight_IM[:, :, None] * modality_IMD).sum(1), weight_IM
+
+    def weights(self, modality_IMD: Tensor, present_IM: Tensor) -> Tensor:
+        """Equal ones, unless a subclass knows better."""
+        return present_IM / present_IM.sum(1, keepdim=True).clamp(min=1)
+
+
+class AttentionFusion(Fusion):
+    """alpha = softmax over the modalities the item has of q . tanh(W h + b); MICRO, equations 8 to 10."""
 
     def __init__(self, dim: int, generator: Generator) -> None:
         super().__init__()
@@ -18,18 +40,54 @@ class AttentionFusion(nn.Module):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
         nn.init.zeros_(self.hidden.bias)
 
+    def weights(self, modality_IMD: Tensor, present_IM: Tensor) -> Tensor:
+        """Per item, from its own vectors."""
+        return _masked_softmax(self.query(torch.tanh(self.hidden(modality_IMD))).squeeze(-1), present_IM)
+
+
+class GraphFusion(Fusion):
+    """One learned weight a modality, the same for all items: LATTICE (arXiv:2104.09036), equation 8.
+
+    LATTICE mixes the modalities' graphs before the convolution; as the convolution is linear, mixing every
+    layer's results with these weights is that.
+    """
+
+    def __init__(self, num_modalities: int) -> None:
+        super().__init__()
+        self.logit_M = nn.Parameter(torch.zeros(num_modalities))
+
+    def weights(self, modality_IMD: Tensor, present_IM: Tensor) -> Tensor:
+        """The softmax of the learned logits over the modalities that the item has."""
+        return _masked_softmax(self.logit_M.expand(len(present_IM), -1), present_IM)
+
+
+class ConcatFusion(Fusion):
+    """h = W [h_1; ...; h_M] + b; an absent modality stands as zeros. The weights it reports are equal ones."""
+
+    def __init__(self, num_modalities: int, dim: int, generator: Generator) -> None:
+        super().__init__()
+        self.merge = nn.Linear(num_modalities * dim, dim)
+        nn.init.xavier_uniform_(self.merge.weight, generator=generator)
+        nn.init.zeros_(self.merge.bias)
+
     def forward(self, modality_IMD: Tensor, present_IM: Tensor) -> tuple[Tensor, Tensor]:
-        """Fuse the modality vectors of every item.
+        """Return the linear map of the concatenation, zero for an item without any modality."""
+        merged_ID = self.merge((modality_IMD * present_IM[:, :, None]).flatten(1))
+        return merged_ID * present_IM.any(1, keepdim=True), self.weights(modality_IMD, present_IM)
 
-        Args:
-            modality_IMD: float32.
-            present_IM: bool; an absent modality gets weight 0 and no gradient.
 
-        Returns:
-            fused_ID, and weight_IM whose rows sum to 1, or to 0 for an item without any modality.
-        """
-        logit_IM = self.query(torch.tanh(self.hidden(modality_IMD))).squeeze(-1)
-        # A finite stand-in for -inf: an item without any modality would otherwise give 0/0.
-        logit_IM = logit_IM.masked_fill(~present_IM, torch.finfo(logit_IM.dtype).min)
-        weight_IM = torch.softmax(logit_IM, dim=1) * present_IM
-        return (weight_IM[:, :, None] * modality_IMD).sum(1), weight_IM
+def make_fusion(name: FusionName, num_modalities: int, dim: int, generator: Generator) -> Fusion:
+    """Build the fusion that the configuration names."""
+    if name == "attention":
+        return AttentionFusion(dim, generator)
+    if name == "concat":
+        return ConcatFusion(num_modalities, dim, generator)
+    if name == "graph":
+        return GraphFusion(num_modalities)
+    return Fusion()
+
+
+def _masked_softmax(logit_IM: Tensor, present_IM: Tensor) -> Tensor:
+    # A finite stand-in for -inf: an item without any modality would otherwise give 0/0.
+    logit_IM = logit_IM.masked_fill(~present_IM, torch.finfo(logit_IM.dtype).min)
+    return torch.softmax(logit_IM, dim=1) * present_IM

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.fusion import AttentionFusion
+from model.fusion import make_fusion
 from model.graph import nearest_neighbours
 from model.micro import ModelConfig
 
@@ -49,7 +49,7 @@ def embed_new_items(
         prefix = f"item_graphs.{name}.projection."
         hidden.append(_convolve(parameters["item_embedding_ID"], side, parameters, prefix, config))
         present.append(side.new_present_Q)
-    fusion = AttentionFusion(config.embedding_dim, torch.Generator())
+    fusion = make_fusion(config.fusion, len(modalities), config.embedding_dim, torch.Generator())
     fusion.load_state_dict(
         {key.removeprefix("fusion."): value for key, value in parameters.items() if key.startswith("fusion.")}
     )

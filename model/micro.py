@@ -3,6 +3,7 @@
 Shapes: U users, I items, M modalities, D dimension, E edges, T training interactions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -12,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from model.backbones import make_backbone
 from model.data import TrainingData
-from model.fusion import AttentionFusion
+from model.fusion import FusionName, make_fusion
 from model.graph import GraphMethod
 from model.normalisation import Normalisation, normalise_edges
 from model.sparse import EdgePattern, SparseMatrix
@@ -32,6 +33,8 @@ class ModelConfig:
     """Which of the configured modalities to use; unset: all; `[]`: none, the plain backbone."""
     initial_graph_weight: float = 0.9
     """Lambda of the skip connection: 1 is the initial graph alone, 0 the learned one alone."""
+    fusion: FusionName = "attention"
+    """Of an item's modalities: `attention`; `mean`, `sum` or `concat`; `graph` mixes the item graphs (LATTICE)."""
     item_graph_layers: int = 1
     """Convolutions over the item graphs."""
     graph: GraphMethod = "auto"
@@ -42,12 +45,11 @@ class ModelConfig:
     """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
 
     def __post_init__(self) -> None:
-        for name in ("embedding_dim", "neighbours"):
+        for name in ("embedding_dim", "neighbours", "item_graph_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("item_graph_layers", "backbone_layers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.backbone_layers < 0:
+            raise ValueError(f"backbone_layers must not be negative, got {self.backbone_layers}")
         if not 0 <= self.initial_graph_weight <= 1:
             raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
 
@@ -92,7 +94,7 @@ class Micro(nn.Module):
             self.item_graphs = nn.ModuleDict(
                 {name: self._item_graph(data, name, generator) for name in self.modality_names}
             )
-            self.fusion = AttentionFusion(dim, generator)
+            self.fusion = make_fusion(config.fusion, len(self.modality_names), dim, generator)
         present = [data.present[name] for name in self.modality_names]
         self.present_IM = torch.stack(present, dim=1) if present else torch.zeros(data.num_items, 0, dtype=torch.bool)
 
@@ -128,8 +130,7 @@ class Micro(nn.Module):
                 user_UD=user_UD, item_ID=item_ID, content_ID=zero_ID, modality_IMD=empty,
                 modality_weight_IM=empty[..., 0], fused_ID=zero_ID,
             )  # fmt: skip
-        modality_IMD = torch.stack([self._convolve(graph, structure_gradient) for graph in self._graphs()], dim=1)
-        fused_ID, weight_IM = self.fusion(modality_IMD, self.present_IM)
+        modality_IMD, fused_ID, weight_IM = self._content(structure_gradient)
         content_ID = F.normalize(fused_ID, dim=1)
         return Vectors(
             user_UD=user_UD, item_ID=item_ID + content_ID, content_ID=content_ID, modality_IMD=modality_IMD,
@@ -139,11 +140,18 @@ class Micro(nn.Module):
     def _graphs(self) -> list[ItemGraph]:
         return cast("list[ItemGraph]", list(self.item_graphs.values()))
 
-    def _convolve(self, graph: ItemGraph, structure_gradient: bool) -> Tensor:
-        hidden_ID: Tensor = self.item_embedding_ID
+    def _content(self, structure_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Convolve the item embeddings over the graphs; return modality_IMD, fused_ID and weight_IM."""
+        hidden: Sequence[Tensor] = [self.item_embedding_ID] * len(self.modality_names)
         for _ in range(self.config.item_graph_layers):
-            hidden_ID = graph.propagate(hidden_ID, with_gradient=structure_gradient)
-        return hidden_ID
+            graphs = zip(self._graphs(), hidden, strict=True)
+            modality_IMD = torch.stack(
+                [graph.propagate(hidden_ID, with_gradient=structure_gradient) for graph, hidden_ID in graphs], dim=1
+            )
+            fused_ID, weight_IM = self.fusion(modality_IMD, self.present_IM)
+            mixed = self.config.fusion == "graph"  # LATTICE's next layer begins with what this one was mixed to
+            hidden = [fused_ID] * len(self.modality_names) if mixed else modality_IMD.unbind(1)
+        return modality_IMD, fused_ID, weight_IM
 
 
 def _chosen_modalities(data: TrainingData, config: ModelConfig) -> list[str]:

@@ -1,27 +1,30 @@
-"""The training objective: BPR + L2 + contrastive term (method.md, section 5).
+"""The training objective: ranking loss + L2 + contrastive term (method.md, section 5).
 
-Shapes: B batch, D dimension, I items.
+Shapes: D dimension, I items.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from model.contrastive import contrastive_loss
-from model.gather import gather_rows
 from model.micro import Vectors
+from model.ranking import RankingLoss
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
     """Weights of the objective's terms."""
 
-    l2: float = 1e-5
-    """Weight of half the squared norm of the batch's propagated vectors."""
+    ranking: Literal["softmax", "bpr"] = "softmax"
+    """`bpr` ranks above one unseen item per interaction, as the paper does; `softmax` above many at once."""
+    softmax_candidates: int = 8192
+    """Items in the softmax's denominator: all trained ones where there are no more, else a sample per step."""
+    l2: float = 0.02
+    """Weight of half the squared norm of the batch's propagated vectors, per interaction."""
     contrastive_weight: float = 0.03
     """Beta; 0 leaves the contrastive term out."""
     temperature: float = 0.5
@@ -33,8 +36,12 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
-        if self.contrastive_samples < 2:
-            raise ValueError(f"contrastive_samples must be at least 2, got {self.contrastive_samples}")
+        for name in ("contrastive_samples", "softmax_candidates"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
+        for name in ("l2", "contrastive_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -42,39 +49,28 @@ class Terms:
     """The objective's terms, unweighted scalars but for `total`."""
 
     total: Tensor
-    bpr: Tensor
-    l2: Tensor
+    ranking: Tensor
     contrastive: Tensor
 
 
 def objective(
     vectors: Vectors,
     present_IM: Tensor,
-    user_B: Tensor,
-    seen_B: Tensor,
-    unseen_B: Tensor,
+    ranking_loss: RankingLoss,
+    batch: Any,
     config: ObjectiveConfig,
     generator: Generator,
 ) -> Terms:
-    """Evaluate the objective on one batch of triples (user, seen item, unseen item)."""
-    user_BD = gather_rows(vectors.user_UD, user_B)
-    seen_BD, unseen_BD = gather_rows(vectors.item_ID, seen_B), gather_rows(vectors.item_ID, unseen_B)
-    bpr = bpr_loss((user_BD * seen_BD).sum(1), (user_BD * unseen_BD).sum(1))
-    l2 = 0.5 * (user_BD.square().sum() + seen_BD.square().sum() + unseen_BD.square().sum()) / len(user_B)
-    contrastive = bpr.new_zeros(())
+    """Evaluate the objective on one batch that `ranking_loss` drew."""
+    ranking, l2 = ranking_loss.terms(vectors, batch, generator)
+    contrastive = torch.zeros_like(ranking)
     if config.contrastive_weight:
         for index in range(present_IM.shape[1]):
             modality_ID = vectors.modality_IMD[:, index]
             contrastive = contrastive + _contrast(
                 modality_ID, vectors.fused_ID, present_IM[:, index], config, generator
             )
-    total = bpr + config.l2 * l2 + config.contrastive_weight * contrastive
-    return Terms(total, bpr, l2, contrastive)
-
-
-def bpr_loss(seen_score_B: Tensor, unseen_score_B: Tensor) -> Tensor:
-    """Bayesian personalised ranking, -log sigmoid of the score difference (arXiv:1205.2618), mean over the batch."""
-    return F.softplus(unseen_score_B - seen_score_B).mean()
+    return Terms(ranking + config.l2 * l2 + config.contrastive_weight * contrastive, ranking, contrastive)
 
 
 def _contrast(

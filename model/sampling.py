@@ -1,9 +1,10 @@
-"""Sampling of training triples (user, seen item, unseen item), vectorised, without rejection.
+"""Batches of an epoch, vectorised: triples (user, seen item, unseen item), or users with all their interactions.
 
-Shapes: T training interactions, U users, I items, B batch.
+Shapes: T training interactions, U users, I items, B batch, P interactions of a batch of users.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -72,3 +73,56 @@ class TripleSampler:
     def num_batches(self, batch_size: int) -> int:
         """Batches of one epoch."""
         return -(-len(self.user_T) // batch_size)
+
+
+@dataclass(frozen=True)
+class UserBatch:
+    """Some users and all their training interactions."""
+
+    user_B: Tensor
+    """int64, the users, each once."""
+    row_P: Tensor
+    """int64, where an interaction's user stands in `user_B`; ascending."""
+    item_P: Tensor
+    """int64, its item."""
+
+
+class UserSampler:
+    """One epoch is every user with training interactions once, in random order, cut into batches.
+
+    Batches hold whole users and about the same number of interactions each, so their number does not depend on
+    the order; a user with more interactions than that is a batch alone.
+    """
+
+    def __init__(self, user_T: Tensor, item_T: Tensor, num_users: int) -> None:
+        """Sort the interactions by user.
+
+        Args:
+            user_T, item_T: int64 pairs, each pair once.
+            num_users: U.
+        """
+        self._item_T = item_T[torch.argsort(user_T, stable=True)]
+        self._count_U = torch.bincount(user_T, minlength=num_users)
+        self._start_U = self._count_U.cumsum(0) - self._count_U
+        self._active = self._count_U.nonzero().squeeze(1)
+
+    def num_batches(self, batch_size: int) -> int:
+        """Batches of one epoch."""
+        return min(len(self._active), max(1, round(len(self._item_T) / batch_size)))
+
+    def epoch(self, batch_size: int, generator: Generator) -> Iterator[UserBatch]:
+        """Yield batches of about `batch_size` interactions."""
+        device = self._item_T.device
+        shuffled = self._active[torch.randperm(len(self._active), generator=generator, device=device)]
+        num_batches = self.num_batches(batch_size)
+        before = self._count_U[shuffled].cumsum(0) - self._count_U[shuffled]
+        sizes = torch.bincount(before * num_batches // len(self._item_T), minlength=num_batches)
+        for user_B in shuffled.split(sizes.tolist()):
+            if len(user_B):
+                yield self._batch(user_B)
+
+    def _batch(self, user_B: Tensor) -> UserBatch:
+        count_B = self._count_U[user_B]
+        row_P = torch.arange(len(user_B), device=user_B.device).repeat_interleave(count_B)
+        within_P = torch.arange(len(row_P), device=user_B.device) - (count_B.cumsum(0) - count_B)[row_P]
+        return UserBatch(user_B, row_P, self._item_T[self._start_U[user_B][row_P] + within_P])

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from model.baselines.vbpr import Vbpr
 from model.data import TrainingData, resolve_device
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Micro, ModelConfig, Vectors
 from model.objective import ObjectiveConfig, objective
-from model.sampling import TripleSampler
+from model.ranking import make_ranking_loss
 
 VALIDATION_CUTOFFS = (10, 20)
 VALIDATION_METRIC = "recall@20"
@@ -35,14 +36,15 @@ class TrainConfig:
     """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
     seed: int = 0
     max_epochs: int = 1000
-    batch_size: int = 2048
-    learning_rate: float = 1e-3
+    batch_size: int = 4096
+    """Interactions a step. With `softmax`, some users with all of theirs, about so many together."""
+    learning_rate: float = 5e-3
     learning_rate_decay: float = 0.96
     """Factor reached every `learning_rate_decay_epochs`, applied smoothly."""
     learning_rate_decay_epochs: int = 50
-    check_every: int = 5
+    check_every: int = 2
     """Epochs between two checks on validation; a checkpoint is kept at each."""
-    patience: int = 10
+    patience: int = 8
     """Checks without gain after which training stops."""
     structure_gradient: str = "epoch"
     """When gradients reach the learned graphs: `epoch`, its first step as the authors do, or every `step`."""
@@ -75,7 +77,7 @@ class EpochReport:
     epoch: int
     """From 1."""
     loss: float
-    bpr: float
+    ranking: float
     contrastive: float
     learning_rate: float
     seconds: float
@@ -102,20 +104,26 @@ class Trainer:
     """Trains one model; deterministic on a CPU for a given seed, data and number of threads."""
 
     def __init__(
-        self, data: TrainingData, held_out: HeldOut | None, model_config: ModelConfig, config: TrainConfig
+        self,
+        data: TrainingData,
+        held_out: HeldOut | None,
+        model_config: ModelConfig,
+        config: TrainConfig,
+        model_type: type[Micro] | type[Vbpr] = Micro,
     ) -> None:
-        """Build model, sampler and optimiser.
+        """Build model, ranking loss and optimiser.
 
         Args:
             held_out: None: train `max_epochs` epochs and keep the last.
+            model_type: what is trained; `Vbpr` for comparisons.
         """
         self.config = config
         self.device = resolve_device(config.device)
         self.generator = Generator(self.device)
         self.generator.manual_seed(config.seed)
         data = data.to(self.device)
-        self.model = Micro(data, model_config, self.generator).to(self.device)
-        self.sampler = TripleSampler(data.user_T, data.item_T, data.num_users, data.num_items)
+        self.model = model_type(data, model_config, self.generator).to(self.device)
+        self.ranking_loss = make_ranking_loss(config.objective.ranking, data, config.objective.softmax_candidates)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self._seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
         self._held_out = self._prepare_held_out(held_out, data)
@@ -146,7 +154,7 @@ class Trainer:
         while not self.finished:
             start = time.perf_counter()
             rate = self._set_learning_rate()
-            loss, bpr, contrastive = self._train_epoch()
+            loss, ranking, contrastive = self._train_epoch()
             self.epoch += 1
             # Also before a check: what is evaluated is then a function of the parameters alone, and the
             # vectors exported from a checkpoint are those that were measured.
@@ -155,8 +163,8 @@ class Trainer:
             due = self.epoch % self.config.check_every == 0 or self.epoch == self.config.max_epochs
             validation = self.check() if due else None
             yield EpochReport(
-                epoch=self.epoch, loss=loss, bpr=bpr, contrastive=contrastive, learning_rate=rate, seconds=seconds,
-                validation=validation, is_best=self._keep_best(validation, due),
+                epoch=self.epoch, loss=loss, ranking=ranking, contrastive=contrastive, learning_rate=rate,
+                seconds=seconds, validation=validation, is_best=self._keep_best(validation, due),
             )  # fmt: skip
 
     def _set_learning_rate(self) -> float:
@@ -167,25 +175,28 @@ class Trainer:
         return rate
 
     def _train_epoch(self) -> tuple[float, float, float]:
-        """Return the epoch's mean loss, BPR and contrastive term; synchronises with the device once."""
+        """Return the epoch's mean loss, ranking loss and contrastive term; synchronises with the device once."""
         self.model.train()
         total = torch.zeros(3, device=self.device)
-        steps = self.sampler.num_batches(self.config.batch_size)
+        steps = 0
         every_step = self.config.structure_gradient == "step"
-        for step, batch in enumerate(self.sampler.epoch(self.config.batch_size, self.generator)):
-            vectors = self.model(structure_gradient=every_step or step == 0)
-            terms = objective(vectors, self.model.present_IM, *batch, self.config.objective, self.generator)
+        for batch in self.ranking_loss.batches(self.config.batch_size, self.generator):
+            vectors = self.model(structure_gradient=every_step or steps == 0)
+            terms = objective(
+                vectors, self.model.present_IM, self.ranking_loss, batch, self.config.objective, self.generator
+            )
             self.optimizer.zero_grad(set_to_none=True)
             terms.total.backward()
             self.optimizer.step()
-            total += torch.stack([terms.total.detach(), terms.bpr.detach(), terms.contrastive.detach()])
-        loss, bpr, contrastive = (total / max(1, steps)).tolist()
+            steps += 1
+            total += torch.stack([terms.total.detach(), terms.ranking.detach(), terms.contrastive.detach()])
+        loss, ranking, contrastive = (total / max(1, steps)).tolist()
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss became {loss} in epoch {self.epoch + 1}; lower train.learning_rate "
                 f"(now {self.config.learning_rate}) or look for extreme feature values"
             )
-        return loss, bpr, contrastive
+        return loss, ranking, contrastive
 
     def _keep_best(self, validation: dict[str, float] | None, due: bool) -> bool:
         metric = float(self.epoch) if self._held_out is None else (validation or {}).get(VALIDATION_METRIC, -math.inf)

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -11,8 +12,9 @@ from upath import UPath
 
 from pipeline.columns import ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from pipeline.errors import InputError
+from pipeline.sources import Format, ItemsFrom, find_source
 from pipeline.storage import is_local
-from pipeline.tables import collect, column_names, find_files, read_tables
+from pipeline.tables import collect, find_files, read_tables
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -27,6 +29,8 @@ class FilterConfig:
 
     min_rating: float | None = None
     """Interactions rated below this are left out; needs a rating column."""
+    max_user_interactions: int | None = None
+    """Of users with more, so many are kept, drawn by a hash of the ids: the same ones every night."""
     min_user_interactions: int = 0
     """Users with fewer interactions are left out."""
     min_item_interactions: int = 0
@@ -36,6 +40,8 @@ class FilterConfig:
         for name in ("min_user_interactions", "min_item_interactions"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.max_user_interactions is not None and self.max_user_interactions < 1:
+            raise ValueError(f"max_user_interactions must be at least 1, got {self.max_user_interactions}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,12 @@ class CatalogueConfig:
     """File, folder or glob; local (relative to the configuration file) or `s3://`."""
     interactions: tuple[str, ...]
     """The same, one or more."""
+    format: Format = "tables"
+    """`tables` (parquet, csv, jsonl), or the files of a published data set: `amazon-2014`, `amazon-2023`, `mmrec`."""
+    items_from: ItemsFrom | None = None
+    """Which items there are: those of the `catalogue`, those that the `interactions` name, or `both`; an item that
+    stands in the interactions only has no content. Unset: `catalogue` for tables, `interactions` for Amazon's
+    files (as in the paper), `both` for MMRec's."""
     image_root: str = "."
     """Folder that `image_path` is relative to."""
     columns: dict[str, str] = field(default_factory=dict)
@@ -53,12 +65,35 @@ class CatalogueConfig:
     filter: FilterConfig = field(default_factory=FilterConfig)
 
 
-def read_items(config: "Config") -> pl.LazyFrame:
+def read_catalogue(config: "Config") -> pl.LazyFrame:
     """The catalogue as it is, under our column names; ids are text or int64.
 
     Raises `InputError` for a file that is missing, cannot be read or lacks the column `item_id`.
     """
-    return _read(config, find_files(config.path(config.catalogue.items)), interactions=False)
+    return _read(config, _item_files(config), interactions=False)
+
+
+def read_items(config: "Config") -> pl.LazyFrame:
+    """The rows of the items there are (`catalogue.items_from`): the catalogue's, or those that interactions name.
+
+    What interactions name does not depend on the filters; an item that the catalogue lacks has nulls but for its id.
+
+    Raises `InputError` as `read_catalogue` and `read_interactions` do, and where their ids differ in type.
+    """
+    frame, items_from = read_catalogue(config), _items_from(config)
+    if items_from == "catalogue":
+        return frame
+    interactions = read_interactions(config)
+    found, expected = interactions.collect_schema()[ITEM_ID], frame.collect_schema()[ITEM_ID]
+    _require_same_id_type(found, expected, ", ".join(config.catalogue.interactions))
+    named = interactions.select(pl.col(ITEM_ID).drop_nulls().unique())
+    lacking = named.join(frame.select(ITEM_ID), on=ITEM_ID, how="anti")
+    rows = frame if items_from == "both" else frame.join(named, on=ITEM_ID, how="semi")
+    return pl.concat([rows, lacking], how="diagonal")
+
+
+def _items_from(config: "Config") -> ItemsFrom:
+    return config.catalogue.items_from or find_source(config.catalogue.format).items_from
 
 
 def read_interactions(config: "Config") -> pl.LazyFrame:
@@ -70,28 +105,36 @@ def read_interactions(config: "Config") -> pl.LazyFrame:
 
 
 def _read(config: "Config", files: list[UPath], *, interactions: bool) -> pl.LazyFrame:
-    required = (USER_ID, ITEM_ID) if interactions else (ITEM_ID,)
-    frame = read_tables(files, config.catalogue.columns, required, interactions=interactions)
+    source, mapping = find_source(config.catalogue.format), config.catalogue.columns
     if not interactions:
-        return frame
+        return read_tables(files, source.scan_items, mapping, (ITEM_ID,), interactions=False)
+    frame = read_tables(files, source.scan_interactions, mapping, (USER_ID, ITEM_ID), interactions=True)
     names = frame.collect_schema().names()
     return frame.select([name for name in INTERACTION_COLUMNS if name in names])
+
+
+def _item_files(config: "Config") -> list[UPath]:
+    return find_files(config.path(config.catalogue.items), find_source(config.catalogue.format).endings)
 
 
 def _interaction_files(config: "Config") -> list[UPath]:
     """Every file once, though two locations may overlap."""
     if not config.catalogue.interactions:
         raise InputError("catalogue.interactions is empty; name at least one file")
-    found = [file for location in config.catalogue.interactions for file in find_files(config.path(location))]
+    endings = find_source(config.catalogue.format).endings
+    found = [file for location in config.catalogue.interactions for file in find_files(config.path(location), endings)]
     return list(dict.fromkeys(found))
 
 
 def collect_items(config: "Config", frame: pl.LazyFrame) -> pl.DataFrame:
-    """Run a query over `read_items`.
+    """Run a query over `read_catalogue` or `read_items`.
 
     Raises `InputError` that names the file that cannot be read.
     """
-    return collect(frame, _parts(config, find_files(config.path(config.catalogue.items)), interactions=False))
+    parts = _parts(config, _item_files(config), interactions=False)
+    if _items_from(config) != "catalogue":
+        parts = chain(parts, _parts(config, _interaction_files(config), interactions=True))
+    return collect(frame, parts)
 
 
 def collect_interactions(config: "Config", frame: pl.LazyFrame) -> pl.DataFrame:
@@ -107,7 +150,7 @@ def _parts(config: "Config", files: list[UPath], *, interactions: bool) -> Itera
 
 
 def clean_items(config: "Config") -> pl.DataFrame:
-    """The catalogue with one row an item, sorted by id (integers by value, text by bytes).
+    """The items with one row each, sorted by id (integers by value, text by bytes).
 
     Rows without an id and exact repetitions are dropped.
 
@@ -168,15 +211,16 @@ def interaction_steps(config: "Config", items: pl.DataFrame) -> list[tuple[str, 
     frame = complete.join(items.lazy().select(ITEM_ID), on=ITEM_ID, how="semi")
     steps = [("rows", raw), ("without_id", complete), ("of_unknown_items", frame)]
     if rules.min_rating is not None:
-        if RATING not in schema:
-            raise InputError(
-                f"{where}: catalogue.filter.min_rating needs a column {RATING!r}; map it or unset the filter"
-            )
+        _require_column(RATING, schema, where, "min_rating")
         frame = frame.filter(pl.col(RATING) >= rules.min_rating)
         steps.append(("below_min_rating", frame))
     order = [USER_ID, ITEM_ID, *(name for name in INTERACTION_COLUMNS[2:] if name in schema)]
     frame = frame.sort(order, nulls_last=True).unique([USER_ID, ITEM_ID], keep="first", maintain_order=True)
     steps.append(("repeated_pairs", frame))
+    if rules.max_user_interactions is not None:
+        pair = pl.concat_str(USER_ID, ITEM_ID, separator="\n").map_elements(_draw, return_dtype=pl.Int64)
+        frame = frame.filter(pair.rank("ordinal").over(USER_ID) <= rules.max_user_interactions)
+        steps.append(("beyond_max_of_user", frame))
     for name, column, minimum in (
         ("of_light_users", USER_ID, rules.min_user_interactions),
         ("of_rare_items", ITEM_ID, rules.min_item_interactions),
@@ -195,6 +239,16 @@ def losses(config: "Config", steps: list[tuple[str, pl.LazyFrame]]) -> dict[str,
     return {name: before - after for name, before, after in zip(names, counts[:-1], counts[1:], strict=True)}
 
 
+def _draw(text: str) -> int:
+    """A number that looks random and is the same for the same text on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
+
+
+def _require_column(name: str, schema: pl.Schema, where: str, rule: str) -> None:
+    if name not in schema:
+        raise InputError(f"{where}: catalogue.filter.{rule} needs a column {name!r}; map it or unset the filter")
+
+
 def _require_same_id_type(found: pl.DataType, expected: pl.DataType, where: str) -> None:
     if (found == pl.String) != (expected == pl.String):
         raise InputError(
@@ -208,12 +262,17 @@ def unused_mappings(config: "Config") -> list[str]:
 
     Raises `InputError` for a file that cannot be read.
     """
-    mapping = config.catalogue.columns
-    return sorted(mapping.keys() - column_names(_input_files(config))) if mapping else []
+    unused, source = set(config.catalogue.columns), find_source(config.catalogue.format)
+    for files, scan in (
+        (_item_files(config), source.scan_items),
+        (_interaction_files(config), source.scan_interactions),
+    ):
+        unused.difference_update(*(scan(file).collect_schema().names() for file in files if unused))
+    return sorted(unused)
 
 
 def _input_files(config: "Config") -> list[UPath]:
-    return [*find_files(config.path(config.catalogue.items)), *_interaction_files(config)]
+    return [*_item_files(config), *_interaction_files(config)]
 
 
 def input_digest(config: "Config") -> dict[str, str]:

@@ -3,7 +3,8 @@
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -151,11 +152,8 @@ def run(
     from pipeline.stages import new_run_id, run_all
 
     this = _open(_load(config, overrides), run_id or new_run_id())
-    try:
+    with _continuable(this):
         result = run_all(this)
-    except KeyboardInterrupt:
-        this.reporter.say(f"interrupted; continue with --run-id {this.id}")
-        raise
     Output(as_json).show(result, partial(show_run, result))
     if result["gate"]:
         raise GateRefusedError(result["gate"])
@@ -246,6 +244,35 @@ def verify(
 
     result = verify_named_release(_load(config, overrides), release)
     Output(as_json).show(result, partial(_lines, result))
+
+
+@app.command()
+def compare(
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Continue or name a comparison.")] = None,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Measure every N-th model only, from I.")] = "0/1",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train and evaluate the model, its ablations and the baselines under one protocol."""
+    from pipeline.compare.compare import compare as compare_models
+    from pipeline.show import show_comparison
+    from pipeline.stages import new_run_id
+
+    this = _open(_load(config, overrides), run_id or new_run_id())
+    with _continuable(this):
+        result = compare_models(this, _parse_shard(shard))
+    Output(as_json).show(result, partial(show_comparison, result))
+
+
+@contextmanager
+def _continuable(run: "Run") -> Iterator[None]:
+    """Tell whoever interrupts how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.reporter.say(f"interrupted; continue with --run-id {run.id}")
+        raise
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,6 +17,7 @@ from features.modality import ModalityConfig
 from model.micro import ModelConfig
 from model.training import TrainConfig
 from pipeline.catalogue import CatalogueConfig
+from pipeline.compare.config import CompareConfig
 from pipeline.errors import ConfigError
 from pipeline.promotion import GateConfig
 from pipeline.redact import without_passwords
@@ -46,6 +47,7 @@ class Config:
     store: StoreConfig = field(default_factory=StoreConfig)
     mlflow: MlflowConfig = field(default_factory=MlflowConfig)
     gate: GateConfig = field(default_factory=GateConfig)
+    compare: CompareConfig = field(default_factory=CompareConfig)
     base: Path = Path()
 
     def path(self, location: str) -> UPath:

@@ -44,7 +44,7 @@ def embed_items(
     trained = compose(manifest["config"], base=config.base)
     asked = dataclasses.replace(
         config,
-        catalogue=dataclasses.replace(config.catalogue, items=str(items_file.resolve())),
+        catalogue=dataclasses.replace(config.catalogue, items=str(items_file.resolve()), items_from="catalogue"),
         modalities={name: trained.modalities[name] for name in manifest["training"]["modalities"]},
     )
     items = clean_items(asked)

@@ -18,24 +18,22 @@ import numpy as np
 import polars as pl
 
 from features.encoder import Encoder, EncoderSpec
-from features.errors import FeatureError
 from features.modality import ModalityConfig
 from features.pictures import UnreadableError
-from features.precomputed import read_precomputed
 from features.registry import find_encoder
 from pipeline.catalogue import clean_items
 from pipeline.columns import ITEM_ID
 from pipeline.contents import Content, pictures, texts
 from pipeline.errors import InputError
 from pipeline.feature_store import OK, UNREADABLE, Encoded, FeatureStore
-from pipeline.storage import Store, is_local, local_path
+from pipeline.precomputed import PRECOMPUTED, load_precomputed
+from pipeline.storage import Store
 
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.run import Result, Run
 
 BATCHES_PER_GROUP = 8
-PRECOMPUTED = "precomputed"
 DECODERS = 2
 NAMED = 20  # unreadable items named in the summary
 
@@ -73,7 +71,7 @@ def _extract_modality(run: "Run", items: pl.DataFrame, name: str, shard: tuple[i
     start = time.monotonic()
     modality = run.config.modalities[name]
     if modality.encoder == PRECOMPUTED:
-        _, present = _precomputed(run.config, modality).rows_for(items[ITEM_ID].to_list())
+        present = load_precomputed(run.config, modality, items[ITEM_ID].to_list()).present
         return {"encoder": PRECOMPUTED, "items": len(items), "with_vector": int(present.sum()), "encoded": 0}
     spec = find_encoder(name, modality)
     contents = _contents(run.config, items, name, spec)
@@ -169,13 +167,6 @@ def _unreadable(store: FeatureStore, items: pl.DataFrame, contents: Sequence[Con
     return {"unreadable": len(ids), "unreadable_items": ids[:NAMED]}
 
 
-def _precomputed(config: "Config", modality: ModalityConfig) -> Any:
-    vectors, ids = config.path(modality.vectors), config.path(modality.ids) if modality.ids else None
-    if not is_local(vectors) or (ids is not None and not is_local(ids)):
-        raise FeatureError(f"precomputed vectors are read from local files only, not {vectors}")
-    return read_precomputed(local_path(vectors), local_path(ids) if ids else None)
-
-
 def load_features(config: "Config", store: Store, items: pl.DataFrame) -> dict[str, ModalityFeatures]:
     """Features of all items in every configured modality, rows in the order of `items`; no encoder is loaded.
 
@@ -188,10 +179,9 @@ def _load_modality(config: "Config", store: Store, items: pl.DataFrame, name: st
     modality = config.modalities[name]
     ids = items[ITEM_ID].to_list()
     if modality.encoder == PRECOMPUTED:
-        vectors = _precomputed(config, modality)
-        matrix, present = vectors.rows_for(ids)
-        digest = vectors.digest()
-        return ModalityFeatures(matrix, present, PRECOMPUTED, digest[:16], digest)
+        vectors = load_precomputed(config, modality, ids)
+        digest = vectors.digest(ids)
+        return ModalityFeatures(vectors.matrix, vectors.present, PRECOMPUTED, digest[:16], digest)
     spec = find_encoder(name, modality)
     contents = _contents(config, items, name, spec)
     matrix, statuses = FeatureStore(store.features(name, spec.key)).read([content.digest for content in contents])

@@ -7,30 +7,23 @@ import polars as pl
 from pipeline.catalogue import clean_interactions, clean_items, input_digest
 from pipeline.columns import SPLIT
 from pipeline.dataset import Dataset, index_interactions
-from pipeline.extract import load_features
+from pipeline.extract import ModalityFeatures, load_features
 from pipeline.run import Result, Run
-from pipeline.split import TEST, TRAIN, VALIDATION, split_interactions
+from pipeline.split import TEST, TRAIN, VALIDATION, SplitConfig, split_interactions
 
 
 def prepare(run: Run, folder: Path) -> Result:
     """Write the dataset of the run; items without interactions stay in."""
     config = run.config
     items = clean_items(config)
-    interactions = split_interactions(clean_interactions(config, items), config.split)
-    users, indexed = index_interactions(interactions, items)
     features = load_features(config, run.store, items)
-    dataset = Dataset(
-        items=items,
-        users=users,
-        interactions=indexed,
-        features={name: loaded.matrix for name, loaded in features.items()},
-        present={name: loaded.present for name, loaded in features.items()},
-    )
+    dataset = assemble(items, clean_interactions(config, items), features, config.split)
     dataset.save(folder)
+    indexed = dataset.interactions
     parts = dict(indexed.group_by(SPLIT).len().iter_rows())
     return {
         "counts": {
-            "users": len(users),
+            "users": len(dataset.users),
             "items": len(items),
             "interactions": len(indexed),
             **{f"{part}_interactions": parts.get(part, 0) for part in (TRAIN, VALIDATION, TEST)},
@@ -48,3 +41,17 @@ def prepare(run: Run, folder: Path) -> Result:
             for name, loaded in features.items()
         },
     }
+
+
+def assemble(
+    items: pl.DataFrame, interactions: pl.DataFrame, features: dict[str, ModalityFeatures], config: SplitConfig
+) -> Dataset:
+    """Split and index clean interactions, and join the features of the items, which are in the items' order."""
+    users, indexed = index_interactions(split_interactions(interactions, config), items)
+    return Dataset(
+        items=items,
+        users=users,
+        interactions=indexed,
+        features={name: loaded.matrix for name, loaded in features.items()},
+        present={name: loaded.present for name, loaded in features.items()},
+    )

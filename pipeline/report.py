@@ -53,7 +53,7 @@ class ReportContent:
     config: dict[str, Any]
     counts: dict[str, Any]
     history: list[dict[str, Any]]
-    """Per epoch: epoch, loss, bpr, contrastive, seconds; validation metrics are None or absent without a check."""
+    """Per epoch: epoch, loss, ranking, contrastive, seconds; validation metrics are None or absent without a check."""
     metrics: dict[str, Any]
     """validation, test, cold, popularity: metrics or None; slices: name to metrics."""
     seconds: dict[str, float]
@@ -125,7 +125,7 @@ def thumbnail(payload: bytes, size: int = 168) -> str | None:
 def training_charts(history: Sequence[dict[str, Any]], best_epoch: int | None) -> dict[str, str]:
     """Draw the loss and metric curves; title to SVG, without those that have nothing to show."""
     names = {
-        "Training loss": {"loss": "total", "bpr": "BPR"},
+        "Training loss": {"loss": "total", "ranking": "ranking"},
         "Contrastive term": {"contrastive": "contrastive"},
         "Validation": {name: name for name in CURVES},
     }

@@ -45,6 +45,16 @@ def _metric_table(measured: dict[str, dict[str, float]]) -> Table:
     return table
 
 
+def show_comparison(result: dict[str, Any], console: Console) -> None:
+    """The table, and where it is; or what other shards have still to measure."""
+    if "waiting_for" in result:
+        console.print(f"measured; still missing: {', '.join(result['waiting_for'])}", soft_wrap=True)
+        return
+    console.print(result["markdown"], markup=False, soft_wrap=True)
+    console.print(f"table      {result['table']}", soft_wrap=True)
+    console.print(f"parquet    {result['parquet']}", soft_wrap=True)
+
+
 def show_list(result: dict[str, Any], console: Console) -> None:
     """Rank, score, id and title, one item a line."""
     table = Table(box=None, pad_edge=False)

@@ -1,4 +1,4 @@
-"""Reading the user's tables: parquet, csv or jsonl(.gz), lazily, under our column names, ids kept as given.
+"""Reading the user's tables lazily, under our column names, ids kept as given; parquet, csv and jsonl(.gz) here.
 
 Ids: text stays text, whole numbers stay whole numbers (int64). Parquet and jsonl say which they are; a csv has
 no types, so all its columns are text (007 stays 007), except those of interactions that can only be numbers
@@ -6,7 +6,7 @@ or moments (`rating`, `weight`, `timestamp`). A moment without a time zone is ta
 """
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import polars as pl
 from upath import UPath
@@ -30,8 +30,12 @@ KNOWN_COLUMNS = (*ID_COLUMNS, TIMESTAMP, *NUMBER_COLUMNS, SPLIT, IMAGE_PATH)
 _MOMENT = pl.Datetime("us", "UTC")
 
 
-def find_files(path: UPath) -> list[UPath]:
+def find_files(path: UPath, endings: Sequence[str] = tuple(FORMATS)) -> list[UPath]:
     """The files that a location stands for, sorted: a file itself, a folder's, or those a glob matches.
+
+    Args:
+        path: the location.
+        endings: what the names of files in a folder or under a glob end in.
 
     Raises `InputError` when there is none.
     """
@@ -44,30 +48,29 @@ def find_files(path: UPath) -> list[UPath]:
         found = [UPath(f"{prefix}{name}") for name in path.fs.glob(path.path)]
     else:
         raise InputError(f"{path} does not exist; catalogue paths are relative to the configuration file's folder")
-    found = sorted((file for file in found if _format_of(file) and not file.name.startswith((".", "_"))), key=str)
+    named = (file for file in found if file.name.endswith(tuple(endings)) and not file.name.startswith((".", "_")))
+    found = sorted(named, key=str)
     if not found:
         raise InputError(
-            f"{path} holds no file with one of the endings {', '.join(FORMATS)}; for files in folders below, "
+            f"{path} holds no file with one of the endings {', '.join(endings)}; for files in folders below, "
             "write a glob such as data/**/*.parquet"
         )
     return found
 
 
-def column_names(files: Iterable[UPath]) -> set[str]:
-    """All column names of the files, as they are there.
-
-    Raises `InputError` for a file that cannot be read.
-    """
-    return {name for file in files for name in _scan(file).collect_schema().names()}
-
-
 def read_tables(
-    files: Sequence[UPath], mapping: Mapping[str, str], required: Sequence[str], *, interactions: bool
+    files: Sequence[UPath],
+    scan: Callable[[UPath], pl.LazyFrame],
+    mapping: Mapping[str, str],
+    required: Sequence[str],
+    *,
+    interactions: bool,
 ) -> pl.LazyFrame:
     """All files below one another; a column that some lack is null there.
 
     Args:
         files: what `find_files` found.
+        scan: opens one of them, such as `scan_table`.
         mapping: their column name to ours.
         required: columns that every file must have.
         interactions: whether `rating`, `weight` and `timestamp` have their meaning here.
@@ -78,7 +81,7 @@ def read_tables(
     """
     frames = {}
     for file in files:
-        frame = _typed_ids(_rename(_scan(file), file, mapping, required), file)
+        frame = _typed_ids(_rename(scan(file), file, mapping, required), file)
         frames[file] = _typed_values(frame, file) if interactions else frame
     _require_one_kind(frames)
     try:
@@ -115,12 +118,32 @@ def _format_of(path: UPath) -> str | None:
     return next((kind for ending, kind in FORMATS.items() if path.name.endswith(ending)), None)
 
 
-def _scan(path: UPath) -> pl.LazyFrame:
+def scan_table(path: UPath) -> pl.LazyFrame:
+    """Open a parquet, csv or jsonl file.
+
+    Raises `InputError` for another ending, or a file that cannot be read.
+    """
     kind = _format_of(path)
     if kind is None:
         raise InputError(f"{path}: unknown ending; use one of {', '.join(FORMATS)}")
+    if kind == "csv":
+        return scan_csv(path)
+    return _opened(path, kind, _scan_parquet if kind == "parquet" else _scan_jsonl)
+
+
+def scan_csv(path: UPath, separator: str = ",") -> pl.LazyFrame:
+    """Open a text file of columns, all of them text.
+
+    Raises `InputError` for a file that cannot be read.
+    """
+    return _opened(
+        path, "csv", lambda _: pl.scan_csv(_text_source(path), separator=separator, infer_schema=False, glob=False)
+    )
+
+
+def _opened(path: UPath, kind: str, scan: Callable[[UPath], pl.LazyFrame]) -> pl.LazyFrame:
     try:
-        frame = _scan_parquet(path) if kind == "parquet" else _scan_text(path, kind)
+        frame = scan(path)
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as {kind}: {_first_line(error)}; write it anew") from error
@@ -137,11 +160,12 @@ def _scan_parquet(path: UPath) -> pl.LazyFrame:
     return pl.scan_pyarrow_dataset(pyarrow.dataset.dataset(name, filesystem=filesystem, format="parquet"))
 
 
-def _scan_text(path: UPath, kind: str) -> pl.LazyFrame:
-    source = path.path if is_local(path) else io.BytesIO(path.read_bytes())
-    if kind == "jsonl":
-        return pl.scan_ndjson(source, infer_schema_length=None)
-    return pl.scan_csv(source, infer_schema=False, glob=False)
+def _scan_jsonl(path: UPath) -> pl.LazyFrame:
+    return pl.scan_ndjson(_text_source(path), infer_schema_length=None)
+
+
+def _text_source(path: UPath) -> str | io.BytesIO:
+    return path.path if is_local(path) else io.BytesIO(path.read_bytes())
 
 
 def _rename(frame: pl.LazyFrame, path: UPath, mapping: Mapping[str, str], required: Sequence[str]) -> pl.LazyFrame:

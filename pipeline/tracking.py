@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config
 
 RUN_TAG, DIGEST_TAG = "microrec.run_id", "microrec.release_digest"
+PARENT_TAG = "mlflow.parentRunId"
 CHAMPION = "champion"
 _FORBIDDEN = re.compile(r"[^0-9A-Za-z_\-. /]")
 
@@ -93,11 +94,14 @@ class Tracking:
         """Name of the registered model."""
         return self._config.model_name
 
-    def start_run(self, run_id: str) -> "MlflowRun":
+    def start_run(self, run_id: str, parent: "MlflowRun | None" = None) -> "MlflowRun":
         """Return the MLflow run of this run of ours, creating it unless an earlier attempt has."""
         experiment = self._experiment_id()
         found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1)
-        return found[0] if found else self._client.create_run(experiment, tags={RUN_TAG: run_id}, run_name=run_id)
+        if found:
+            return found[0]
+        tags = {RUN_TAG: run_id} | ({PARENT_TAG: parent.info.run_id} if parent else {})
+        return self._client.create_run(experiment, tags=tags, run_name=run_id)
 
     def _experiment_id(self) -> str:
         name = self._config.experiment

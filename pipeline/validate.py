@@ -1,20 +1,18 @@
 """Checking a catalogue before anything is computed from it: what is there, what is missing, what will be dropped."""
 
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from features.modality import ModalityConfig
-from features.precomputed import read_precomputed
 from pipeline.catalogue import (
     clean_items,
     collect_interactions,
     collect_items,
     interaction_steps,
     losses,
-    read_items,
+    read_catalogue,
     require_interactions,
     unused_mappings,
 )
@@ -22,7 +20,7 @@ from pipeline.columns import IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
 from pipeline.contents import texts
 from pipeline.errors import InputError
 from pipeline.pictures import NOT_FOUND, UNREADABLE, check_pictures
-from pipeline.storage import is_local, local_path
+from pipeline.precomputed import PRECOMPUTED, load_precomputed
 from pipeline.validation_report import find_warnings, render
 
 if TYPE_CHECKING:
@@ -31,8 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["render", "validate"]
 
 NAMED = 20  # items named per finding
-PRECOMPUTED = "precomputed"
-_ROWS, _USERS = "__rows", "__users"
+_ROWS, _ITEMS, _USERS = "__rows", "__items", "__users"
 _NUM_ROWS = pl.len().alias(_ROWS)
 
 Report = dict[str, Any]
@@ -59,15 +56,20 @@ def validate(config: "Config") -> Report:
 
 
 def _items(config: "Config", items: pl.DataFrame, kept: pl.DataFrame) -> Report:
-    raw = read_items(config)
-    counts = collect_items(config, raw.select(_NUM_ROWS, pl.all().null_count())).row(0, named=True)
-    rows = counts.pop(_ROWS)
+    raw = read_catalogue(config)
+    distinct = pl.col(ITEM_ID).drop_nulls().n_unique().alias(_ITEMS)
+    counts = collect_items(config, raw.select(_NUM_ROWS, distinct, pl.all().null_count())).row(0, named=True)
+    rows, in_catalogue = counts.pop(_ROWS), counts.pop(_ITEMS)
+    added = items.lazy().select(ITEM_ID).join(raw.select(ITEM_ID), on=ITEM_ID, how="anti")
+    not_in_catalogue = len(collect_items(config, added))
     touched = kept[ITEM_ID].n_unique()
     return {
         "rows": rows,
         "kept": len(items),
         "without_id": counts[ITEM_ID],
-        "repeated_rows": rows - counts[ITEM_ID] - len(items),
+        "repeated_rows": rows - counts[ITEM_ID] - in_catalogue,
+        "left_out": in_catalogue - len(items) + not_in_catalogue,
+        "not_in_catalogue": not_in_catalogue,
         "without_interactions": len(items) - touched,
         "id_type": str(items.schema[ITEM_ID]),
         "nulls": counts,
@@ -141,18 +143,9 @@ def _report_missing(content: str, items: pl.DataFrame, missing: pl.Series) -> Re
 
 
 def _precomputed(config: "Config", modality: ModalityConfig, items: pl.DataFrame) -> Report:
-    vectors = _local_file(config, modality.vectors)
-    loaded = read_precomputed(vectors, _local_file(config, modality.ids) if modality.ids else None)
-    _, present = loaded.rows_for(items[ITEM_ID].to_list())
-    unknown = len(loaded.ids) - int(present.sum())
-    return {**_report_missing(PRECOMPUTED, items, ~pl.Series(present)), "of_unknown_items": unknown}
-
-
-def _local_file(config: "Config", location: str) -> Path:
-    path = config.path(location)
-    if not is_local(path):
-        raise InputError(f"precomputed vectors are read from local files only, not {path}")
-    return local_path(path)
+    vectors = load_precomputed(config, modality, items[ITEM_ID].to_list())
+    unknown = vectors.num_vectors - int(vectors.present.sum())
+    return {**_report_missing(PRECOMPUTED, items, ~pl.Series(vectors.present)), "of_unknown_items": unknown}
 
 
 def _pictures(config: "Config", items: pl.DataFrame, name: str) -> Report:

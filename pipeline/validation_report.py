@@ -23,6 +23,9 @@ def find_warnings(report: Report) -> list[str]:
     findings = {
         f"items: {items['without_id']} rows have no {ITEM_ID}; they are left out": items["without_id"],
         f"items: {items['repeated_rows']} rows repeat another word for word; one is kept": items["repeated_rows"],
+        f"items: {items['not_in_catalogue']} are named by interactions only; they are items without content": items[
+            "not_in_catalogue"
+        ],
         f"interactions: {dropped['without_id']} rows lack {USER_ID} or {ITEM_ID}": dropped["without_id"],
         f"interactions: {dropped['of_unknown_items']} rows are of {unknown['count']} items that the catalogue lacks, "
         f"such as {_some(unknown['ids'])}": dropped["of_unknown_items"],
@@ -79,6 +82,11 @@ def _item_rows(report: Report) -> list[_Row]:
     ids = f"ids are {'text' if items['id_type'] == 'String' else 'whole numbers'}"
     return [
         ("items", f"{items['kept']:,}", f"of {items['rows']:,} rows; {ids}"),
+        *(
+            [("  left out", f"{items['left_out']:,}", "named by no interaction (items_from)")]
+            if items["left_out"]
+            else []
+        ),
         ("  without interactions", f"{items['without_interactions']:,}", "stay in the catalogue"),
         ("users", f"{users['kept']:,}", f"of {users['before']:,}"),
         ("  interactions a user", f"{spread['median']:g}", f"median; {spread['min']:,} to {spread['max']:,}"),

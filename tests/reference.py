@@ -65,3 +65,12 @@ def full_ranking(user_vector, item_vectors, masked, candidates=None):
     """All items the user may be shown, best first."""
     allowed = [i for i in range(len(item_vectors)) if i not in masked and (candidates is None or i in candidates)]
     return sorted(allowed, key=lambda i: -float(user_vector @ item_vectors[i]))
+
+
+def softmax_loss(user_vectors, item_vectors, pairs, candidates):
+    """Mean over the pairs of the negative log share that the pair's item has among the candidates."""
+    total = 0.0
+    for user, item in pairs:
+        scores = [float(user_vectors[user] @ item_vectors[j]) for j in candidates]
+        total += math.log(sum(math.exp(score) for score in scores)) - float(user_vectors[user] @ item_vectors[item])
+    return total / len(pairs)

@@ -3,39 +3,124 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from features import precomputed
 from features.errors import FeatureError
-from features.precomputed import read_precomputed
+from features.precomputed import ROWS, read_precomputed
+from tests.pipeline.sources.files import write_image_features
 
 
-def write_parquet(path, ids, vectors):
-    pq.write_table(pa.table({"item_id": ids, "vector": pa.array(vectors, pa.list_(pa.float32()))}), path)
+def write_parquet(path, ids, vectors, kind=None):
+    pq.write_table(pa.table({"item_id": ids, "vector": pa.array(vectors, kind or pa.list_(pa.float32()))}), path)
     return path
 
 
-def test_read_precomputed_parquet_rows_stand_in_the_catalogues_order(tmp_path):
-    path = write_parquet(tmp_path / "audio.parquet", ["b", "a"], [[1.0, 2.0], [3.0, 4.0]])
-    matrix, present = read_precomputed(path, None).rows_for(["a", "x", "b"])
-    assert matrix.tolist() == [[3, 4], [0, 0], [1, 2]]
-    assert present.tolist() == [True, False, True]
+@pytest.mark.parametrize("block", [1, 1024])
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.large_list(pa.float64())])
+def test_read_precomputed_parquet_rows_stand_in_the_catalogues_order(tmp_path, monkeypatch, block, kind):
+    monkeypatch.setattr(precomputed, "BLOCK", block)
+    path = write_parquet(tmp_path / "a.parquet", ["b", "n", "a", "z"], [[1, 2], None, [3, 4], [5, 6]], kind)
+    loaded = read_precomputed(path, None, ["a", "x", "b", "n"])
+    assert loaded.matrix.tolist() == [[3, 4], [0, 0], [1, 2], [0, 0]]
+    assert loaded.present.tolist() == [True, False, True, False]
+    assert (loaded.matrix.dtype, loaded.num_vectors) == (np.float32, 3)
 
 
-def test_read_precomputed_npy_and_integer_ids(tmp_path):
+def test_read_precomputed_parquet_lists_of_fixed_size(tmp_path):
+    kind = pa.list_(pa.float32(), 2)
+    path = write_parquet(tmp_path / "a.parquet", ["b", "a"], [[1, 2], [3, 4]], kind)
+    assert read_precomputed(path, None, ["a", "b"]).matrix.tolist() == [[3, 4], [1, 2]]
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(FeatureError, match=r"a\.parquet cannot be read as Parquet"):
+        read_precomputed(path, None, ["a"])
+
+
+def test_read_precomputed_parquet_folder_is_read_whole(tmp_path):
+    write_parquet(tmp_path / "1.parquet", [1], [[1.0]])
+    write_parquet(tmp_path / "2.parquet", [2], [[2.0]])
+    assert read_precomputed(tmp_path, None, [2, 1]).matrix.tolist() == [[2], [1]]
+
+
+@pytest.mark.parametrize("block", [2, 1024])
+def test_read_precomputed_npy_and_integer_ids(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(precomputed, "BLOCK", block)
     np.save(tmp_path / "v.npy", np.eye(3))
     (tmp_path / "ids.txt").write_text("30\n10\n20\n")
-    matrix, _ = read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt").rows_for([10, 20, 30])
+    matrix = read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt", [10, 20, 30]).matrix
     assert matrix.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    loaded = read_precomputed(tmp_path / "v.npy", ROWS, [2, 3, 0])
+    assert loaded.matrix.tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
+    assert loaded.present.tolist() == [True, False, True]
+
+
+def test_read_precomputed_amazon_picks_the_items_out_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(precomputed, "BLOCK", 2)
+    vectors = np.random.default_rng(0).normal(size=(5, 4096)).astype(np.float32)
+    path = write_image_features(tmp_path / "x.b", [(b"B%09d" % row, vector) for row, vector in enumerate(vectors)])
+    loaded = read_precomputed(path, None, ["B000000004", "absent", "B000000000"])
+    np.testing.assert_array_equal(loaded.matrix, [vectors[4], np.zeros(4096), vectors[0]])
+    assert loaded.present.tolist() == [True, False, True]
+    assert loaded.num_vectors == 5
+
+
+def test_read_precomputed_amazon_damage_is_named_by_record(tmp_path):
+    ones = np.ones(4096)
+    path = write_image_features(tmp_path / "x.b", [(b"B000000001", ones), (b"B000000002", ones)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(FeatureError, match=r"x\.b is cut off in record 2: its 32,688 bytes .* fetch it again"):
+        read_precomputed(path, None, [])
+    path.write_bytes(whole[:16_394] + b"\xff" * 10 + whole[16_394 + 10 :])
+    with pytest.raises(FeatureError, match=r"x\.b, record 2: the id .* no ASCII"):
+        read_precomputed(path, None, [])
+    path.write_bytes(b"")
+    with pytest.raises(FeatureError, match=r"x\.b holds no vector"):
+        read_precomputed(path, None, [])
+
+
+@pytest.mark.parametrize("block", [1, 1024])
+def test_read_precomputed_repeated_id_counts_once_unless_its_vectors_differ(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(precomputed, "BLOCK", block)
+    ones = np.ones(4096)
+    same = write_image_features(tmp_path / "same.b", [(b"B000000001", ones)] * 2)
+    assert read_precomputed(same, None, ["B000000001"]).matrix.sum() == 4096
+    other = write_image_features(tmp_path / "other.b", [(b"B000000001", ones), (b"B000000001", 2 * ones)])
+    with pytest.raises(FeatureError, match=r"other\.b: item 'B000000001' stands twice"):
+        read_precomputed(other, None, ["B000000001"])
+    assert not read_precomputed(other, None, ["B000000002"]).present.any()
+
+
+def test_digest_depends_on_ids_presence_and_vectors(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", ["a", "b"], [[0.0], [1.0]])
+    ids = ["a", "b"]
+    digest = read_precomputed(path, None, ids).digest(ids)
+    assert read_precomputed(path, None, ids).digest(ids) == digest
+    assert read_precomputed(path, None, ids).digest(["a", "c"]) != digest
+    assert read_precomputed(path, None, ["x", "b"]).digest(ids) != digest
+    other = write_parquet(tmp_path / "b.parquet", ["a", "b"], [[0.0], [2.0]])
+    assert read_precomputed(other, None, ids).digest(ids) != digest
 
 
 def test_read_precomputed_wrong_input_is_named(tmp_path):
+    ids = ["a", "b"]
     with pytest.raises(FeatureError, match="does not exist"):
-        read_precomputed(tmp_path / "absent.parquet", None)
+        read_precomputed(tmp_path / "absent.parquet", None, ids)
     with pytest.raises(FeatureError, match="lengths"):
-        read_precomputed(write_parquet(tmp_path / "a.parquet", ["a", "b"], [[1.0], [1.0, 2.0]]), None)
-    with pytest.raises(FeatureError, match="stands twice"):
-        read_precomputed(write_parquet(tmp_path / "b.parquet", ["a", "a"], [[1.0], [2.0]]), None)
-    with pytest.raises(FeatureError, match="NaN"):
-        read_precomputed(write_parquet(tmp_path / "c.parquet", ["a"], [[float("nan")]]), None)
+        read_precomputed(write_parquet(tmp_path / "a.parquet", ids, [[1.0], [1.0, 2.0]]), None, ids)
+    for wrong in (float("nan"), float("inf"), None):
+        with pytest.raises(FeatureError, match=r"c\.parquet: item 'b' has a vector with NaN"):
+            read_precomputed(write_parquet(tmp_path / "c.parquet", ids, [[1.0], [wrong]]), None, ids)
+    pq.write_table(pa.table({"id": ids}), tmp_path / "d.parquet")
+    with pytest.raises(FeatureError, match="no column 'item_id', only id"):
+        read_precomputed(tmp_path / "d.parquet", None, ids)
     np.save(tmp_path / "v.npy", np.eye(3))
     (tmp_path / "ids.txt").write_text("1\n2\n")
     with pytest.raises(FeatureError, match="must agree"):
-        read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt")
+        read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt", ids)
+    with pytest.raises(FeatureError, match="needs ids = 'FILE'"):
+        read_precomputed(tmp_path / "v.npy", None, ids)
+    np.save(tmp_path / "flat.npy", np.ones(3))
+    with pytest.raises(FeatureError, match=r"flat\.npy has shape \(3,\)"):
+        read_precomputed(tmp_path / "flat.npy", ROWS, ids)
+    (tmp_path / "text.npy").write_text("no matrix")
+    with pytest.raises(FeatureError, match=r"text\.npy cannot be read"):
+        read_precomputed(tmp_path / "text.npy", ROWS, ids)

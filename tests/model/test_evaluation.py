@@ -28,7 +28,7 @@ def test_metrics_per_user_random_data_equal_naive_loop(seed, num_items, k):
     role = rng.choice(3, size=(num_users, num_items), p=[0.5, 0.2, 0.3])
     train = make_pairs(np.argwhere(role == 1).tolist(), num_users, num_items)
     relevant = make_pairs(np.argwhere(role == 2).tolist(), num_users, num_items)
-    scorer = InnerProduct(torch.tensor(user_vectors).float(), torch.tensor(item_vectors).float())
+    scorer = InnerProduct(torch.tensor(user_vectors), torch.tensor(item_vectors))
     ranking = rank_items(scorer, relevant.users(), [train], k)
     got = metrics_per_user(ranking, relevant, [k])
     for row, user in enumerate(ranking.user_Q.tolist()):

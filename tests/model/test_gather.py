@@ -4,7 +4,7 @@ import torch
 from model.gather import gather_rows
 from model.micro import Micro, ModelConfig
 from model.objective import ObjectiveConfig, objective
-from model.sampling import TripleSampler
+from model.ranking import make_ranking_loss
 from tests.model.test_training import planted
 
 
@@ -32,16 +32,17 @@ def test_gather_rows_gradient_repeats_bit_for_bit():
 
 @pytest.mark.parametrize("backbone", ["mf", "lightgcn", "ngcf"])
 @pytest.mark.parametrize("contrastive", ["exact", "sampled"])
+@pytest.mark.parametrize("ranking", ["softmax", "bpr"])
 @pytest.mark.parametrize("normalisation", ["symmetric", "row"])
-def test_objective_no_gradient_is_summed_in_an_arbitrary_order(backbone, contrastive, normalisation):
+def test_objective_no_gradient_is_summed_in_an_arbitrary_order(backbone, contrastive, ranking, normalisation):
     """Plain indexing under autograd is what must not come back: its gradient differs from run to run."""
     data, _, _ = planted()
     generator = torch.Generator().manual_seed(0)
     model = Micro(data, ModelConfig(backbone=backbone, normalisation=normalisation, embedding_dim=8), generator)
-    sampler = TripleSampler(data.user_T, data.item_T, data.num_users, data.num_items)
-    batch = next(sampler.epoch(64, generator))
+    ranking_loss = make_ranking_loss(ranking, data, num_candidates=30)
+    batch = next(iter(ranking_loss.batches(64, generator)))
     config = ObjectiveConfig(contrastive=contrastive, contrastive_samples=16)
-    loss = objective(model(structure_gradient=True), model.present_IM, *batch, config, generator).total
+    loss = objective(model(structure_gradient=True), model.present_IM, ranking_loss, batch, config, generator).total
     names = {node.name() for node in graph_nodes(loss.grad_fn)}
     assert "EmbeddingBackward0" in names
     assert not {name for name in names if name.startswith(("IndexBackward", "IndexPut", "Scatter"))}

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
-from model.sampling import TripleSampler
+from model.sampling import TripleSampler, UserSampler
 
 USER = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2, 2])
 ITEM = torch.tensor([1, 4, 5, 2, 1, 2, 4, 5, 7])
@@ -46,3 +46,26 @@ def test_epoch_unseen_items_never_seen_on_random_data():
 def test_sampler_everybody_has_everything_is_refused():
     with pytest.raises(ValueError, match="every user in training has all of the 2 items"):
         TripleSampler(torch.tensor([0, 0, 1, 1]), torch.tensor([3, 5, 3, 5]), 2, 9)
+
+
+def test_user_sampler_epoch_gives_every_interaction_once_with_its_user():
+    sampler, generator = UserSampler(USER, ITEM, 4), torch.Generator().manual_seed(0)
+    for _ in range(10):
+        batches = list(sampler.epoch(4, generator))
+        assert len(batches) <= sampler.num_batches(4) == 2
+        pairs = [
+            pair
+            for batch in batches
+            for pair in zip(batch.user_B[batch.row_P].tolist(), batch.item_P.tolist(), strict=True)
+        ]
+        assert sorted(pairs) == sorted(zip(USER.tolist(), ITEM.tolist(), strict=True))
+        assert sorted(user for batch in batches for user in batch.user_B.tolist()) == [0, 1, 2]
+
+
+def test_user_sampler_batches_hold_about_as_many_interactions_as_asked():
+    generator = torch.Generator().manual_seed(1)
+    user = torch.randint(300, (6000,), generator=generator)
+    sampler = UserSampler(user, torch.zeros_like(user), 300)
+    sizes = [len(batch.item_P) for batch in sampler.epoch(500, generator)]
+    assert len(sizes) == 12
+    assert all(abs(size - 500) <= 2 * torch.bincount(user).max() for size in sizes)

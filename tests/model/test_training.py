@@ -7,6 +7,7 @@ import torch
 from model.data import TrainingData
 from model.micro import Micro, ModelConfig
 from model.objective import ObjectiveConfig, objective
+from model.ranking import make_ranking_loss
 from model.structure import ItemGraph
 from model.training import DivergedError, HeldOut, TrainConfig, Trainer
 from tests import reference
@@ -49,9 +50,11 @@ def losses(trainer):
 
 
 @pytest.mark.parametrize("backbone", ["mf", "lightgcn", "ngcf"])
-def test_trainer_planted_families_are_recovered(backbone):
+@pytest.mark.parametrize("ranking", ["softmax", "bpr"])
+def test_trainer_planted_families_are_recovered(backbone, ranking):
     data, held_out, family = planted()
-    trainer = Trainer(data, held_out, ModelConfig(backbone=backbone, embedding_dim=16), config())
+    settings = config(objective=ObjectiveConfig(ranking=ranking))
+    trainer = Trainer(data, held_out, ModelConfig(backbone=backbone, embedding_dim=16), settings)
     reports = list(trainer.fit())
     assert reports[-1].loss < 0.8 * reports[0].loss
     assert trainer.best_metric > 0.9  # chance is 20 / 80
@@ -182,9 +185,11 @@ def test_item_graph_structure_gradient_equals_finite_differences():
 def test_objective_items_without_modality_take_no_part_in_contrast():
     data, model = make_model()
     exact = ObjectiveConfig(contrastive="exact")
-    batch = (data.user_T[:8], data.item_T[:8], data.item_T[8:16])
+    generator = torch.Generator().manual_seed(0)
+    ranking_loss = make_ranking_loss("bpr", data, 1)
+    batch = next(iter(ranking_loss.batches(8, generator)))
     vectors = model()
-    terms = objective(vectors, model.present_IM, *batch, exact, torch.Generator())
+    terms = objective(vectors, model.present_IM, ranking_loss, batch, exact, generator)
     expected = sum(
         reference.contrastive(
             vectors.modality_IMD[:, index].detach().double().numpy(),

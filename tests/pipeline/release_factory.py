@@ -99,7 +99,7 @@ def make_history(validated: bool = True) -> list[dict[str, Any]]:
         row = {
             "epoch": epoch,
             "loss": 1 / epoch,
-            "bpr": 0.6 / epoch,
+            "ranking": 0.6 / epoch,
             "contrastive": 9.0,
             "seconds": 0.5,
             "is_best": False,

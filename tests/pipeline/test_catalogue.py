@@ -17,6 +17,8 @@ from pipeline.catalogue import (
 )
 from pipeline.config import compose
 from pipeline.errors import InputError
+from pipeline.validate import validate
+from tests.pipeline.sources.files import write_amazon_2014
 
 ITEMS = {"item_id": ["a", "b", "c"], "title": ["A", "B", "C"]}
 PAIRS = {"user_id": ["u", "v", "v"], "item_id": ["a", "a", "b"]}
@@ -324,7 +326,7 @@ def bucket(monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir("shop")
+    s3fs.S3FileSystem().makedirs("shop", exist_ok=True)  # the server forgets nothing between tests
     yield s3fs.S3FileSystem()
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
@@ -342,3 +344,20 @@ def test_clean_tables_in_an_object_store_are_those_on_disk(bucket, config, tmp_p
     assert digests == input_digest(local)
     with pytest.raises(InputError, match="s3://shop/absent does not exist"):
         clean_items(settle(tmp_path, "s3://shop/absent"))
+
+
+def test_validate_amazon_files_in_an_object_store_are_those_on_disk(bucket, tmp_path):
+    write_amazon_2014(tmp_path / "in", "Baby")
+    for file in (tmp_path / "in").iterdir():
+        bucket.put_file(str(file), f"shop/amazon/{file.name}")
+
+    def report(root):
+        image = {"encoder": "precomputed", "vectors": f"{root}/image_features_Baby.b"}
+        catalogue = {
+            "format": "amazon-2014",
+            "items": f"{root}/meta_Baby.json.gz",
+            "interactions": [f"{root}/reviews_*.json.gz"],
+        }
+        return validate(compose({"catalogue": catalogue, "modalities": {"image": image}}, base=tmp_path))
+
+    assert report("s3://shop/amazon") == report(str(tmp_path / "in"))

@@ -162,7 +162,7 @@ def test_report_hides_passwords(tmp_path):
         {"metrics": {}, "history": [], "best_epoch": None, "grid": [], "seconds": {}, "counts": {}, "config": {}},
         {"history": make_history(validated=False), "best_epoch": 0},
         {"history": make_history()[:1]},
-        {"history": [{"epoch": 1, "loss": float("nan"), "bpr": 0.1, "contrastive": None, "seconds": 0.1}]},
+        {"history": [{"epoch": 1, "loss": float("nan"), "ranking": 0.1, "contrastive": None, "seconds": 0.1}]},
     ],
     ids=["nothing measured", "nothing at all", "no validation", "one epoch", "broken loss"],
 )

@@ -83,6 +83,8 @@ def test_validate_every_flaw_is_counted_and_named(folder):
         "kept": 6,
         "without_id": 1,
         "repeated_rows": 1,
+        "left_out": 0,
+        "not_in_catalogue": 0,
         "without_interactions": 4,
         "id_type": "String",
         "nulls": {"item_id": 1, "title": 1, "image_path": 1},
@@ -146,7 +148,6 @@ def test_validate_flawless_catalogue_has_no_warnings(tmp_path):
         ({"catalogue": {"image_root": "nowhere"}}, r"image_root: .*nowhere does not exist"),
         ({"catalogue": {"columns": {"image_path": "photo"}}}, "needs a column 'image_path'; map yours"),
         ({"modalities": {"text": {"encoder": "x", "columns": ["titel"]}}}, "'titel'.*nearest: 'title'"),
-        ({"modalities": {"audio": {"encoder": "precomputed", "vectors": "s3://x/y.npy"}}}, "local files only"),
     ],
 )
 def test_validate_impossible_input_is_refused(folder, sections, message):

@@ -1,0 +1,47 @@
+"""VBPR: factors of the pretrained features beside those of the interactions (He & McAuley, arXiv:1510.01784).
+
+    s_ui = p_u . q_i + t_u . (E f_i)
+
+as one inner product of concatenated vectors, so that it is trained, measured and exported like the model. Deviations:
+the two parts share the embedding dimension, half each; no bias terms, which an inner product of user and item vectors
+cannot hold; the features of all modalities are concatenated, each L2-normalised, absent ones zero.
+Shapes: U users, I items, D dimension, F feature dimension of all modalities.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from model.data import TrainingData
+from model.micro import ModelConfig, Vectors
+
+
+class Vbpr(nn.Module):
+    """Trainable like `Micro`; `config` gives the embedding dimension and the modalities."""
+
+    modality_names: tuple[str, ...] = ()
+
+    def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator) -> None:
+        super().__init__()
+        names = sorted(data.features) if config.modalities is None else config.modalities
+        parts = [F.normalize(data.features[name], dim=1) * data.present[name][:, None] for name in names]
+        self.feature_IF = torch.cat(parts, dim=1)
+        device, half = data.user_T.device, config.embedding_dim // 2
+        self.user_embedding_UD = nn.Parameter(torch.empty(data.num_users, 2 * half, device=device))
+        self.item_embedding_ID = nn.Parameter(torch.empty(data.num_items, half, device=device))
+        self.projection = nn.Linear(self.feature_IF.shape[1], half, bias=False, device=device)
+        for weight in (self.user_embedding_UD, self.item_embedding_ID, self.projection.weight):
+            nn.init.xavier_uniform_(weight, generator=generator)
+        self.present_IM = torch.zeros(data.num_items, 0, dtype=torch.bool, device=device)
+
+    def refresh_graphs(self) -> None:
+        """There are none."""
+
+    def forward(self, *, structure_gradient: bool = False) -> Vectors:
+        """Return the concatenated vectors."""
+        content_ID: Tensor = self.projection(self.feature_IF)
+        empty = self.item_embedding_ID.new_zeros(len(content_ID), 0, content_ID.shape[1])
+        return Vectors(
+            user_UD=self.user_embedding_UD, item_ID=torch.cat([self.item_embedding_ID, content_ID], dim=1),
+            content_ID=content_ID, modality_IMD=empty, modality_weight_IM=empty[..., 0], fused_ID=content_ID,
+        )  # fmt: skip

@@ -1,0 +1,44 @@
+"""Ranking losses: what makes a user's items score above the others. A new one is one file here and one line below.
+
+Shapes: P pairs of a batch.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from torch import Generator, Tensor
+
+from model.data import TrainingData
+from model.micro import Vectors
+from model.ranking.bpr import BprLoss
+from model.ranking.softmax import SoftmaxLoss
+
+
+class RankingLoss(Protocol):
+    """Draws the batches of an epoch and says what the vectors lose on one."""
+
+    def num_batches(self, batch_size: int) -> int:
+        """Batches of one epoch, for about `batch_size` interactions each."""
+        ...
+
+    def batches(self, batch_size: int, generator: Generator) -> Iterator[Any]:
+        """Yield one epoch: every training interaction once, in random order."""
+        ...
+
+    def terms(self, vectors: Vectors, batch: Any, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Return the loss, a mean over the batch's interactions, and half the squared norm of its vectors likewise."""
+        ...
+
+
+def make_ranking_loss(name: str, data: TrainingData, num_candidates: int) -> RankingLoss:
+    """Prepare a loss on the training interactions.
+
+    Args:
+        name: `softmax` or `bpr`.
+        num_candidates: items in the softmax's denominator; BPR takes one.
+
+    Raises `ValueError` when there is nothing to rank below what users have.
+    """
+    if name == "bpr":
+        return BprLoss(data)
+    return SoftmaxLoss(data, num_candidates)

@@ -1,0 +1,1 @@
+"""`microrec compare`: the model, its ablations and the baselines under one protocol, in one table."""

@@ -1,0 +1,134 @@
+"""The comparison: every contestant on every seed, each a transaction; then the table."""
+
+import dataclasses
+import difflib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline.catalogue import clean_interactions, clean_items
+from pipeline.compare.contestants import Contestant, contestants
+from pipeline.compare.measure import SeedData, measure
+from pipeline.compare.table import SeedResult, as_markdown, build_table
+from pipeline.compare.tracked import log_comparison, log_measured
+from pipeline.errors import InputError
+from pipeline.extract import ModalityFeatures, load_features
+from pipeline.prepare import assemble
+from pipeline.protocol import EvaluationProtocol
+from pipeline.run import Result, Run, run_stage
+from pipeline.stages import do_stage
+from pipeline.storage import local_copy, publish_bytes, publish_file, scratch
+
+FOLDER, PER_USER = "compare", "per_user.parquet"
+MARKDOWN, PARQUET = "table.md", "table.parquet"
+
+
+def compare(run: Run, shard: tuple[int, int] = (0, 1)) -> dict[str, Any]:
+    """Measure what is not yet measured, then write the table; the same run id continues.
+
+    Args:
+        shard: measure every n-th contestant only, for several processes at once; the table is written by
+            whichever finds everything measured.
+
+    Raises `InputError` for a model that does not exist.
+    """
+    rows = _chosen(run)
+    for name in ("validate", "extract"):
+        do_stage(run, name)
+    data = _SeedLoader(run)
+    for number, row in enumerate(rows):
+        if number % shard[1] == shard[0]:
+            for seed in range(run.config.compare.seeds):
+                _measure_once(run, row, seed, data)
+    waiting = [row.name for row in rows if any(run.result(_unit(row, seed)) is None for seed in _seeds(run))]
+    if waiting:
+        return {"run_id": run.id, "waiting_for": waiting}
+    return _write_table(run, rows, "cold" if run.config.split.strategy == "cold-items" else "test")
+
+
+def _chosen(run: Run) -> list[Contestant]:
+    known = contestants(list(run.config.modalities), run.config.model.embedding_dim)
+    for name in run.config.compare.models:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise InputError(f"compare.models: there is no {name!r}; the nearest is {near!r}. All: {', '.join(known)}")
+    return [known[name] for name in run.config.compare.models] or list(known.values())
+
+
+def _seeds(run: Run) -> range:
+    return range(run.config.compare.seeds)
+
+
+def _unit(row: Contestant, seed: int) -> str:
+    return f"{FOLDER}/{row.name.replace(', ', '-')}/seed-{seed}"
+
+
+class _SeedLoader:
+    """Reads the input once and splits it anew for every seed."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._input = lru_cache(maxsize=1)(self._read)
+        self.of_seed = lru_cache(maxsize=None)(self._of_seed)
+
+    def _read(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, ModalityFeatures]]:
+        config = self._run.config
+        items = clean_items(config)
+        return items, clean_interactions(config, items), load_features(config, self._run.store, items)
+
+    def _of_seed(self, seed: int) -> SeedData:
+        config = self._run.config
+        config = dataclasses.replace(
+            config,
+            split=dataclasses.replace(config.split, seed=config.split.seed + seed),
+            train=dataclasses.replace(config.train, seed=config.train.seed + seed),
+        )
+        items, interactions, features = self._input()
+        dataset = assemble(items, interactions, features, config.split)
+        return SeedData(config, dataset, EvaluationProtocol(dataset, config.split))
+
+
+def _measure_once(run: Run, row: Contestant, seed: int, data: _SeedLoader) -> None:
+    """Measure one contestant on one seed unless that is done; settings chosen on the first seed hold for all."""
+    first = run.result(_unit(row, 0))
+    choices = row.choices if first is None else (first["settings"],)
+
+    def stage(this: Run, folder: Path) -> Result:
+        measured = measure(row, choices, data.of_seed(seed), this.reporter)
+        measured.per_user.write_parquet(folder / PER_USER)
+        return {"name": row.name, "seed": seed, "settings": dict(measured.settings), "metrics": measured.metrics}
+
+    if run.result(_unit(row, seed)) is None:
+        result = run_stage(run, _unit(row, seed), stage)
+        log_measured(run, result)
+
+
+def _write_table(run: Run, rows: list[Contestant], part: str) -> dict[str, Any]:
+    results = {row.name: [_read_result(run, row, seed, part) for seed in _seeds(run)] for row in rows}
+    table = build_table(rows, results)
+    markdown = as_markdown(table, "cold items" if part == "cold" else part)
+    folder = run.path / FOLDER
+    publish_bytes(folder / MARKDOWN, markdown.encode())
+    with scratch(folder / PARQUET) as local:
+        table.write_parquet(local / PARQUET)
+        publish_file(local / PARQUET, folder / PARQUET)
+    log_comparison(run, folder / MARKDOWN)
+    return {
+        "run_id": run.id,
+        "part": part,
+        "table": str(folder / MARKDOWN),
+        "parquet": str(folder / PARQUET),
+        "rows": table.to_dicts(),
+        "markdown": markdown,
+    }
+
+
+def _read_result(run: Run, row: Contestant, seed: int, part: str) -> SeedResult:
+    result = run.result(_unit(row, seed)) or {}
+    metrics = result["metrics"][part]
+    if metrics is None:
+        raise InputError(f"compare: seed {seed} of the split has no {part} interactions; raise split.test")
+    with local_copy(run.stage(_unit(row, seed)) / PER_USER) as file:
+        return SeedResult(metrics, pl.read_parquet(file), result["seconds"])

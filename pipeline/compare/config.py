@@ -1,0 +1,17 @@
+"""Which models are compared, and how often."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """What `microrec compare` does; everything else is as in `run`."""
+
+    models: tuple[str, ...] = ()
+    """Rows of the table, by name; empty: all."""
+    seeds: int = 3
+    """Each is another split and another initialisation: `split.seed` and `train.seed` plus 0, 1, …"""
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, got {self.seeds}")

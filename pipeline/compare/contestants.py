@@ -1,0 +1,168 @@
+"""What is compared: baselines, the model, its ablations.
+
+A contestant has settings to choose from; the choice falls on validation, on the first seed, and holds for all seeds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal
+
+from model.baselines.chance import chance
+from model.baselines.ease import ease
+from model.baselines.neighbours import content_knn, item_knn
+from model.baselines.popularity import popularity
+from model.data import TrainingData
+from model.evaluation import Scorer
+from pipeline.compare.implicit_models import als, bpr
+
+Settings = Mapping[str, Any]
+Group = Literal["baseline", "model", "ablation"]
+
+PAPER: Settings = {
+    "model.backbone": "lightgcn",
+    "model.normalisation": "row",
+    "train.batch_size": 1024,
+    "train.learning_rate": 5e-4,
+    "train.check_every": 5,
+    "train.patience": 10,
+    "train.objective.ranking": "bpr",
+    "train.objective.l2": 1e-5,
+    "train.objective.contrastive_weight": 0.03,
+    "train.objective.contrastive": "exact",
+}
+"""The authors' settings (method.md, section 5); `configs/paper.toml` holds the same."""
+
+_BPR: Settings = {"train.objective.ranking": "bpr", "train.objective.contrastive_weight": 0.0}
+_BPR_CHOICES: tuple[Settings, ...] = tuple(
+    {"train.learning_rate": rate, "train.objective.l2": l2} for rate, l2 in ((1e-3, 1e-5), (5e-3, 1e-3), (5e-3, 1e-2))
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """One row of the table."""
+
+    name: str
+    group: Group
+    fit: Callable[..., Scorer] | None = None
+    """From training data, the seed and the settings, for models that are computed; None: trained with `settings`."""
+    settings: Settings | None = None
+    """Changes to the run's configuration, for models that are trained."""
+    choices: tuple[Settings, ...] = ({},)
+    """Further arguments of `fit`, or further changes of the configuration."""
+    is_embedding: bool = False
+    """Whether it gives one vector per user and item, so that an inner product is the score."""
+    is_vbpr: bool = False
+
+
+def contestants(modalities: list[str], embedding_dim: int) -> dict[str, Contestant]:
+    """All of them by name, in the order of the table; `modalities` are those of the run."""
+    rows = [*_computed(modalities, embedding_dim), *_trained_baselines(), *_ours(modalities)]
+    return {row.name: row for row in rows}
+
+
+def _computed(modalities: list[str], embedding_dim: int) -> list[Contestant]:
+    def neighbours(*counts: int) -> tuple[Settings, ...]:
+        return tuple({"num_neighbours": count} for count in counts)
+
+    return [
+        Contestant(name="chance", group="baseline", fit=chance),
+        Contestant(name="popularity", group="baseline", fit=_without_seed(popularity)),
+        Contestant(
+            name="item-knn", group="baseline", fit=_without_seed(item_knn), choices=neighbours(20, 50, 100, 200, 500)
+        ),
+        *(
+            Contestant(
+                name=f"content-knn-{name}",
+                group="baseline",
+                fit=_without_seed(content_knn, modality=name),
+                choices=neighbours(10, 20, 50, 200),
+            )
+            for name in modalities
+        ),
+        Contestant(
+            name="ease",
+            group="baseline",
+            fit=_without_seed(ease),
+            choices=tuple({"l2": l2} for l2 in (30.0, 100.0, 300.0, 1000.0, 3000.0)),
+        ),
+        Contestant(
+            name="als",
+            group="baseline",
+            fit=als,
+            is_embedding=True,
+            choices=tuple(
+                {"factors": embedding_dim, "alpha": alpha, "regularization": weight}
+                for alpha, weight in product((1.0, 5.0, 20.0), (1.0, 10.0, 50.0))
+            ),
+        ),
+        Contestant(
+            name="bpr",
+            group="baseline",
+            fit=bpr,
+            is_embedding=True,
+            choices=tuple(
+                {"factors": embedding_dim, "learning_rate": rate, "regularization": weight}
+                for rate, weight in product((0.01, 0.05), (0.001, 0.01, 0.03))
+            ),
+        ),
+    ]
+
+
+def _without_seed(fit: Callable[..., Scorer], **fixed: Any) -> Callable[..., Scorer]:
+    def fitted(data: TrainingData, seed: int, **settings: Any) -> Scorer:
+        return fit(data, **fixed, **settings)
+
+    return fitted
+
+
+def _trained_baselines() -> list[Contestant]:
+    def trained(name: str, settings: Settings, **options: Any) -> Contestant:
+        return Contestant(
+            name=name,
+            group="baseline",
+            settings={**_BPR, **settings},
+            choices=_BPR_CHOICES,
+            is_embedding=True,
+            **options,
+        )
+
+    return [
+        *(
+            trained(name, {"model.backbone": backbone, "model.modalities": ()})
+            for name, backbone in (("mf-bpr", "mf"), ("lightgcn", "lightgcn"), ("ngcf", "ngcf"))
+        ),
+        trained("vbpr", {}, is_vbpr=True),
+        trained("lattice", {"model.fusion": "graph"}),
+        Contestant(name="micro-paper", group="baseline", settings=PAPER, is_embedding=True),
+        Contestant(
+            name="micro-paper-sampled",
+            group="baseline",
+            settings={**PAPER, "train.objective.contrastive": "sampled"},
+            is_embedding=True,
+        ),
+    ]
+
+
+def _ours(modalities: list[str]) -> list[Contestant]:
+    changes: dict[str, Settings] = {
+        "backbone-mf": {"model.backbone": "mf"},
+        "backbone-ngcf": {"model.backbone": "ngcf"},
+        **({f"only-{name}": {"model.modalities": (name,)} for name in modalities} if len(modalities) > 1 else {}),
+        "no-content": {"model.modalities": ()},
+        "no-contrast": {"train.objective.contrastive_weight": 0.0},
+        "initial-graph": {"model.initial_graph_weight": 1.0},
+        "learned-graph": {"model.initial_graph_weight": 0.0},
+        "fusion-mean": {"model.fusion": "mean"},
+        "fusion-sum": {"model.fusion": "sum"},
+        "fusion-concat": {"model.fusion": "concat"},
+        "structure-step": {"train.structure_gradient": "step"},
+        "ranking-bpr": {"train.objective.ranking": "bpr", **_BPR_CHOICES[0]},
+    }
+    model = Contestant(name="micro", group="model", settings={}, is_embedding=True)
+    ablations = [
+        Contestant(name=f"micro, {name}", group="ablation", settings=settings, is_embedding=True)
+        for name, settings in changes.items()
+    ]
+    return [model, *ablations]

@@ -1,0 +1,53 @@
+"""Matrix factorisation by the library `implicit`: ALS (Hu, Koren & Volinsky 2008) and BPR, as others run them.
+
+Shapes: U users, I items, D factors.
+"""
+
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.data import TrainingData
+from model.evaluation import InnerProduct
+
+ALS_ITERATIONS, BPR_ITERATIONS = 15, 100
+
+
+def als(data: TrainingData, seed: int, *, factors: int, alpha: float, regularization: float) -> InnerProduct:
+    """Weighted least squares: an interaction has confidence 1 + alpha, everything else 1."""
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    model = AlternatingLeastSquares(
+        factors=factors, alpha=alpha, regularization=regularization, iterations=ALS_ITERATIONS, random_state=seed
+    )
+    return _fit(model, data)
+
+
+def bpr(data: TrainingData, seed: int, *, factors: int, learning_rate: float, regularization: float) -> InnerProduct:
+    """BPR by stochastic gradient descent; one of the factors is the item's bias, as the library has it."""
+    from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+    model = BayesianPersonalizedRanking(
+        factors=factors,
+        learning_rate=learning_rate,
+        regularization=regularization,
+        iterations=BPR_ITERATIONS,
+        random_state=seed,
+        num_threads=1,  # with more, its updates race and the same seed gives other vectors
+    )
+    return _fit(model, data)
+
+
+def _fit(model: Any, data: TrainingData) -> InnerProduct:
+    from scipy.sparse import csr_matrix
+
+    pairs = (data.user_T.numpy(), data.item_T.numpy())
+    interactions = csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape=(data.num_users, data.num_items))
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's advice on thread settings
+        model.fit(interactions, show_progress=False)
+    return InnerProduct(torch.from_numpy(model.user_factors.copy()), torch.from_numpy(model.item_factors.copy()))

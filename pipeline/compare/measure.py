@@ -1,0 +1,110 @@
+"""One contestant on one seed: choose its settings on validation, measure the choice on test."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from model.baselines.vbpr import Vbpr
+from model.evaluation import InnerProduct, Scorer
+from model.micro import Micro
+from model.training import HeldOut, Trainer
+from pipeline.columns import USER_ID
+from pipeline.compare.contestants import Contestant, Settings
+from pipeline.config import Config
+from pipeline.dataset import Dataset
+from pipeline.errors import InputError
+from pipeline.progress import Reporter
+from pipeline.protocol import EvaluationProtocol
+from pipeline.split import VALIDATION
+
+CHOSEN_BY = "recall@20"
+COMPARED = ("recall@20", "ndcg@20")
+"""Metrics kept for every user, for paired tests."""
+
+
+@dataclass(frozen=True)
+class SeedData:
+    """The dataset as one seed splits it, and the configuration that says so."""
+
+    config: Config
+    dataset: Dataset
+    protocol: EvaluationProtocol
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether whole items are held out, so that cold items are what counts."""
+        return self.config.split.strategy == "cold-items"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a contestant came to."""
+
+    settings: Settings
+    metrics: dict[str, dict[str, float] | None]
+    """`validation`, `test`, and `cold`: test among the items that training has not seen."""
+    per_user: pl.DataFrame
+    """user_id and the compared metrics, on `cold` where whole items are held out, else on `test`."""
+
+
+def measure(contestant: Contestant, choices: tuple[Settings, ...], data: SeedData, reporter: Reporter) -> Measured:
+    """Fit with every choice, keep the one that validation likes best, and look at test with that alone.
+
+    Raises `InputError` where the split has no validation part to choose by.
+    """
+    best: tuple[float, Settings, Scorer] | None = None
+    for settings in choices:
+        scorer = _fit(contestant, settings, data, reporter)
+        validation = data.protocol.validation(scorer)
+        if validation is None:
+            raise InputError("compare chooses settings on validation: set split.validation above 0")
+        if best is None or validation[CHOSEN_BY] > best[0]:
+            best = validation[CHOSEN_BY], settings, scorer
+    if best is None:
+        raise InputError(f"{contestant.name}: there is no choice of settings")
+    _, settings, scorer = best
+    protocol = data.protocol
+    metrics = {
+        "validation": protocol.validation(scorer),
+        "test": protocol.test(scorer),
+        "cold": protocol.cold(scorer) if data.is_cold else None,
+    }
+    return Measured(settings, metrics, _per_user(scorer, data))
+
+
+def _per_user(scorer: Scorer, data: SeedData) -> pl.DataFrame:
+    protocol = data.protocol
+    user_Q, metrics = protocol.cold_per_user(scorer) if data.is_cold else protocol.test_per_user(scorer)
+    users = data.dataset.users[USER_ID].gather(user_Q.numpy())
+    return pl.DataFrame({USER_ID: users, **{name: metrics[name].numpy() for name in COMPARED}})
+
+
+def _fit(contestant: Contestant, settings: Settings, data: SeedData, reporter: Reporter) -> Scorer:
+    training = data.dataset.training_data()
+    if contestant.fit is not None:
+        return contestant.fit(training, seed=data.config.train.seed, **settings)
+    config = with_settings(data.config, {**(contestant.settings or {}), **settings})
+    user_P, item_P = data.dataset.pairs(VALIDATION)
+    held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=data.protocol.validation_candidate_I)
+    model_type = Vbpr if contestant.is_vbpr else Micro
+    trainer = Trainer(training, held_out, config.model, config.train, model_type)
+    with reporter.task(contestant.name, config.train.max_epochs) as task:
+        for report in trainer.fit():
+            metric = "" if report.metric is None else f" recall@20 {report.metric:.4f}"
+            task.advance(note=f"loss {report.loss:.4f}{metric}")
+    vectors = trainer.best_vectors()
+    return InnerProduct(vectors.user_UD.cpu(), vectors.item_ID.cpu())
+
+
+def with_settings(config: Config, settings: Settings) -> Config:
+    """Return the configuration with some keys changed: `{"train.objective.l2": 0.1}`."""
+    for key, value in settings.items():
+        config = _replaced(config, key.split("."), value)
+    return config
+
+
+def _replaced(owner: Any, path: list[str], value: Any) -> Any:
+    name, *rest = path
+    return dataclasses.replace(owner, **{name: _replaced(getattr(owner, name), rest, value) if rest else value})

@@ -1,0 +1,31 @@
+import torch
+
+from model.baselines.vbpr import Vbpr
+from model.micro import ModelConfig
+from model.objective import ObjectiveConfig
+from model.training import Trainer
+from tests.model.test_training import config, planted
+
+
+def test_vbpr_score_is_interaction_part_plus_content_part():
+    data, _, _ = planted()
+    model = Vbpr(data, ModelConfig(embedding_dim=8), torch.Generator().manual_seed(0))
+    vectors = model()
+    image, text = (
+        torch.nn.functional.normalize(data.features[name], dim=1) * data.present[name][:, None]
+        for name in ("image", "text")
+    )
+    user, item = 3, 17
+    content = model.projection.weight @ torch.cat([image[item], text[item]])
+    expected = model.user_embedding_UD[user, :4] @ model.item_embedding_ID[item]
+    expected = expected + model.user_embedding_UD[user, 4:] @ content
+    torch.testing.assert_close(vectors.user_UD[user] @ vectors.item_ID[item], expected)
+    assert vectors.item_ID.shape == (data.num_items, 8)
+
+
+def test_vbpr_planted_families_are_recovered_by_the_common_trainer():
+    data, held_out, _ = planted()
+    settings = config(objective=ObjectiveConfig(ranking="bpr", contrastive_weight=0.0))
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=16), settings, Vbpr)
+    list(trainer.fit())
+    assert trainer.best_metric > 0.7  # chance is 20 / 80
