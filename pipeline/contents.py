@@ -32,6 +32,8 @@ class Content:
     """The text itself, or the path of the picture."""
     found: bool = True
     """False for a picture that is named but not there."""
+    num_bytes: int = 0
+    """Of the picture's file or the text."""
 
     @property
     def size(self) -> int:
@@ -53,7 +55,12 @@ def texts(items: pl.DataFrame, name: str, modality: ModalityConfig) -> list[Cont
             )
     parts = [_as_text(items[column]) for column in modality.columns]
     joined = [" ".join(" ".join(filter(None, row)).split()) for row in zip(*parts, strict=True)]
-    return [Content(hashlib.sha256(text.encode()).hexdigest(), text) if text else Content(None) for text in joined]
+    return [_text(text) if text else Content(None) for text in joined]
+
+
+def _text(text: str) -> Content:
+    encoded = text.encode()
+    return Content(hashlib.sha256(encoded).hexdigest(), text, num_bytes=len(encoded))
 
 
 def _as_text(column: pl.Series) -> list[str | None]:
@@ -84,9 +91,10 @@ def _picture(root: "UPath", location: str | None) -> Content:
         return Content(None)
     path = picture_path(root, location)
     try:
-        return Content(hashlib.sha256(path.read_bytes()).hexdigest(), path)
+        picture = path.read_bytes()
     except OSError:
         return Content(None, path, found=False)
+    return Content(hashlib.sha256(picture).hexdigest(), path, num_bytes=len(picture))
 
 
 def picture_path(root: "UPath", location: str) -> "UPath":

@@ -3,8 +3,7 @@
 Bit for bit the same however it is cut: float results depend on which contents share a batch, so contents not
 seen before are sorted by (length, hash) and cut into groups of whole batches, and a group is published as one
 part. Taking finished groups out leaves the other groups as they are. A killed and repeated extraction, and one
-in N shards (a group belongs to the shard that its first hash names), therefore make the very parts that one
-undisturbed process makes.
+in N shards (`pipeline/sharding.py`), therefore make the very parts that one undisturbed process makes.
 """
 
 import hashlib
@@ -27,13 +26,13 @@ from pipeline.contents import Content, pictures, texts
 from pipeline.errors import InputError
 from pipeline.feature_store import OK, UNREADABLE, Encoded, FeatureStore
 from pipeline.precomputed import PRECOMPUTED, load_precomputed
+from pipeline.sharding import in_groups, of_shard
 from pipeline.storage import Store
 
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.run import Result, Run
 
-BATCHES_PER_GROUP = 8
 DECODERS = 2
 NAMED = 20  # unreadable items named in the summary
 
@@ -78,8 +77,8 @@ def _extract_modality(run: "Run", items: pl.DataFrame, name: str, shard: tuple[i
     store = FeatureStore(run.store.features(name, spec.key))
     known = store.known()
     unique = {content.digest: content for content in contents if content.digest}
-    groups = _groups([content for digest, content in unique.items() if digest not in known], modality.batch_size)
-    mine = [group for group in groups if _shard_of(group) % shard[1] == shard[0]]
+    groups = in_groups([content for digest, content in unique.items() if digest not in known], modality.batch_size)
+    mine = of_shard(groups, list(unique.values()), modality.batch_size, shard)
     encoded, calls = _encode_groups(run, name, spec, modality, store, mine) if mine else (0, 0)
     return {
         "encoder": spec.key,
@@ -97,16 +96,6 @@ def _extract_modality(run: "Run", items: pl.DataFrame, name: str, shard: tuple[i
 
 def _contents(config: "Config", items: pl.DataFrame, name: str, spec: EncoderSpec) -> list[Content]:
     return texts(items, name, config.modalities[name]) if spec.content == "text" else pictures(items, name, config)
-
-
-def _groups(contents: Sequence[Content], batch_size: int) -> list[list[Content]]:
-    ordered = sorted(contents, key=lambda content: (content.size, content.digest))
-    step = batch_size * BATCHES_PER_GROUP
-    return [ordered[start : start + step] for start in range(0, len(ordered), step)]
-
-
-def _shard_of(group: Sequence[Content]) -> int:
-    return int(str(group[0].digest)[:8], 16)
 
 
 def _encode_groups(

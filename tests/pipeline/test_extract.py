@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-import pipeline.extract
+import pipeline.sharding
 from features.encoder import Encoder, EncoderSpec
 from pipeline.catalogue import clean_items
 from pipeline.config import compose
@@ -29,7 +29,7 @@ def sample(tmp_path_factory):
 @pytest.fixture
 def make_run(sample, tmp_path, monkeypatch):
     """Runs over the sample with the real text encoder in small batches, each with a store of its own."""
-    monkeypatch.setattr(pipeline.extract, "BATCHES_PER_GROUP", 2)
+    monkeypatch.setattr(pipeline.sharding, "BATCHES_PER_GROUP", 2)
 
     def make(name, items="items.parquet", **modalities):
         text = {"encoder": "all-minilm-l6-v2", "columns": ["title", "description"], "batch_size": 4, "device": "cpu"}
