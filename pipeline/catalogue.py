@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 INTERACTION_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, RATING, WEIGHT, SPLIT)
 NAMED = 5  # ids named in a message
+BATCH_ROWS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,26 +150,49 @@ def _parts(config: "Config", files: list[UPath], *, interactions: bool) -> Itera
     return ((file, _read(config, [file], interactions=interactions)) for file in files)
 
 
-def clean_items(config: "Config") -> pl.DataFrame:
+def item_batches(config: "Config", columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Pass once over `item_id` and some columns of the rows that have an id, as many rows at a time as fit easily.
+
+    Raises `InputError` that names the file that cannot be read.
+    """
+    frame = read_items(config).drop_nulls(ITEM_ID).select(ITEM_ID, *columns)
+    try:
+        yield from frame.collect_batches(chunk_size=BATCH_ROWS, engine="streaming")
+    except (pl.exceptions.PolarsError, OSError):
+        collect_items(config, frame.select(pl.all().null_count()))  # names the file to blame
+        raise
+
+
+def clean_items(config: "Config", columns: Sequence[str] | None = None) -> pl.DataFrame:
     """The items with one row each, sorted by id (integers by value, text by bytes).
 
-    Rows without an id and exact repetitions are dropped.
+    Rows without an id and exact repetitions are dropped. Of the columns only `item_id` and those of `columns` that
+    are there are read, all without `columns`: texts can be larger than memory.
 
     Raises:
         InputError: no item is left, or rows of the same id differ.
     """
-    items = collect_items(config, read_items(config).drop_nulls(ITEM_ID))
+    rows = read_items(config).drop_nulls(ITEM_ID)
+    there = rows.collect_schema().names()
+    asked = there if columns is None else [name for name in there if name in (ITEM_ID, *columns)]
+    items = collect_items(config, rows.select(asked))
     if items.is_empty():
         raise InputError(f"{config.catalogue.items}: no row has an {ITEM_ID}; give at least one")
-    twice = pl.col(ITEM_ID).is_duplicated()
-    items = pl.concat([items.filter(~twice), items.filter(twice).unique()])
-    repeated = items.filter(twice)[ITEM_ID].unique().sort()
+    repeated = items.filter(pl.col(ITEM_ID).is_duplicated()).select(ITEM_ID).unique()
     if len(repeated):
-        raise InputError(
-            f"{config.catalogue.items}, column {ITEM_ID}: {len(repeated)} ids stand on several rows that differ, "
-            f"such as {', '.join(map(repr, repeated[:NAMED].to_list()))}; keep one row each"
-        )
+        _refuse_differing(config, collect_items(config, rows.join(repeated.lazy(), on=ITEM_ID, how="semi")))
+        items = items.unique(ITEM_ID, keep="any")
     return items.sort(ITEM_ID)
+
+
+def _refuse_differing(config: "Config", repeated: pl.DataFrame) -> None:
+    """Raise `InputError` unless all rows of an id are the same."""
+    differing = repeated.unique().filter(pl.col(ITEM_ID).is_duplicated())[ITEM_ID].unique().sort()
+    if len(differing):
+        raise InputError(
+            f"{config.catalogue.items}, column {ITEM_ID}: {len(differing)} ids stand on several rows that differ, "
+            f"such as {', '.join(map(repr, differing[:NAMED].to_list()))}; keep one row each"
+        )
 
 
 def clean_interactions(config: "Config", items: pl.DataFrame) -> pl.DataFrame:

@@ -1,30 +1,30 @@
-"""Checkpoints of a training: one safetensors file and one JSON file each, the JSON written last."""
+"""Checkpoints of a training: one safetensors file an epoch, with values and history in its header: one write."""
 
-import tempfile
-from pathlib import Path
+import json
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from upath import UPath
 
 from model.training import TrainingState
 from pipeline.errors import StoreError
-from pipeline.storage import local_copy, publish_file, read_json, write_json
+from pipeline.storage import local_copy, publish_file, scratch
 
 KEPT = 2
+STATE = "state"
+TRIES = 3
 
 
 def save_checkpoint(folder: UPath, state: TrainingState, history: list[dict[str, Any]]) -> None:
     """Write the state after an epoch, with the history up to it, and drop all but the latest two."""
-    name = f"epoch-{state.values['epoch']:06d}"
-    with tempfile.TemporaryDirectory() as scratch:
-        local = Path(scratch) / "state.safetensors"
-        save_file(state.tensors, local)
-        publish_file(local, folder / f"{name}.safetensors")
-    write_json(folder / f"{name}.json", {"values": state.values, "history": history})
-    for record in _records(folder)[:-KEPT]:
-        record.unlink(missing_ok=True)
-        record.with_suffix(".safetensors").unlink(missing_ok=True)
+    target = folder / f"epoch-{state.values['epoch']:06d}.safetensors"
+    header = {STATE: json.dumps({"values": state.values, "history": history})}
+    with scratch(target) as beside:
+        save_file(state.tensors, beside / target.name, metadata=header)
+        publish_file(beside / target.name, target)
+    for outdated in _checkpoints(folder)[:-KEPT]:
+        outdated.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: UPath) -> tuple[TrainingState, list[dict[str, Any]]] | None:
@@ -32,20 +32,28 @@ def load_checkpoint(folder: UPath) -> tuple[TrainingState, list[dict[str, Any]]]
 
     Raises `StoreError` for one that is damaged, naming it.
     """
-    records = _records(folder)
-    if not records:
-        return None
-    document = read_json(records[-1])
-    tensors = records[-1].with_suffix(".safetensors")
-    try:
-        with local_copy(tensors) as file:
-            state = TrainingState(load_file(file), document["values"])
-    except Exception as error:
-        raise StoreError(
-            f"checkpoint {tensors} cannot be read ({error}); delete it and its .json to resume from the one before"
-        ) from error
-    return state, document["history"]
+    for _ in range(TRIES):
+        found = _checkpoints(folder)
+        if not found:
+            return None
+        try:
+            return _read(found[-1])
+        except FileNotFoundError:  # an orphaned attempt has gone on and dropped it
+            continue
+        except Exception as error:
+            raise StoreError(
+                f"checkpoint {found[-1]} cannot be read ({error}); delete it to resume from the one before"
+            ) from error
+    raise StoreError(f"{folder}: checkpoints vanish while they are read; stop the other training of this run")
 
 
-def _records(folder: UPath) -> list[UPath]:
-    return sorted(folder.glob("epoch-*.json"), key=lambda path: path.name) if folder.exists() else []
+def _read(path: UPath) -> tuple[TrainingState, list[dict[str, Any]]]:
+    with local_copy(path) as file, safe_open(file, framework="pt") as opened:
+        document = json.loads(opened.metadata()[STATE])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  it is no mapping
+    return TrainingState(tensors, document["values"]), document["history"]
+
+
+def _checkpoints(folder: UPath) -> list[UPath]:
+    found = folder.glob("epoch-*.safetensors") if folder.exists() else []
+    return sorted(found, key=lambda path: path.name)

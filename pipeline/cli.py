@@ -161,8 +161,8 @@ def run(
 
 @app.command()
 def embed(
-    items: Annotated[Path, typer.Option("--items", help="Items to embed: parquet, csv or jsonl.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write item_embeddings/part-*.parquet to.")],
+    items: Annotated[str, typer.Option("--items", help="Items to embed: parquet, csv or jsonl.")],
+    out: Annotated[str, typer.Option("--out", help="Folder to write item_embeddings/part-*.parquet to.")],
     release: Release = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -294,11 +294,23 @@ def _exit_status(arguments: list[str] | None) -> int:
         errors.print(f"microrec: {error}", markup=False)
         return error.exit_status if isinstance(error, MicrorecError) else InputError.exit_status
     except PermissionError as error:
-        errors.print(f"microrec: {error.filename or ''}: no permission ({error.strerror or error})", markup=False)
+        what = f"{error.filename or ''}: no permission ({error.strerror or error})"
+        errors.print(f"microrec: {_store_problem(error) or what}", markup=False)
         return InputError.exit_status
     except Exception as error:  # noqa: BLE001  the last resort: usage errors of typer, and anything unexpected
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):
             errors.print(f"microrec: {error.format_message()}", markup=False)
             return int(error.exit_code)
-        traceback.print_exc()
+        if reason := _store_problem(error):
+            errors.print(f"microrec: {reason}", markup=False)
+        else:
+            traceback.print_exc()
         return 1
+
+
+def _store_problem(error: Exception) -> str | None:
+    """What an object store that failed half-way has to say; what is wrong from the start is an `InputError`."""
+    from pipeline.object_store import explain
+
+    reason = explain(error)
+    return reason and f"object store: {reason}"

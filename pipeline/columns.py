@@ -7,6 +7,7 @@
 ITEM_ID = "item_id"
 USER_ID = "user_id"
 IMAGE_PATH = "image_path"
+TITLE = "title"
 TIMESTAMP = "timestamp"
 RATING = "rating"
 WEIGHT = "weight"
@@ -16,6 +17,11 @@ SPLIT = "split"
 CONTENT_HASH = "content_hash"
 VECTOR = "vector"
 STATUS = "status"
+
+# Contents of a catalogue, one row per item
+SIZE = "size"
+BYTES = "bytes"
+FOUND = "found"
 
 # Dataset of a run
 ITEM_INDEX = "item_index"

@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.promotion import GateConfig
 from pipeline.redact import without_passwords
 from pipeline.split import SplitConfig
-from pipeline.storage import Store, StoreConfig, is_local, resolve
+from pipeline.storage import Store, StoreConfig, is_local, require_reachable, resolve
 from pipeline.tracking import MlflowConfig
 
 DEFAULT_FILE = Path("microrec.toml")
@@ -57,9 +57,10 @@ class Config:
     def open_store(self) -> Store:
         """Return the store this configuration writes to.
 
-        Raises `ConfigError` where its place is taken by a file.
+        Raises `ConfigError` where its place is taken by a file, `InputError` where its bucket cannot be reached.
         """
         root = self.path(self.store.root)
+        require_reachable(root, "store.root")
         if is_local(root) and root.exists() and not root.is_dir():
             raise ConfigError(f"store.root: {root} is a file; name a folder")
         return Store(root)

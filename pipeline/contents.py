@@ -1,19 +1,28 @@
 """What each item's content is, per modality: the text joined from columns, or the picture's bytes, and its hash.
 
 The hash is what features are stored under, so an item that is renamed, moved or repeated is not encoded again.
+Contents themselves are read in passes and never held together: what stays in memory is one hash an item.
 """
 
 import difflib
 import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
+import pyarrow as pa
 
 from features.modality import ModalityConfig
-from pipeline.columns import IMAGE_PATH
+from pipeline.catalogue import item_batches, read_items
+from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
 from pipeline.errors import InputError
+from pipeline.storage import is_absence, read_bytes, require_reachable, resolve
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -21,46 +30,58 @@ if TYPE_CHECKING:
     from pipeline.config import Config
 
 READERS = 16
+AT_ONCE = 10_000
+"""Items whose pictures are queued for reading together."""
+GROUPS_AT_ONCE = 64
+"""Groups whose texts are in memory together while they are encoded."""
+_TEXT, _WINDOW = "text", "window"
 
 
 @dataclass(frozen=True)
 class Content:
-    """One item's content of one modality; `digest` is None where there is none."""
+    """One content about to be encoded."""
 
-    digest: str | None
-    source: Any = None
-    """The text itself, or the path of the picture."""
-    found: bool = True
-    """False for a picture that is named but not there."""
-    num_bytes: int = 0
-    """Of the picture's file or the text."""
-
-    @property
-    def size(self) -> int:
-        """Length by which contents are sorted into batches: characters of a text; 0 for pictures."""
-        return len(self.source) if isinstance(self.source, str) else 0
+    digest: str
+    read: Callable[[], str | bytes]
+    """Gives the text, or reads the picture's file."""
 
 
-def texts(items: pl.DataFrame, name: str, modality: ModalityConfig) -> list[Content]:
-    """The configured columns of every item joined by blanks, white space folded.
+def read_texts(config: "Config", name: str, items: pl.DataFrame) -> pl.DataFrame:
+    """`content_hash` (null without text), `size` in characters, `bytes` and `found` of every item's text, in order.
 
     Raises `InputError` for a column the catalogue lacks.
     """
-    for column in modality.columns:
-        if column not in items.columns:
-            near = difflib.get_close_matches(column, items.columns, n=1, cutoff=0.0)[0]
-            raise InputError(
-                f"modalities.{name}.columns names {column!r}; the catalogue has {', '.join(items.columns)} "
-                f"(nearest: {near!r})"
-            )
-    parts = [_as_text(items[column]) for column in modality.columns]
-    joined = [" ".join(" ".join(filter(None, row)).split()) for row in zip(*parts, strict=True)]
-    return [_text(text) if text else Content(None) for text in joined]
+    batches = [
+        batch.select(
+            ITEM_ID,
+            CONTENT_HASH,
+            pl.col(_TEXT).str.len_chars().alias(SIZE),
+            pl.col(_TEXT).str.len_bytes().cast(pl.Int64).alias(BYTES),
+        )
+        for batch in _hashed_texts(config, name)
+    ]
+    known = pl.concat(batches).unique(ITEM_ID, keep="any")
+    rows = items.select(ITEM_ID).join(known, on=ITEM_ID, how="left", maintain_order="left")
+    return rows.select(CONTENT_HASH, SIZE, BYTES, pl.lit(value=True).alias(FOUND))
 
 
-def _text(text: str) -> Content:
-    encoded = text.encode()
-    return Content(hashlib.sha256(encoded).hexdigest(), text, num_bytes=len(encoded))
+def _hashed_texts(config: "Config", name: str) -> Iterator[pl.DataFrame]:
+    """Pass over the catalogue: batches of `item_id`, `content_hash`, `text`; both null where there is no text."""
+    modality = config.modalities[name]
+    _require_columns(read_items(config).collect_schema().names(), name, modality)
+    for batch in item_batches(config, modality.columns):
+        texts = join_texts(batch, modality.columns)
+        hashes = [hashlib.sha256(text.encode()).hexdigest() if text else None for text in texts]
+        yield pl.DataFrame(
+            {ITEM_ID: batch[ITEM_ID], CONTENT_HASH: hashes, _TEXT: [text or None for text in texts]},
+            schema_overrides={CONTENT_HASH: pl.String, _TEXT: pl.String},
+        )
+
+
+def join_texts(items: pl.DataFrame, columns: Sequence[str]) -> list[str]:
+    """The columns of every item joined by blanks, white space folded; empty where there is nothing in them."""
+    parts = [_as_text(items[column]) for column in columns]
+    return [" ".join(" ".join(filter(None, row)).split()) for row in zip(*parts, strict=True)]
 
 
 def _as_text(column: pl.Series) -> list[str | None]:
@@ -69,8 +90,53 @@ def _as_text(column: pl.Series) -> list[str | None]:
     return column.cast(pl.String).to_list()
 
 
-def pictures(items: pl.DataFrame, name: str, config: "Config") -> list[Content]:
-    """The picture of every item, hashed by its bytes; read in threads, one picture in memory per thread.
+def _require_columns(there: Sequence[str], name: str, modality: ModalityConfig) -> None:
+    for column in modality.columns:
+        if column not in there:
+            near = difflib.get_close_matches(column, there, n=1, cutoff=0.0)[0]
+            raise InputError(
+                f"modalities.{name}.columns names {column!r}; the catalogue has {', '.join(there)} (nearest: {near!r})"
+            )
+
+
+def text_groups(config: "Config", name: str, groups: Sequence[pl.DataFrame]) -> Iterator[list[Content]]:
+    """The texts of groups of hashes, group after group.
+
+    One pass over the catalogue sorts the texts that are wanted into files on the local disk, a file for every
+    `GROUPS_AT_ONCE` groups; one file's texts are in memory at a time.
+    """
+    windows = [groups[start : start + GROUPS_AT_ONCE] for start in range(0, len(groups), GROUPS_AT_ONCE)]
+    with tempfile.TemporaryDirectory(prefix="microrec-") as folder:
+        files = [Path(folder) / f"{number}.arrow" for number in range(len(windows))]
+        _sort_texts(_hashed_texts(config, name), windows, files)
+        for window, file in zip(windows, files, strict=True):
+            with pa.ipc.open_stream(file) as stream:
+                texts = dict(zip(*stream.read_all().to_pydict().values(), strict=True))
+            for group in window:
+                yield [Content(digest, partial(texts.__getitem__, digest)) for digest in group[CONTENT_HASH]]
+
+
+def _sort_texts(
+    batches: Iterator[pl.DataFrame], windows: Sequence[Sequence[pl.DataFrame]], files: Sequence[Path]
+) -> None:
+    place = pl.concat(
+        group.select(CONTENT_HASH, pl.lit(number).alias(_WINDOW))
+        for number, window in enumerate(windows)
+        for group in window
+    )
+    schema = pa.schema({CONTENT_HASH: pa.string(), _TEXT: pa.string()})
+    with ExitStack() as stack:
+        writers = [stack.enter_context(pa.ipc.new_stream(file, schema)) for file in files]
+        for batch in batches:
+            wanted = batch.unique(CONTENT_HASH, keep="any").join(place, on=CONTENT_HASH)
+            for (number,), part in wanted.partition_by(_WINDOW, as_dict=True).items():
+                writers[number].write_table(part.select(CONTENT_HASH, _TEXT).to_arrow().cast(schema))
+
+
+def read_pictures(config: "Config", name: str, items: pl.DataFrame) -> pl.DataFrame:
+    """`content_hash` (null without picture), `size` 0, `bytes`, `found` and `image_path` of every item's picture.
+
+    Every file is read, in threads, one in memory per thread.
 
     Raises `InputError` for a catalogue without the column `image_path` or an image root that is not there.
     """
@@ -79,28 +145,49 @@ def pictures(items: pl.DataFrame, name: str, config: "Config") -> list[Content]:
             f"modality {name!r} needs a column {IMAGE_PATH!r} in {config.catalogue.items}; "
             f"map yours in [catalogue.columns] or leave the modality out"
         )
-    root = config.path(config.catalogue.image_root)
-    if not root.exists():
-        raise InputError(f"catalogue.image_root: {root} does not exist")
+    root = picture_root(config)
+    rows: list[tuple[str | None, int | None, bool]] = []
+    locations = items[IMAGE_PATH].cast(pl.String)
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(lambda location: _picture(root, location), items[IMAGE_PATH].cast(pl.String).to_list()))
+        for some in locations.to_frame().iter_slices(AT_ONCE):
+            rows += pool.map(partial(_hash_picture, root), some[IMAGE_PATH].to_list())
+    schema = {CONTENT_HASH: pl.String, BYTES: pl.Int64, FOUND: pl.Boolean}
+    return pl.DataFrame(rows, schema, orient="row").with_columns(locations, pl.lit(0, pl.UInt32).alias(SIZE))
 
 
-def _picture(root: "UPath", location: str | None) -> Content:
+def picture_root(config: "Config") -> "UPath":
+    """The folder that pictures are relative to.
+
+    Raises `InputError` where it is not there.
+    """
+    root = config.path(config.catalogue.image_root)
+    require_reachable(root, "catalogue.image_root")
+    if not root.exists():
+        raise InputError(f"catalogue.image_root: {root} does not exist; name the folder of the pictures")
+    return root
+
+
+def _hash_picture(root: "UPath", location: str | None) -> tuple[str | None, int | None, bool]:
+    """Hash, length, and whether it is there or none is named."""
     if not location:
-        return Content(None)
-    path = picture_path(root, location)
+        return None, None, True
     try:
-        picture = path.read_bytes()
-    except OSError:
-        return Content(None, path, found=False)
-    return Content(hashlib.sha256(picture).hexdigest(), path, num_bytes=len(picture))
+        payload = read_bytes(picture_path(root, location))
+    except OSError as error:
+        if not is_absence(error):
+            raise
+        return None, None, False
+    return hashlib.sha256(payload).hexdigest(), len(payload), True
 
 
 def picture_path(root: "UPath", location: str) -> "UPath":
     """Where a picture is: `location` under the image root, or itself where it is absolute or a URL."""
-    if "://" in location:
-        from upath import UPath
+    return resolve(location, Path()) if "://" in location else root / location
 
-        return UPath(location)
-    return root / location
+
+def picture_groups(config: "Config", groups: Sequence[pl.DataFrame]) -> Iterator[list[Content]]:
+    """The pictures of groups of hashes; each file is read when it is asked for."""
+    root = picture_root(config)
+    for group in groups:
+        rows = group.select(CONTENT_HASH, IMAGE_PATH).iter_rows()
+        yield [Content(digest, partial(read_bytes, picture_path(root, location))) for digest, location in rows]

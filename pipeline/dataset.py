@@ -22,7 +22,7 @@ class Dataset:
     """What `prepare` committed. Row numbers of `items` and `users` are the indices used everywhere else."""
 
     items: pl.DataFrame
-    """The cleaned catalogue, sorted by item_id."""
+    """The cleaned catalogue, sorted by item_id: ids, and what the report shows (title, image_path)."""
     users: pl.DataFrame
     interactions: pl.DataFrame
     """user_index, item_index, split."""

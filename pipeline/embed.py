@@ -9,11 +9,10 @@ import polars as pl
 import pyarrow as pa
 import torch
 from safetensors.torch import load_file
-from upath import UPath
 
 from model.inductive import ContentSide, embed_new_items
 from pipeline.catalogue import clean_items
-from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, ITEM_ID, SOURCE, modality_weight
+from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, IMAGE_PATH, ITEM_ID, SOURCE, modality_weight
 from pipeline.config import Config, compose
 from pipeline.dataset import load_dataset
 from pipeline.errors import InputError
@@ -21,14 +20,16 @@ from pipeline.extract import extract, load_features
 from pipeline.progress import Reporter
 from pipeline.release import ITEM_EMBEDDINGS, choose_release, read_manifest, vector_column, write_table
 from pipeline.run import Run
-from pipeline.storage import local_copy, publish_folder, scratch
+from pipeline.storage import local_copy, publish_folder, require_reachable, resolve, scratch
 from pipeline.train import PARAMETERS
 
 
 def embed_items(
-    config: Config, items_file: Path, out: Path, release_name: str | None, reporter: Reporter
+    config: Config, items_file: str, out: str, release_name: str | None, reporter: Reporter
 ) -> dict[str, Any]:
     """Encode the items, place them in the release's graphs, and write `OUT/item_embeddings/part-*.parquet`.
+
+    `items_file` and `out` are local, relative to the working directory, or `s3://`.
 
     The rows have the release's own schema, with `source` = `content` (or `none` for an item without content).
 
@@ -36,7 +37,8 @@ def embed_items(
         InputError: the release's run is no longer in the store, its encoders are not the configured ones, or
             OUT holds embeddings already.
     """
-    store = config.open_store()
+    store, place = config.open_store(), resolve(out, Path.cwd())
+    require_reachable(place, "--out")
     manifest = read_manifest(choose_release(store, release_name))
     run = Run(manifest["run_id"], config, store, reporter)
     if run.result("train") is None:
@@ -44,13 +46,15 @@ def embed_items(
     trained = compose(manifest["config"], base=config.base)
     asked = dataclasses.replace(
         config,
-        catalogue=dataclasses.replace(config.catalogue, items=str(items_file.resolve()), items_from="catalogue"),
+        catalogue=dataclasses.replace(
+            config.catalogue, items=str(resolve(items_file, Path.cwd())), items_from="catalogue"
+        ),
         modalities={name: trained.modalities[name] for name in manifest["training"]["modalities"]},
     )
-    items = clean_items(asked)
+    items = clean_items(asked, [IMAGE_PATH])
     extract(dataclasses.replace(run, config=asked))
     table, digest = _embed(run, asked, trained, items, manifest), manifest["release_digest"]
-    target = UPath(str(out.resolve())) / ITEM_EMBEDDINGS
+    target = place / ITEM_EMBEDDINGS
     with scratch(target) as folder:
         write_table(table, folder / "table", digest)
         if not publish_folder(folder / "table", target):

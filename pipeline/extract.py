@@ -3,7 +3,9 @@
 Bit for bit the same however it is cut: float results depend on which contents share a batch, so contents not
 seen before are sorted by (length, hash) and cut into groups of whole batches, and a group is published as one
 part. Taking finished groups out leaves the other groups as they are. A killed and repeated extraction, and one
-in N shards (`pipeline/sharding.py`), therefore make the very parts that one undisturbed process makes.
+in N shards, therefore make the very parts that one undisturbed process makes. Shards share the bytes of the
+catalogue's contents, seen or not, evenly: a group belongs to the shard in whose share its first content lies, so
+that shards started at different times agree without a word.
 """
 
 import hashlib
@@ -17,22 +19,23 @@ import numpy as np
 import polars as pl
 
 from features.encoder import Encoder, EncoderSpec
-from features.modality import ModalityConfig
 from features.pictures import UnreadableError
 from features.registry import find_encoder
 from pipeline.catalogue import clean_items
-from pipeline.columns import ITEM_ID
-from pipeline.contents import Content, pictures, texts
+from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
+from pipeline.contents import Content, picture_groups, read_pictures, read_texts, text_groups
 from pipeline.errors import InputError
 from pipeline.feature_store import OK, UNREADABLE, Encoded, FeatureStore
 from pipeline.precomputed import PRECOMPUTED, load_precomputed
-from pipeline.sharding import in_groups, of_shard
 from pipeline.storage import Store
 
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.run import Result, Run
 
+BATCHES_PER_GROUP = 8
+AT_ONCE = 100_000
+_SHARD = "shard"
 DECODERS = 2
 NAMED = 20  # unreadable items named in the summary
 
@@ -61,7 +64,7 @@ def extract(run: "Run", modality: str | None = None, shard: tuple[int, int] = (0
     config = run.config
     if modality is not None and modality not in config.modalities:
         raise InputError(f"--modality {modality!r}: configured are {', '.join(config.modalities)}")
-    items = clean_items(config)
+    items = clean_items(config, [IMAGE_PATH])
     names = [modality] if modality else list(config.modalities)
     return {name: _extract_modality(run, items, name, shard) for name in names}
 
@@ -75,49 +78,55 @@ def _extract_modality(run: "Run", items: pl.DataFrame, name: str, shard: tuple[i
     spec = find_encoder(name, modality)
     contents = _contents(run.config, items, name, spec)
     store = FeatureStore(run.store.features(name, spec.key))
-    known = store.known()
-    unique = {content.digest: content for content in contents if content.digest}
-    groups = in_groups([content for digest, content in unique.items() if digest not in known], modality.batch_size)
-    mine = of_shard(groups, list(unique.values()), modality.batch_size, shard)
-    encoded, calls = _encode_groups(run, name, spec, modality, store, mine) if mine else (0, 0)
+    unique = contents.drop_nulls(CONTENT_HASH).unique(CONTENT_HASH, keep="first").sort(SIZE, CONTENT_HASH)
+    unique = unique.with_columns(_shards(unique[BYTES], shard[1]))
+    new = unique.filter(store.statuses(unique[CONTENT_HASH]).is_null())
+    mine = [group for group in _groups(new, modality.batch_size) if group[_SHARD][0] == shard[0]]
+    calls = _encode_groups(run, name, spec, store, mine) if mine else 0
     return {
         "encoder": spec.key,
         "items": len(items),
         "contents": len(unique),
-        "encoded": encoded,
-        "cached": len(unique) - sum(len(group) for group in groups),
-        "missing": sum(content.digest is None and content.found for content in contents),
-        "not_found": sum(not content.found for content in contents),
+        "encoded": sum(len(group) for group in mine),
+        "cached": len(unique) - len(new),
+        "missing": contents.select((pl.col(CONTENT_HASH).is_null() & pl.col(FOUND)).sum()).item(),
+        "not_found": int((~contents[FOUND]).sum()),
         **_unreadable(store, items, contents),
         "encoder_calls": calls,
         "seconds": round(time.monotonic() - start, 3),
     }
 
 
-def _contents(config: "Config", items: pl.DataFrame, name: str, spec: EncoderSpec) -> list[Content]:
-    return texts(items, name, config.modalities[name]) if spec.content == "text" else pictures(items, name, config)
+def _contents(config: "Config", items: pl.DataFrame, name: str, spec: EncoderSpec) -> pl.DataFrame:
+    return (read_texts if spec.content == "text" else read_pictures)(config, name, items)
+
+
+def _groups(contents: pl.DataFrame, batch_size: int) -> list[pl.DataFrame]:
+    return list(contents.iter_slices(batch_size * BATCHES_PER_GROUP)) if len(contents) else []
+
+
+def _shards(num_bytes: pl.Series, count: int) -> pl.Series:
+    """The shard of each content in their order: shares of as many bytes each."""
+    before = num_bytes.cum_sum() - num_bytes
+    return (before * count // max(1, int(num_bytes.sum()))).alias(_SHARD)
 
 
 def _encode_groups(
-    run: "Run",
-    name: str,
-    spec: EncoderSpec,
-    modality: ModalityConfig,
-    store: FeatureStore,
-    groups: Sequence[Sequence[Content]],
-) -> tuple[int, int]:
-    """Encode and publish group after group; return the contents done and the encoder's calls."""
+    run: "Run", name: str, spec: EncoderSpec, store: FeatureStore, groups: Sequence[pl.DataFrame]
+) -> int:
+    """Encode and publish group after group; return the encoder's calls."""
+    config, batch_size = run.config, run.config.modalities[name].batch_size
+    contents = text_groups(config, name, groups) if spec.content == "text" else picture_groups(config, groups)
     encoder, calls = spec.load(), 0
-    total = sum(len(group) for group in groups)
-    with run.reporter.task(f"extract {name}", total) as task, ThreadPoolExecutor(DECODERS) as pool:
-        for group in groups:
+    with run.reporter.task(f"extract {name}", sum(map(len, groups))) as task, ThreadPoolExecutor(DECODERS) as pool:
+        for group in contents:
             done: list[Encoded] = []
-            for batch in _prepared_batches(pool, encoder, group, modality.batch_size):
+            for batch in _prepared_batches(pool, encoder, group, batch_size):
                 done += _encode_batch(encoder, batch)
                 calls += 1
                 task.advance(len(batch))
             store.write_part(done, encoder.dim)
-    return total, calls
+    return calls
 
 
 def _prepared_batches(
@@ -132,11 +141,10 @@ def _prepared_batches(
 
 
 def _prepare(encoder: Encoder, content: Content) -> tuple[str, Any]:
-    payload = content.source if isinstance(content.source, str) else content.source.read_bytes()
     try:
-        return str(content.digest), encoder.prepare(payload)
+        return content.digest, encoder.prepare(content.read())
     except UnreadableError as error:
-        return str(content.digest), error
+        return content.digest, error
 
 
 def _encode_batch(encoder: Encoder, batch: Sequence[tuple[str, Any]]) -> list[Encoded]:
@@ -150,10 +158,9 @@ def _encode_batch(encoder: Encoder, batch: Sequence[tuple[str, Any]]) -> list[En
     ]
 
 
-def _unreadable(store: FeatureStore, items: pl.DataFrame, contents: Sequence[Content]) -> "Result":
-    _, statuses = store.read([content.digest for content in contents])
-    ids = [item for item, status in zip(items[ITEM_ID].to_list(), statuses, strict=True) if status == UNREADABLE]
-    return {"unreadable": len(ids), "unreadable_items": ids[:NAMED]}
+def _unreadable(store: FeatureStore, items: pl.DataFrame, contents: pl.DataFrame) -> "Result":
+    ids = items[ITEM_ID].filter(store.statuses(contents[CONTENT_HASH]).eq_missing(UNREADABLE))
+    return {"unreadable": len(ids), "unreadable_items": ids.head(NAMED).to_list()}
 
 
 def load_features(config: "Config", store: Store, items: pl.DataFrame) -> dict[str, ModalityFeatures]:
@@ -165,24 +172,25 @@ def load_features(config: "Config", store: Store, items: pl.DataFrame) -> dict[s
 
 
 def _load_modality(config: "Config", store: Store, items: pl.DataFrame, name: str) -> ModalityFeatures:
-    modality = config.modalities[name]
-    ids = items[ITEM_ID].to_list()
+    modality, ids = config.modalities[name], items[ITEM_ID]
     if modality.encoder == PRECOMPUTED:
-        vectors = load_precomputed(config, modality, ids)
-        digest = vectors.digest(ids)
+        vectors = load_precomputed(config, modality, ids.to_list())
+        digest = vectors.digest(ids.to_list())
         return ModalityFeatures(vectors.matrix, vectors.present, PRECOMPUTED, digest[:16], digest)
     spec = find_encoder(name, modality)
-    contents = _contents(config, items, name, spec)
-    matrix, statuses = FeatureStore(store.features(name, spec.key)).read([content.digest for content in contents])
-    unknown = [
-        item for item, content, status in zip(ids, contents, statuses, strict=True) if content.digest and status is None
-    ]
-    if unknown:
+    hashes = _contents(config, items, name, spec)[CONTENT_HASH]
+    matrix, statuses = FeatureStore(store.features(name, spec.key)).read(hashes)
+    unknown = ids.filter(hashes.is_not_null() & statuses.is_null())
+    if len(unknown):
         raise InputError(
             f"modality {name}: the content of {len(unknown)} items was never extracted, such as {unknown[0]!r}; "
             "run `microrec extract` (has the catalogue changed since?)"
         )
-    parts = "\n".join(f"{item}\t{content.digest}" for item, content in zip(ids, contents, strict=True))
-    digest = hashlib.sha256(parts.encode()).hexdigest()
-    present = np.array([status == OK for status in statuses], dtype=bool)
-    return ModalityFeatures(matrix, present, spec.key, spec.revision, digest)
+    return ModalityFeatures(matrix, (statuses.eq_missing(OK)).to_numpy(), spec.key, spec.revision, _digest(ids, hashes))
+
+
+def _digest(ids: pl.Series, hashes: pl.Series) -> str:
+    digest = hashlib.sha256()
+    for rows in pl.DataFrame([ids.alias(ITEM_ID), hashes.alias(CONTENT_HASH)]).iter_slices(AT_ONCE):
+        digest.update("".join(f"{item}\t{content}\n" for item, content in rows.iter_rows()).encode())
+    return digest.hexdigest()

@@ -1,14 +1,17 @@
 """The feature store of one encoder: `part-*.parquet` with one row per distinct content, only ever added to.
 
-A part's name is a digest of the contents in it, so two attempts at the same part write the same file; it
-appears in one step, so a reader sees it whole or not at all.
+A part's name is a digest of the contents in it, so two attempts at the same part write the same file, of which the
+first stays; it appears in one step, so a reader sees it whole or not at all. Reading never holds more than the
+hashes, the matrix that is asked for, and a block of rows.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
@@ -16,10 +19,12 @@ from upath import UPath
 from pipeline.columns import CONTENT_HASH, STATUS, VECTOR
 from pipeline.errors import StoreError
 from pipeline.release import vector_column
-from pipeline.storage import arrow_filesystem, publish_file, scratch
+from pipeline.storage import polars_name, polars_options, publish_file, scratch
 
 OK, UNREADABLE = "ok", "unreadable"
 ERROR = "error"
+BLOCK_ROWS = 65_536
+_ROW, _PLACE = "row", "place"
 
 
 @dataclass(frozen=True)
@@ -37,28 +42,32 @@ class FeatureStore:
 
     folder: UPath
 
-    def known(self) -> set[str]:
-        """Hashes of all contents that were encoded or found unreadable."""
-        return {digest for part in self._parts() for digest in self._read(part, [CONTENT_HASH]).column(0).to_pylist()}
+    def statuses(self, hashes: pl.Series) -> pl.Series:
+        """What became of each content asked for: `ok`, `unreadable`, or null where it is unknown (or the hash null)."""
+        asked = hashes.alias(CONTENT_HASH).to_frame()
+        with self._blaming_parts():
+            known = self._scan().select(CONTENT_HASH, STATUS).unique(CONTENT_HASH, keep="first", maintain_order=True)
+            wanted = known.join(asked.lazy(), on=CONTENT_HASH, how="semi").collect(engine="streaming")
+        return asked.join(wanted, on=CONTENT_HASH, how="left", maintain_order="left")[STATUS]
 
-    def read(self, digests: Sequence[str | None]) -> tuple[np.ndarray, list[str | None]]:
-        """Vectors float32 (R, D) in the order asked for, and each one's status, None where it is unknown.
+    def read(self, hashes: pl.Series) -> tuple[np.ndarray, pl.Series]:
+        """Vectors float32 (R, D) in the order asked for, zero where there is none, and `statuses`.
 
-        Rows without a vector are zero. Of a content that stands in
-        several parts the first by name counts.
+        Of a content that stands in several parts the first by name counts.
         """
-        table = self._table()
-        place = {digest: row for row, digest in reversed(list(enumerate(table.column(CONTENT_HASH).to_pylist())))}
-        status_of = table.column(STATUS).to_pylist()
-        rows = [place.get(digest, -1) if digest else -1 for digest in digests]
-        statuses = [status_of[row] if row >= 0 else None for row in rows]
-        vectors = table.column(VECTOR).combine_chunks()
-        dim = vectors.type.list_size
-        matrix = np.zeros((len(digests), dim), dtype=np.float32)
-        wanted = np.array([row for row, status in zip(rows, statuses, strict=True) if status == OK], dtype=np.int64)
-        if len(wanted):
-            flat = vectors.take(pa.array(wanted)).flatten().to_numpy(zero_copy_only=False)
-            matrix[np.array([status == OK for status in statuses])] = flat.reshape(len(wanted), dim)
+        statuses = self.statuses(hashes)
+        asked = hashes.alias(CONTENT_HASH).to_frame().with_row_index(_ROW).filter(statuses == OK)
+        with self._blaming_parts():
+            rows = self._scan().select(CONTENT_HASH, VECTOR, STATUS)
+            dim = rows.head(1).collect()[VECTOR].to_numpy().shape[1]
+            matrix = np.zeros((len(hashes), dim), dtype=np.float32)
+            missing = np.ones(len(hashes), dtype=bool)
+            for block in rows.collect_batches(chunk_size=BLOCK_ROWS, engine="streaming"):
+                places = block.select(CONTENT_HASH).with_row_index(_PLACE).unique(CONTENT_HASH, keep="first")
+                found = places.join(asked, on=CONTENT_HASH).select(_PLACE, _ROW).to_numpy()
+                found = found[missing[found[:, 1]]]
+                matrix[found[:, 1]] = block[VECTOR].to_numpy()[found[:, 0]]
+                missing[found[:, 1]] = False
         return matrix, statuses
 
     def write_part(self, encoded: Sequence[Encoded], dim: int) -> None:
@@ -74,16 +83,27 @@ class FeatureStore:
     def _parts(self) -> list[UPath]:
         return sorted(self.folder.glob("part-*.parquet"), key=lambda path: path.name) if self.folder.exists() else []
 
-    def _table(self) -> pa.Table:
-        parts = [self._read(part, [CONTENT_HASH, VECTOR, STATUS]) for part in self._parts()]
-        return pa.concat_tables(parts) if parts else _as_table([], 1).drop_columns([ERROR])
+    def _scan(self) -> pl.LazyFrame:
+        parts = self._parts()
+        if not parts:
+            empty: pl.DataFrame = pl.from_arrow(_as_table([], 1))  # type: ignore[assignment]
+            return empty.lazy()
+        return pl.scan_parquet([polars_name(part) for part in parts], glob=False, **polars_options(self.folder))
 
-    def _read(self, part: UPath, columns: list[str]) -> pa.Table:
-        filesystem, name = arrow_filesystem(part)
+    @contextmanager
+    def _blaming_parts(self) -> Iterator[None]:
+        """Turn an error of reading into a `StoreError` that names the part."""
         try:
-            return pq.read_table(name, columns=columns, filesystem=filesystem)
-        except (pa.ArrowException, OSError, EOFError) as error:
-            raise StoreError(f"{part} is damaged ({error}); delete it and run `microrec extract` again") from error
+            yield
+        except (pl.exceptions.PolarsError, OSError) as error:
+            for part in self._parts():
+                try:
+                    pl.scan_parquet(polars_name(part), glob=False, **polars_options(part)).collect()
+                except (pl.exceptions.PolarsError, OSError) as fault:
+                    raise StoreError(
+                        f"{part} is damaged ({fault}); delete it and run `microrec extract` again"
+                    ) from fault
+            raise StoreError(f"{self.folder} cannot be read: {error}") from error
 
 
 def _as_table(encoded: Sequence[Encoded], dim: int) -> pa.Table:

@@ -6,12 +6,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipeline.columns import EMBEDDING, ITEM_ID, SCORE, USER_ID
+from pipeline.columns import EMBEDDING, ITEM_ID, SCORE, TITLE, USER_ID
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.release import ITEM_EMBEDDINGS, USER_VECTORS, choose_release, read_table, vectors_of
-
-TITLE = "title"
 
 
 def recommend_items(config: Config, user: str, k: int, release_name: str | None) -> dict[str, Any]:

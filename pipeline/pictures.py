@@ -12,6 +12,7 @@ from upath import UPath
 
 from features.pictures import MAX_PIXELS
 from pipeline.contents import READERS, picture_path
+from pipeline.storage import is_absence, read_bytes
 
 NOT_FOUND: Literal["not_found"] = "not_found"
 UNREADABLE: Literal["unreadable"] = "unreadable"
@@ -34,8 +35,10 @@ def check_pictures(root: UPath, locations: Sequence[str | None]) -> list[Finding
 
 def _check(root: UPath, location: str) -> Finding | None:
     try:
-        payload = picture_path(root, location).read_bytes()
+        payload = read_bytes(picture_path(root, location))
     except OSError as error:
+        if not is_absence(error):
+            raise
         return Finding(NOT_FOUND, error.strerror or str(error))
     try:
         _decode(payload)

@@ -7,25 +7,33 @@ from typing import TYPE_CHECKING, Any
 from features.errors import FeatureError
 from features.modality import ModalityConfig
 from features.precomputed import ROWS, Ids, Precomputed, read_precomputed
-from pipeline.storage import is_local, local_copy
+from pipeline.storage import local_copy, require_reachable
 
 if TYPE_CHECKING:
     from pipeline.config import Config
 
 PRECOMPUTED = "precomputed"
-"""The name of the encoder."""
+"""The encoder's name in the configuration."""
 
 
 def load_precomputed(config: "Config", modality: ModalityConfig, item_ids: Sequence[Any]) -> Precomputed:
-    """Read the vectors of the items, rows in their order.
+    """Read the vectors of the items, rows in their order; what is in an object store is fetched first.
 
-    Raises `FeatureError` as `read_precomputed` does, and for a folder in an object store.
+    Raises:
+        FeatureError: as `read_precomputed`, under the names that the configuration gives.
+        InputError: a store that cannot be reached.
     """
-    vectors = config.path(modality.vectors)
-    if not is_local(vectors) and not vectors.is_file():
-        raise FeatureError(f"precomputed vectors: {vectors} is no file; from an object store a single file is read")
+    locations = [modality.vectors, *([modality.ids] if modality.ids not in ("", ROWS) else [])]
+    places = [config.path(location) for location in locations]
     with ExitStack() as copies:
-        ids: Ids = None
-        if modality.ids:
-            ids = ROWS if modality.ids == ROWS else copies.enter_context(local_copy(config.path(modality.ids)))
-        return read_precomputed(copies.enter_context(local_copy(vectors)), ids, item_ids)
+        for path in places:
+            require_reachable(path, "modalities: precomputed vectors")
+        files = [copies.enter_context(local_copy(path)) for path in places]
+        ids: Ids = ROWS if modality.ids == ROWS else files[1] if len(files) > 1 else None
+        try:
+            return read_precomputed(files[0], ids, item_ids)
+        except FeatureError as error:
+            message = str(error)
+            for file, path in zip(files, places, strict=True):
+                message = message.replace(str(file), str(path))
+            raise FeatureError(message) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.catalogue import clean_interactions, clean_items, input_digest
-from pipeline.columns import SPLIT
+from pipeline.columns import IMAGE_PATH, SPLIT, TITLE
 from pipeline.dataset import Dataset, index_interactions
 from pipeline.extract import ModalityFeatures, load_features
 from pipeline.run import Result, Run
@@ -15,7 +15,7 @@ from pipeline.split import TEST, TRAIN, VALIDATION, SplitConfig, split_interacti
 def prepare(run: Run, folder: Path) -> Result:
     """Write the dataset of the run; items without interactions stay in."""
     config = run.config
-    items = clean_items(config)
+    items = clean_items(config, [TITLE, IMAGE_PATH])
     features = load_features(config, run.store, items)
     dataset = assemble(items, clean_interactions(config, items), features, config.split)
     dataset.save(folder)

@@ -1,9 +1,10 @@
 """The quality gate, and which release is champion.
 
 Two records name the champion: `<root>/champion.json`, which downstream systems read, and the alias `champion`
-in the registry. The file is the truth and moves first, in one rename; the alias follows. A process killed
-between the two leaves the alias behind, and the next promote or rollback begins by moving it to where the file
-points, so the two agree again whatever it then decides.
+in the registry. The file is the truth and moves first, by compare-and-swap: of two promotions at once the one
+that comes second starts over and is judged against the new champion. The alias follows. A process killed between
+the two leaves the alias behind, and the next promote or rollback begins by moving it to where the file points,
+so the two agree again whatever it then decides.
 """
 
 import math
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import GateRefusedError, InputError, StoreError
 from pipeline.progress import Reporter
-from pipeline.storage import Store, is_complete, read_json, write_json
+from pipeline.storage import Store, as_json, is_complete, parse_json, read_bytes, swap_bytes
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -47,39 +48,50 @@ def promote(config: "Config", version: str, reporter: Reporter) -> dict[str, Any
     release that does not verify, `GateRefusedError` when the gate does not let it pass.
     """
     from pipeline.tracking import open_tracking
-    from pipeline.verify import verify_release
 
     store, tracking = config.open_store(), open_tracking(config)
     candidate = _registered(tracking, version)
-    champion = _agreed_champion(store, tracking, reporter)
+    while (result := _try_to_promote(config.gate, store, tracking, candidate, reporter)) is None:
+        reporter.say("promote: another promotion came first; starting over")
+    return result
+
+
+def _try_to_promote(
+    gate: GateConfig, store: Store, tracking: "Tracking", candidate: "ModelVersion", reporter: Reporter
+) -> dict[str, Any] | None:
+    """What `promote` returns, or None where the champion was moved meanwhile."""
+    from pipeline.verify import verify_release
+
+    champion, found = _agreed_champion(store, tracking, reporter)
     if champion and champion["model_version"] == candidate.version:
         reporter.say(f"promote: {candidate.name} version {candidate.version} is the champion already")
         return _result(champion, changed=False)
     run_id = _release_of(store, candidate)
     verify_release(store, run_id)
-    value = _pass_gate(config.gate, store, run_id, champion, reporter)
+    value = _pass_gate(gate, store, run_id, champion, reporter)
     record = {
         "release": str(store.release(run_id)),
         "run_id": run_id,
         "digest": candidate.digest,
         "model_name": candidate.name,
         "model_version": candidate.version,
-        "metric": None if value is None else config.gate.metric,
+        "metric": None if value is None else gate.metric,
         "value": value,
     }
-    return _crown(store, tracking, record, _cut(champion, KEPT_BEFORE), reporter)
+    return _crown(store, tracking, found, {**record, "previous": _cut(champion, KEPT_BEFORE)}, reporter)
 
 
 def rollback(config: "Config", reporter: Reporter) -> dict[str, Any]:
     """Make the champion before this one the champion again.
 
-    Raises `InputError` when there is none before it, `StoreError` when its release does not verify.
+    Raises `InputError` when there is none before it or it was moved meanwhile, `StoreError` when its release
+    does not verify.
     """
     from pipeline.tracking import open_tracking
     from pipeline.verify import verify_release
 
     store, tracking = config.open_store(), open_tracking(config)
-    champion = _agreed_champion(store, tracking, reporter)
+    champion, found = _agreed_champion(store, tracking, reporter)
     if champion is None:
         raise InputError(f"nothing to roll back: there is no champion ({store.champion}); promote a version first")
     previous = champion["previous"]
@@ -90,7 +102,10 @@ def rollback(config: "Config", reporter: Reporter) -> dict[str, Any]:
         )
     _require_same_registry(store, tracking, previous)
     verify_release(store, previous["run_id"])
-    return _crown(store, tracking, previous, previous["previous"], reporter)
+    result = _crown(store, tracking, found, previous, reporter)
+    if result is None:
+        raise InputError(f"{store.champion} was changed meanwhile; see which release it names, then roll back again")
+    return result
 
 
 def champion_problems(config: "Config") -> list[str]:
@@ -98,7 +113,7 @@ def champion_problems(config: "Config") -> list[str]:
     from pipeline.tracking import open_tracking
 
     store = config.open_store()
-    champion = _read_champion(store)
+    champion, _ = _read_champion(store)
     if champion is None:
         return []
     tracking = open_tracking(config)
@@ -111,13 +126,16 @@ def champion_problems(config: "Config") -> list[str]:
 
 
 def _crown(
-    store: Store, tracking: "Tracking", record: Champion, previous: Champion | None, reporter: Reporter
-) -> dict[str, Any]:
-    """Write the file, then move the alias: this order is what `_agreed_champion` mends."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    champion = {**record, "previous": previous, "promoted_at": now}
-    write_json(store.champion, champion)
-    tracking.set_champion(champion["model_version"])
+    store: Store, tracking: "Tracking", found: bytes | None, record: Champion, reporter: Reporter
+) -> dict[str, Any] | None:
+    """Write the file if it still is as `found`, then move the alias: this order is what `_agreed_champion` mends.
+
+    None where the file has changed, and then nothing was done.
+    """
+    champion = {**record, "promoted_at": datetime.now(UTC).isoformat()}
+    if not swap_bytes(store.champion, found, as_json(champion)):
+        return None
+    _move_alias(store, tracking, champion["model_version"])
     reporter.say(
         f"champion: {champion['model_name']} version {champion['model_version']}, release {champion['run_id']}"
     )
@@ -131,27 +149,39 @@ def _result(champion: Champion, *, changed: bool) -> dict[str, Any]:
     return {**champion, "previous": before, "changed": changed}
 
 
-def _read_champion(store: Store) -> Champion | None:
-    if not store.champion.exists():
-        return None
-    champion: Champion = read_json(store.champion)
+def _move_alias(store: Store, tracking: "Tracking", version: str) -> None:
+    """Move the alias to `version`, or on to where the file points since: the last to write it looks again."""
+    moved = None
+    while moved != version:
+        tracking.set_champion(version)
+        moved, (champion, _) = version, _read_champion(store)
+        version = champion["model_version"] if champion else version
+
+
+def _read_champion(store: Store) -> tuple[Champion | None, bytes | None]:
+    """What `champion.json` says, and the bytes it says it in, for the swap."""
+    try:
+        found = read_bytes(store.champion)
+    except FileNotFoundError:
+        return None, None
+    champion: Champion = parse_json(store.champion, found)
     missing = {"run_id", "digest", "model_name", "model_version", "previous"} - set(champion)
     if missing:
         raise StoreError(f"{store.champion} lacks {sorted(missing)}; delete it and promote a version again")
-    return champion
+    return champion, found
 
 
-def _agreed_champion(store: Store, tracking: "Tracking", reporter: Reporter) -> Champion | None:
-    """Read the champion, having moved an alias that was left behind to where the file points."""
-    champion = _read_champion(store)
+def _agreed_champion(store: Store, tracking: "Tracking", reporter: Reporter) -> tuple[Champion | None, bytes | None]:
+    """Read the champion as `_read_champion` does, having moved an alias that was left behind to where it points."""
+    champion, found = _read_champion(store)
     if champion is None:
-        return None
+        return None, None
     _require_same_registry(store, tracking, champion)
     alias, version = tracking.champion(), champion["model_version"]
     if alias != version:
-        tracking.set_champion(version)
+        _move_alias(store, tracking, version)
         reporter.say(f"champion: the alias named {alias or 'no version'}; moved to {version} as {store.champion} says")
-    return champion
+    return champion, found
 
 
 def _require_same_registry(store: Store, tracking: "Tracking", champion: Champion) -> None:

@@ -1,7 +1,6 @@
 """Stage `register`: the run, its numbers and its model in MLflow, done once however often it is tried."""
 
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -16,7 +15,7 @@ from pipeline.redact import without_passwords
 from pipeline.release import ITEM_EMBEDDINGS, MANIFEST, REPORT, USER_VECTORS, read_manifest, read_table
 from pipeline.report import flatten, training_charts
 from pipeline.run import Result, Run
-from pipeline.storage import is_complete, is_local, local_copy, read_json
+from pipeline.storage import is_complete, local_copy, read_json
 from pipeline.tracking import DIGEST_TAG, RUN_TAG, Metric, Tracking, open_tracking
 
 if TYPE_CHECKING:
@@ -152,14 +151,8 @@ def _mlflow_type(arrow_type: Any) -> str:
 @contextmanager
 def _local_tables(release: UPath) -> Iterator[dict[str, Path]]:
     """The tables the ranker reads, as local folders; fetched where the store is an object store."""
-    names = (ITEM_EMBEDDINGS, USER_VECTORS)
-    if is_local(release):
-        yield {name: Path(str(release / name)) for name in names}
-        return
-    with tempfile.TemporaryDirectory(prefix="microrec-") as scratch:
-        for name in names:
-            release.fs.get((release / name).path, str(Path(scratch) / name), recursive=True)
-        yield {name: Path(scratch) / name for name in names}
+    with local_copy(release / ITEM_EMBEDDINGS) as items, local_copy(release / USER_VECTORS) as users:
+        yield {ITEM_EMBEDDINGS: items, USER_VECTORS: users}
 
 
 def _spelled(value: Any) -> str:

@@ -22,7 +22,7 @@ from pipeline.columns import (
     USER_ID,
 )
 from pipeline.errors import InputError, StoreError
-from pipeline.storage import Store, arrow_filesystem, is_complete, read_json
+from pipeline.storage import Store, arrow_filesystem, is_complete, list_files, read_json
 
 SCHEMA_VERSION = 1
 MANIFEST, REPORT, INDEX = "manifest.json", "report.html", "index.faiss"
@@ -112,14 +112,10 @@ def write_table(table: pa.Table, folder: Path, digest: str) -> None:
 def read_table(release: UPath, name: str) -> pa.Table:
     """Read one table of a release, parts in order."""
     filesystem, folder = arrow_filesystem(release / name)
-    parts = sorted(info.path for info in filesystem.get_file_info(_selector(folder)) if info.path.endswith(".parquet"))
+    parts = [part for part in list_files(release / name) if part.endswith(".parquet")]
     if not parts:
         raise StoreError(f"release {release}: {name} has no part-*.parquet")
-    return pa.concat_tables([pq.read_table(part, filesystem=filesystem) for part in parts])
-
-
-def _selector(folder: str) -> Any:
-    return pa.fs.FileSelector(folder)
+    return pa.concat_tables([pq.read_table(f"{folder}/{part}", filesystem=filesystem) for part in parts])
 
 
 def file_sha256(path: UPath | Path) -> str:

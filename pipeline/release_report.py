@@ -8,15 +8,15 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipeline.columns import IMAGE_PATH, ITEM_ID, MODALITY, NEIGHBOUR_ID, RANK, SIMILARITY, SOURCE
+from pipeline.columns import IMAGE_PATH, ITEM_ID, MODALITY, NEIGHBOUR_ID, RANK, SIMILARITY, SOURCE, TITLE
 from pipeline.config import Config
+from pipeline.contents import picture_path
 from pipeline.dataset import Dataset
-from pipeline.lookup import TITLE
 from pipeline.release import ITEM_EMBEDDINGS, ITEM_GRAPH
 from pipeline.report import GridItem, GridRow, ReportContent, thumbnail
 from pipeline.run import Run
 from pipeline.split import TRAIN
-from pipeline.storage import read_json
+from pipeline.storage import read_bytes, read_json
 from pipeline.train import HISTORY
 
 GRID_ROWS, GRID_NEIGHBOURS = 12, 6
@@ -107,7 +107,7 @@ def _picture(config: Config, image_path: str | None) -> str | None:
     if not image_path:
         return None
     try:
-        payload = (config.path(config.catalogue.image_root) / image_path).read_bytes()
+        payload = read_bytes(picture_path(config.path(config.catalogue.image_root), image_path))
     except OSError:
         return None
     picture: str | None = thumbnail(payload)

@@ -14,7 +14,17 @@ from upath import UPath
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
-from pipeline.storage import Store, is_complete, publish_folder, read_json, scratch, write_json
+from pipeline.storage import (
+    Store,
+    as_json,
+    create_bytes,
+    is_complete,
+    parse_json,
+    publish_folder,
+    read_json,
+    scratch,
+    write_json,
+)
 
 RESULT = "result.json"
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -61,14 +71,9 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     run = Run(run_id, config, config.open_store(), reporter)
     record = run.path / "config.json"
     wanted = config.as_dict()
-    if record.exists():
-        changed = sorted(_differences(read_json(record), wanted))
-        if changed:
-            raise InputError(
-                f"run {run_id} was begun with another configuration ({'; '.join(changed)}); use a new run id"
-            )
-    else:
-        write_json(record, wanted)
+    changed = sorted(_differences(parse_json(record, create_bytes(record, as_json(wanted))), wanted))
+    if changed:
+        raise InputError(f"run {run_id} was begun with another configuration ({'; '.join(changed)}); use a new run id")
     return run
 
 

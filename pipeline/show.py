@@ -5,8 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.columns import ITEM_ID, SCORE
-from pipeline.lookup import TITLE
+from pipeline.columns import ITEM_ID, SCORE, TITLE
 
 METRICS = ("recall@10", "recall@20", "precision@20", "ndcg@10", "ndcg@20", "hit@20", "map@20", "coverage@20")
 ROWS = {

@@ -1,10 +1,13 @@
-"""The store's layout and every write to it: local folders and `s3://` prefixes through one small layer.
+"""The store's layout and every read and write of it: local folders and `s3://` prefixes through one small layer.
 
 Nothing is ever changed in place. A file or folder is written to local scratch under a name unique to the
-attempt and then published: on a local disk by one rename, on an object store by uploading with the marker
-last. Two attempts at the same thing may therefore run side by side; the first to publish wins.
+attempt and then published: on a local disk by one rename, on an object store as `object_store` says. Two
+attempts at the same thing may therefore run side by side; the first to publish wins, and readers see one
+attempt's files, whole.
 """
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -19,9 +22,12 @@ from typing import Any
 import pyarrow.fs as pafs
 from upath import UPath
 
+from pipeline import object_store
 from pipeline.errors import InputError, StoreError
 
-SUCCESS = "_SUCCESS"
+SUCCESS = object_store.SUCCESS
+LOCK = ".lock"
+_FAULTS = (errno.EBUSY, errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,46 +83,110 @@ def arrow_filesystem(path: UPath) -> tuple[pafs.FileSystem, str]:
     return pafs.PyFileSystem(pafs.FSSpecHandler(path.fs)), path.path
 
 
+def polars_options(path: UPath) -> dict[str, Any]:
+    """Arguments with which a Polars scan reaches `path`."""
+    return {} if is_local(path) else object_store.polars_options(path)
+
+
+def polars_name(path: UPath) -> str:
+    """`path` as a Polars scan takes it."""
+    return path.path if is_local(path) else str(path)
+
+
+def require_reachable(path: UPath, key: str) -> None:
+    """Find out at once whether the store behind `path` answers.
+
+    Raises `InputError` that names the setting `key` and what is wrong: the bucket, the credentials, the address.
+    """
+    if path.protocol in ("s3", "s3a"):
+        object_store.require_bucket(path, key)
+
+
+def list_files(folder: UPath) -> list[str]:
+    """Names of all files below `folder`, relative to it, sorted; attempts under way and locks are left out."""
+    if is_local(folder):
+        found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    else:
+        found = [name.removeprefix(folder.path + "/") for name in folder.fs.find(folder.path)]
+    return sorted(name for name in found if not name.startswith((".", object_store.ATTEMPTS)))
+
+
+def read_bytes(path: UPath) -> bytes:
+    """The content of one file, on an object store by one request."""
+    return local_path(path).read_bytes() if is_local(path) else object_store.read_object(path)
+
+
+def is_absence(error: OSError) -> bool:
+    """Whether a file could not be read for what it is (absent, a folder), not for a fault on the way to it."""
+    if isinstance(error, FileNotFoundError):
+        return True
+    return error.errno not in _FAULTS and object_store.explain(error) is None
+
+
 def read_json(path: UPath) -> Any:
     """Read one JSON document; a damaged one is a `StoreError` that names it."""
+    return parse_json(path, read_bytes(path))
+
+
+def parse_json(path: UPath, payload: bytes) -> Any:
+    """The document in `payload`, which was read from `path`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise
+        return json.loads(payload)
     except ValueError as error:
         raise StoreError(f"{path} is not valid JSON ({error}); delete it and run the stage again") from error
 
 
+def as_json(document: Any) -> bytes:
+    """The one spelling of JSON documents in the store."""
+    return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, default=str) + "\n").encode()
+
+
 def write_json(path: UPath, document: Any) -> None:
     """Write one JSON document so that a reader sees the old one or the new one, never a part."""
-    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, default=str) + "\n"
-    publish_bytes(path, text.encode())
+    publish_bytes(path, as_json(document))
 
 
 def publish_bytes(path: UPath, payload: bytes) -> None:
     """Put `payload` at `path` in one step, replacing what was there."""
+    if is_local(path):
+        _replace(local_path(path), payload)
+    else:
+        path.fs.pipe_file(path.path, payload)  # an object store shows an object whole or not at all
+
+
+def create_bytes(path: UPath, payload: bytes) -> bytes:
+    """Put `payload` at `path` unless something is there; return what is there then."""
     if not is_local(path):
-        path.write_bytes(payload)  # an object store shows an object whole or not at all
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with beside.open("wb") as file:
-        file.write(payload)
-        file.flush()
-        os.fsync(file.fileno())
-    local_path(beside).replace(local_path(path))
+        return object_store.create_object(path, payload)
+    target = local_path(path)
+    with _lock(target.parent):
+        if target.exists():
+            return target.read_bytes()
+        _replace(target, payload)
+        return payload
+
+
+def swap_bytes(path: UPath, before: bytes | None, after: bytes) -> bool:
+    """Compare and swap: put `after` at `path` if `before` is there (None: nothing); whether `after` is there now."""
+    if not is_local(path):
+        return object_store.swap_object(path, before, after)
+    target = local_path(path)
+    with _lock(target.parent):
+        found = target.read_bytes() if target.exists() else None
+        if found == before:
+            _replace(target, after)
+        return found in (before, after)
 
 
 def publish_file(local: Path, path: UPath) -> None:
-    """Move a finished local file to `path` in one step, replacing what was there."""
+    """Put a finished file of `scratch(path)` at `path` in one step; what another attempt has put there stays."""
     if not is_local(path):
-        path.fs.put_file(str(local), path.path)
-        local.unlink()
+        object_store.create_object_from(local, path)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = local_path(path.with_name(f".{path.name}.{uuid.uuid4().hex}"))
-    shutil.move(local, beside)
-    beside.replace(local_path(path))
+    _sync(local)
+    with _lock(local_path(path).parent):
+        if not path.exists():
+            local.rename(local_path(path))
 
 
 def is_complete(folder: UPath) -> bool:
@@ -125,32 +195,57 @@ def is_complete(folder: UPath) -> bool:
 
 
 def publish_folder(local: Path, folder: UPath) -> bool:
-    """Publish a finished scratch folder, marker last; False if another attempt had published before.
+    """Publish a finished folder of `scratch(folder)`, marker last; False if another attempt had published before.
 
-    A folder without its marker is the remains of a publication that died: it is replaced.
+    A local folder without its marker is the remains of a publication that died: it is replaced.
     """
     if is_complete(folder):
         return False
-    (local / SUCCESS).touch()
-    if is_local(folder):
-        return _rename_into_place(local, local_path(folder))
-    files = sorted(file for file in local.rglob("*") if file.is_file() and file.name != SUCCESS)
-    for file in [*files, local / SUCCESS]:
-        folder.fs.put_file(str(file), (folder / file.relative_to(local).as_posix()).path)
-    return True
+    if not is_local(folder):
+        return object_store.publish_objects(local, folder)
+    return _rename_into_place(local, local_path(folder))
 
 
 def _rename_into_place(local: Path, folder: Path) -> bool:
+    (local / SUCCESS).touch()
+    for path in [*local.rglob("*"), local]:
+        _sync(path)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists() and not (folder / SUCCESS).exists():
-        shutil.rmtree(folder)
-    try:
-        local.rename(folder)
-    except OSError as error:
+    with _lock(folder.parent):
         if (folder / SUCCESS).exists():
             return False
-        raise StoreError(f"cannot publish {folder}: {error}") from error
+        if folder.exists():
+            shutil.rmtree(folder)
+        local.rename(folder)
+    _sync(folder.parent)
     return True
+
+
+def _replace(target: Path, payload: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    beside.write_bytes(payload)
+    _sync(beside)
+    beside.replace(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content or a folder's names are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system takes back from a process that dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -174,20 +269,26 @@ def scratch(target: UPath) -> Iterator[Path]:
 
 @contextmanager
 def local_copy(path: UPath) -> Iterator[Path]:
-    """Yield a local file with the content of `path`: itself where it is local, else a temporary download."""
+    """Yield a local file or folder with the content of `path`: itself where it is local, else a temporary download."""
     if is_local(path):
         yield local_path(path)
         return
     with tempfile.TemporaryDirectory(prefix="microrec-") as folder:
         target = Path(folder) / path.name
-        path.fs.get_file(path.path, str(target))
+        try:
+            path.fs.get_file(path.path, str(target))
+        except FileNotFoundError:
+            target.unlink(missing_ok=True)
+            for name in list_files(path):  # none of a path that is not there
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                path.fs.get_file((path / name).path, str(target / name))
         yield target
 
 
 def resolve(location: str, base: Path) -> UPath:
     """Turn a location of the configuration into a path; a relative local one starts at `base`."""
     if "://" in location:
-        return UPath(location)
+        return UPath(location, use_listings_cache=False)  # other processes write there, too
     if not location:
         raise InputError("an empty path was given; name a file or folder")
     return UPath(str((base / Path(location).expanduser()).resolve()))

@@ -5,15 +5,15 @@ no types, so all its columns are text (007 stays 007), except those of interacti
 or moments (`rating`, `weight`, `timestamp`). A moment without a time zone is taken as UTC.
 """
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import polars as pl
 from upath import UPath
 
 from pipeline.columns import IMAGE_PATH, ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from pipeline.errors import InputError
-from pipeline.storage import arrow_filesystem, is_local
+from pipeline.storage import is_local, list_files, polars_name, polars_options, require_reachable, resolve
 
 FORMATS = {
     ".parquet": "parquet",
@@ -39,13 +39,14 @@ def find_files(path: UPath, endings: Sequence[str] = tuple(FORMATS)) -> list[UPa
 
     Raises `InputError` when there is none.
     """
+    require_reachable(path, "catalogue")
     if path.is_dir():
-        found = [file for file in path.iterdir() if file.is_file()]
+        found = [path / name for name in list_files(path) if "/" not in name]
     elif path.exists():
         return [path]
     elif any(character in path.path for character in "*?["):
         prefix = "" if is_local(path) else f"{path.protocol}://"
-        found = [UPath(f"{prefix}{name}") for name in path.fs.glob(path.path)]
+        found = [resolve(f"{prefix}{name}", Path()) for name in path.fs.glob(path.path)]
     else:
         raise InputError(f"{path} does not exist; catalogue paths are relative to the configuration file's folder")
     named = (file for file in found if file.name.endswith(tuple(endings)) and not file.name.startswith((".", "_")))
@@ -136,8 +137,9 @@ def scan_csv(path: UPath, separator: str = ",") -> pl.LazyFrame:
 
     Raises `InputError` for a file that cannot be read.
     """
+    name, options = polars_name(path), polars_options(path)
     return _opened(
-        path, "csv", lambda _: pl.scan_csv(_text_source(path), separator=separator, infer_schema=False, glob=False)
+        path, "csv", lambda _: pl.scan_csv(name, separator=separator, infer_schema=False, glob=False, **options)
     )
 
 
@@ -151,21 +153,11 @@ def _opened(path: UPath, kind: str, scan: Callable[[UPath], pl.LazyFrame]) -> pl
 
 
 def _scan_parquet(path: UPath) -> pl.LazyFrame:
-    """One way to reach an object store for everything: its credentials are those of `UPath`."""
-    if is_local(path):
-        return pl.scan_parquet(path.path, glob=False)
-    import pyarrow.dataset  # only here: it slows the start of every command
-
-    filesystem, name = arrow_filesystem(path)
-    return pl.scan_pyarrow_dataset(pyarrow.dataset.dataset(name, filesystem=filesystem, format="parquet"))
+    return pl.scan_parquet(polars_name(path), glob=False, **polars_options(path))
 
 
 def _scan_jsonl(path: UPath) -> pl.LazyFrame:
-    return pl.scan_ndjson(_text_source(path), infer_schema_length=None)
-
-
-def _text_source(path: UPath) -> str | io.BytesIO:
-    return path.path if is_local(path) else io.BytesIO(path.read_bytes())
+    return pl.scan_ndjson(polars_name(path), infer_schema_length=None, **polars_options(path))
 
 
 def _rename(frame: pl.LazyFrame, path: UPath, mapping: Mapping[str, str], required: Sequence[str]) -> pl.LazyFrame:

@@ -16,8 +16,8 @@ from pipeline.catalogue import (
     require_interactions,
     unused_mappings,
 )
-from pipeline.columns import IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
-from pipeline.contents import texts
+from pipeline.columns import CONTENT_HASH, IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
+from pipeline.contents import picture_root, read_texts
 from pipeline.errors import InputError
 from pipeline.pictures import NOT_FOUND, UNREADABLE, check_pictures
 from pipeline.precomputed import PRECOMPUTED, load_precomputed
@@ -42,7 +42,7 @@ def validate(config: "Config") -> Report:
         InputError: an input no run could use: a table that cannot be read, ids that do not fit, nothing left.
         FeatureError: precomputed vectors that cannot be used.
     """
-    items = clean_items(config)
+    items = clean_items(config, [IMAGE_PATH])
     interactions, kept = _interactions(config, items)
     report = {
         "items": _items(config, items, kept),
@@ -127,8 +127,7 @@ def _modality(config: "Config", items: pl.DataFrame, name: str) -> Report:
     if modality.encoder == PRECOMPUTED:
         return _precomputed(config, modality, items)
     if modality.columns:
-        missing = pl.Series([content.digest is None for content in texts(items, name, modality)])
-        return _report_missing("text", items, missing)
+        return _report_missing("text", items, read_texts(config, name, items)[CONTENT_HASH].is_null())
     return _pictures(config, items, name)
 
 
@@ -154,9 +153,7 @@ def _pictures(config: "Config", items: pl.DataFrame, name: str) -> Report:
             f"{config.catalogue.items}: modality {name!r} needs a column {IMAGE_PATH!r}; "
             f'map yours under [catalogue.columns]: THEIRS = "{IMAGE_PATH}", or leave the modality out'
         )
-    root = config.path(config.catalogue.image_root)
-    if not root.exists():
-        raise InputError(f"catalogue.image_root: {root} does not exist; name the folder of the pictures")
+    root = picture_root(config)
     locations = items[IMAGE_PATH].cast(pl.String).to_list()
     report = _report_missing("image", items, pl.Series([not location for location in locations]))
     findings = check_pictures(root, locations)

@@ -26,7 +26,7 @@ from pipeline.release import (
     release_digest,
     vectors_of,
 )
-from pipeline.storage import SUCCESS, Store, arrow_filesystem, local_copy, read_json
+from pipeline.storage import SUCCESS, Store, arrow_filesystem, list_files, local_copy, read_json
 
 
 def verify_release(store: Store, run_id: str) -> dict[str, Any]:
@@ -65,10 +65,7 @@ def _check_files(release: UPath, manifest: dict[str, Any]) -> list[str]:
     if manifest.get("schema_version") != SCHEMA_VERSION:
         return [f"schema version {manifest.get('schema_version')!r}, this program reads {SCHEMA_VERSION}"]
     listed = {entry["path"]: entry for entry in manifest["files"]}
-    there = {path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()} - {
-        MANIFEST,
-        SUCCESS,
-    }
+    there = set(list_files(release)) - {MANIFEST, SUCCESS}
     problems = [f"{name} is not in the manifest" for name in sorted(there - set(listed))]
     for name, entry in sorted(listed.items()):
         if name not in there:

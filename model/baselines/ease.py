@@ -2,38 +2,16 @@
 
     P = (X^T X + l2 I)^-1,  B_ij = -P_ij / P_jj for i != j,  B_jj = 0,  scores = X B
 
-Memory and time are those of an I x I inverse: a baseline for catalogues of some ten thousand items.
-Shapes: I items, B users of a block.
+Memory and time are those of an I x I inverse. Shapes: I items.
 """
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
 
-from model.baselines.history import dense_history, history_of, shared_users
+from model.baselines.history import HistoryScorer, history_of, shared_users
 from model.data import TrainingData
-from model.evaluation import Pairs
 
 
-@dataclass(frozen=True)
-class EaseScorer:
-    """The user's history times the item-item weights."""
-
-    history: Pairs
-    weight_II: Tensor
-
-    @property
-    def num_items(self) -> int:
-        """I."""
-        return self.history.num_items
-
-    def scores(self, user_B: Tensor) -> Tensor:
-        """Return float32 (B, I)."""
-        return dense_history(self.history, user_B) @ self.weight_II
-
-
-def ease(data: TrainingData, l2: float) -> EaseScorer:
+def ease(data: TrainingData, l2: float) -> HistoryScorer:
     """Solve for the weights.
 
     Args:
@@ -45,4 +23,4 @@ def ease(data: TrainingData, l2: float) -> EaseScorer:
     inverse_II = torch.cholesky_inverse(torch.linalg.cholesky(gram_II))
     weight_II = inverse_II / -inverse_II.diagonal()
     weight_II.fill_diagonal_(0)
-    return EaseScorer(history_of(data), weight_II)
+    return HistoryScorer(history_of(data), weight_II)

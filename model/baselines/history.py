@@ -4,28 +4,46 @@ Shapes: U users, I items, B users of a block, C items of a chunk, T training int
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from model.data import TrainingData
 from model.evaluation import Pairs
-from model.sparse import EdgePattern
+from model.sparse import CompressedRows, EdgePattern
 
 BLOCK_ELEMENTS = 1 << 25  # elements of a dense block held at once (128 MiB of float32)
+
+
+@dataclass(frozen=True)
+class HistoryScorer:
+    """An item's score is the sum of its weights for the items of the user's history.
+
+    The weights are dense, I x I: a baseline for catalogues of some ten thousand items.
+    """
+
+    history: Pairs
+    weight_II: Tensor
+    """float32; row j holds what an item j of the history adds to every item's score."""
+
+    @property
+    def num_items(self) -> int:
+        """I."""
+        return len(self.weight_II)
+
+    def scores(self, user_B: Tensor) -> Tensor:
+        """Return float32 (B, I)."""
+        _, item = self.history.of_users(user_B)
+        start = torch.zeros(len(user_B) + 1, dtype=torch.int64, device=item.device)
+        start[1:] = self.history.count_U[user_B].cumsum(0)
+        rows = CompressedRows(start, item, self.weight_II.new_ones(len(item)), (len(user_B), self.num_items))
+        return rows @ self.weight_II
 
 
 def history_of(data: TrainingData) -> Pairs:
     """The training interactions, by user."""
     return Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
-
-
-def dense_history(history: Pairs, user_B: Tensor) -> Tensor:
-    """1 where the user has the item, else 0; float32 (B, I)."""
-    row, item = history.of_users(user_B)
-    history_BI = torch.zeros(len(user_B), history.num_items, device=user_B.device)
-    history_BI[row, item] = 1
-    return history_BI
 
 
 def shared_users(data: TrainingData) -> Iterator[tuple[Tensor, Tensor]]:

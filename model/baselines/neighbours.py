@@ -3,50 +3,27 @@
     score(u, i) = sum of s_ij over the j of u's history that are among the K items most similar to i
 
 Item-kNN takes the cosine of the items' users (Deshpande & Karypis, ACM TOIS 22(1), 2004), content-kNN that of
-their features. Shapes: I items, B users of a block, C items of a chunk, K neighbours, D feature dimension.
+their features. Shapes: I items, C items of a chunk, K neighbours, D feature dimension.
 """
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.baselines.history import BLOCK_ELEMENTS, dense_history, history_of, shared_users
+from model.baselines.history import BLOCK_ELEMENTS, HistoryScorer, history_of, shared_users
 from model.data import TrainingData
-from model.evaluation import Pairs
-from model.sparse import CompressedRows, EdgePattern
 
 
-@dataclass(frozen=True)
-class NeighbourScorer:
-    """Sums the similarities of every item's neighbours over the user's history."""
-
-    history: Pairs
-    similarity_II: CompressedRows
-    """Row i holds item i's K neighbours."""
-
-    @property
-    def num_items(self) -> int:
-        """I."""
-        return self.history.num_items
-
-    def scores(self, user_B: Tensor) -> Tensor:
-        """Return float32 (B, I)."""
-        return (self.similarity_II @ dense_history(self.history, user_B).T).T.contiguous()
-
-
-def item_knn(data: TrainingData, num_neighbours: int) -> NeighbourScorer:
+def item_knn(data: TrainingData, num_neighbours: int) -> HistoryScorer:
     """Neighbours by the users that items share."""
     norm_I = torch.bincount(data.item_T, minlength=data.num_items).float().sqrt().clamp(min=1)
-    blocks = [
-        _top(count_CI / (norm_I[item_C][:, None] * norm_I), item_C, num_neighbours)
-        for item_C, count_CI in shared_users(data)
-    ]
-    return _scorer(data, blocks)
+    weight_II = torch.zeros(data.num_items, data.num_items, device=norm_I.device)
+    for item_C, count_CI in shared_users(data):
+        _keep_nearest(weight_II, count_CI / (norm_I[item_C][:, None] * norm_I), item_C, num_neighbours)
+    return HistoryScorer(history_of(data), weight_II)
 
 
-def content_knn(data: TrainingData, modality: str, num_neighbours: int) -> NeighbourScorer:
+def content_knn(data: TrainingData, modality: str, num_neighbours: int) -> HistoryScorer:
     """Neighbours by one modality's features, among the items of the training interactions.
 
     Items without the modality are nobody's neighbour and score 0.
@@ -55,22 +32,15 @@ def content_knn(data: TrainingData, modality: str, num_neighbours: int) -> Neigh
     unit_ID = F.normalize(data.features[modality], dim=1) * present_I[:, None]
     trained_I = torch.zeros_like(present_I)
     trained_I[data.item_T] = True
-    blocks = []
+    weight_II = torch.zeros(data.num_items, data.num_items, device=unit_ID.device)
     for item_C in torch.arange(data.num_items, device=unit_ID.device).split(max(1, BLOCK_ELEMENTS // data.num_items)):
         sim_CI = (unit_ID[item_C] @ unit_ID.T).clamp(min=0) * trained_I
-        blocks.append(_top(sim_CI, item_C, num_neighbours))
-    return _scorer(data, blocks)
+        _keep_nearest(weight_II, sim_CI, item_C, num_neighbours)
+    return HistoryScorer(history_of(data), weight_II)
 
 
-def _top(sim_CI: Tensor, item_C: Tensor, num_neighbours: int) -> tuple[Tensor, Tensor]:
-    """The largest similarities of each row, the item itself left out, and where they stand."""
+def _keep_nearest(weight_II: Tensor, sim_CI: Tensor, item_C: Tensor, num_neighbours: int) -> None:
+    """Write the largest similarities of each item, itself left out, into the item's column of the weights."""
     sim_CI[torch.arange(len(item_C), device=item_C.device), item_C] = 0
     top = sim_CI.topk(min(num_neighbours, sim_CI.shape[1]), dim=1)
-    return top.values, top.indices
-
-
-def _scorer(data: TrainingData, blocks: list[tuple[Tensor, Tensor]]) -> NeighbourScorer:
-    similarity_IK, neighbour_IK = (torch.cat(side) for side in zip(*blocks, strict=True))
-    row_E = torch.arange(data.num_items, device=neighbour_IK.device).repeat_interleave(neighbour_IK.shape[1])
-    pattern = EdgePattern(row_E, neighbour_IK.reshape(-1), (data.num_items, data.num_items))
-    return NeighbourScorer(history_of(data), pattern.matrix(similarity_IK.reshape(-1)))
+    weight_II[top.indices, item_C[:, None]] = top.values

@@ -35,7 +35,11 @@ class Vbpr(nn.Module):
         self.present_IM = torch.zeros(data.num_items, 0, dtype=torch.bool, device=device)
 
     def refresh_graphs(self) -> None:
-        """There are none."""
+        """Nothing to choose: there are no graphs."""
+
+    def graph_recall(self) -> dict[str, dict[str, float]]:
+        """Nothing is approximate."""
+        return {}
 
     def forward(self, *, structure_gradient: bool = False) -> Vectors:
         """Return the concatenated vectors."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import io
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.catalogue import clean_interactions, clean_items
+from pipeline.columns import IMAGE_PATH, TITLE
 from pipeline.compare.contestants import Contestant, contestants
 from pipeline.compare.measure import SeedData, measure
 from pipeline.compare.table import SeedResult, as_markdown, build_table
@@ -19,7 +21,7 @@ from pipeline.prepare import assemble
 from pipeline.protocol import EvaluationProtocol
 from pipeline.run import Result, Run, run_stage
 from pipeline.stages import do_stage
-from pipeline.storage import local_copy, publish_bytes, publish_file, scratch
+from pipeline.storage import local_copy, publish_bytes
 
 FOLDER, PER_USER = "compare", "per_user.parquet"
 MARKDOWN, PARQUET = "table.md", "table.parquet"
@@ -75,7 +77,7 @@ class _SeedLoader:
 
     def _read(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, ModalityFeatures]]:
         config = self._run.config
-        items = clean_items(config)
+        items = clean_items(config, [TITLE, IMAGE_PATH])
         return items, clean_interactions(config, items), load_features(config, self._run.store, items)
 
     def _of_seed(self, seed: int) -> SeedData:
@@ -111,9 +113,9 @@ def _write_table(run: Run, rows: list[Contestant], part: str) -> dict[str, Any]:
     markdown = as_markdown(table, "cold items" if part == "cold" else part)
     folder = run.path / FOLDER
     publish_bytes(folder / MARKDOWN, markdown.encode())
-    with scratch(folder / PARQUET) as local:
-        table.write_parquet(local / PARQUET)
-        publish_file(local / PARQUET, folder / PARQUET)
+    parquet = io.BytesIO()
+    table.write_parquet(parquet)
+    publish_bytes(folder / PARQUET, parquet.getvalue())
     log_comparison(run, folder / MARKDOWN)
     return {
         "run_id": run.id,

@@ -1,6 +1,12 @@
 """The gate, the champion and the way back, on a real registry and real small releases."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -11,7 +17,7 @@ from pipeline.errors import ConfigError, GateRefusedError, InputError, StoreErro
 from pipeline.promotion import champion_problems, promote, rollback
 from pipeline.register import DIGEST_TAG, RUN_TAG
 from pipeline.release import read_manifest
-from pipeline.storage import read_json
+from pipeline.storage import read_json, write_json
 from pipeline.tracking import Tracking, open_tracking
 from pipeline.tracking_connection import absolute_uri
 from tests.pipeline.release_factory import make_config, make_run, quiet
@@ -95,7 +101,7 @@ def test_promote_compares_validation_never_test(config, monkeypatch):
     manifest = config.open_store().release("r2") / "manifest.json"
     document = read_json(manifest)
     document["metrics"]["test"] = {"recall@20": 0.0}
-    promotion.write_json(manifest, document)
+    write_json(manifest, document)
     assert promote(config, better_on_validation, quiet())["run_id"] == "r2"
 
 
@@ -256,3 +262,78 @@ def test_promote_many_keeps_a_bounded_chain(config, monkeypatch):
         chain.append(record["run_id"])
         record = record["previous"]
     assert chain == ["r4", "r3", "r2"]
+
+
+@pytest.fixture(params=["local", "s3"])
+def anywhere(request, tmp_path):
+    """Configurations with the store on disk, and in an object store."""
+    if request.param == "local":
+        return {}
+    root = f"s3://{request.getfixturevalue('s3_bucket')}/store"
+    return {"store": {"root": root}, "mlflow": {"tracking_uri": f"sqlite:///{tmp_path}/store/mlflow.db"}}
+
+
+def chain(config):
+    document, names = champion(config), []
+    while document:
+        names.append(document["run_id"])
+        document = document["previous"]
+    return names
+
+
+def test_promote_overtaken_between_gate_and_write_is_judged_against_the_new_champion(anywhere, tmp_path, monkeypatch):
+    config = make_config(tmp_path, **anywhere)
+    first, second, third = (add_version(config, f"r{n}", recall=recall) for n, recall in enumerate((0.2, 0.3, 0.2)))
+    promote(config, first, quiet())
+    judge = promotion._pass_gate
+
+    def overtaken(*arguments):
+        value = judge(*arguments)
+        monkeypatch.setattr(promotion, "_pass_gate", judge)
+        promote(config, second, quiet())
+        return value
+
+    monkeypatch.setattr(promotion, "_pass_gate", overtaken)
+    with pytest.raises(GateRefusedError, match=r"the champion r1 has 0\.3000"):
+        promote(config, third, quiet())
+    assert (chain(config), alias(config)) == (["r1", "r0"], second)
+
+
+PROMOTE = """
+import json, sys, time
+from pathlib import Path
+from pipeline.promotion import promote
+from tests.pipeline.release_factory import make_config, quiet
+base, version, sections = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+config = make_config(base, **sections)
+import pipeline.tracking, pipeline.verify
+(base / f"ready-{version}").touch()
+while not (base / "go").exists():
+    time.sleep(0.001)
+promote(config, version, quiet())
+"""
+
+
+def test_promote_two_processes_at_once_lose_none(s3_bucket, tmp_path):
+    """In an object store; test_storage.py has two processes swap a local file."""
+    tracking_uri = f"sqlite:///{tmp_path}/store/mlflow.db"
+    sections = {"store": {"root": f"s3://{s3_bucket}/store"}, "mlflow": {"tracking_uri": tracking_uri}}
+    config = make_config(tmp_path, **sections)
+    first, *others = (add_version(config, f"r{number}") for number in range(3))
+    promote(config, first, quiet())
+    root = Path(__file__).parents[2]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROMOTE, str(tmp_path), version, json.dumps(sections)],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root)},
+        )
+        for version in others
+    ]
+    while len(list(tmp_path.glob("ready-*"))) < len(others):
+        assert all(process.poll() is None for process in started)
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    assert [process.wait(timeout=120) for process in started] == [0, 0]
+    assert sorted(chain(config)) == ["r0", "r1", "r2"]
+    assert (alias(config), champion_problems(config)) == (champion(config)["model_version"], [])

@@ -92,7 +92,7 @@ def test_run_killed_and_repeated_gives_the_undisturbed_digest(folder, first, tmp
     store = tmp_path / "store"
     seen = {
         "extract": lambda: any(store.glob("features/*/*/part-*.parquet")),
-        "train": lambda: any(store.glob("runs/killed/checkpoints/epoch-*.json")),
+        "train": lambda: any(store.glob("runs/killed/checkpoints/epoch-*.safetensors")),
     }[moment]
     process = subprocess.Popen(
         command(folder, "killed", f"store.root={store}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -1,8 +1,27 @@
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 from upath import UPath
 
 from pipeline.errors import StoreError
-from pipeline.storage import is_complete, publish_bytes, publish_folder, read_json, scratch, write_json
+from pipeline.storage import (
+    create_bytes,
+    is_complete,
+    list_files,
+    local_copy,
+    publish_bytes,
+    publish_file,
+    publish_folder,
+    read_bytes,
+    read_json,
+    resolve,
+    scratch,
+    swap_bytes,
+    write_json,
+)
 
 
 def prepare(target, text):
@@ -13,10 +32,12 @@ def prepare(target, text):
     return folder_context, folder
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "s3"])
 def root(request, tmp_path):
-    """A local folder, and an object store (in memory) that has no rename."""
-    return UPath(str(tmp_path)) if request.param == "local" else UPath(f"memory://{tmp_path.name}")
+    """A local folder, and a prefix of an object store, which has no rename."""
+    if request.param == "local":
+        return UPath(str(tmp_path))
+    return resolve(f"s3://{request.getfixturevalue('s3_bucket')}/prefix", Path())
 
 
 def test_publish_folder_two_attempts_first_wins(root):
@@ -62,3 +83,76 @@ def test_write_json_replaces_and_read_json_names_a_damaged_file(root):
     publish_bytes(path, b"{")
     with pytest.raises(StoreError, match=r"champion\.json is not valid JSON"):
         read_json(path)
+
+
+def test_publish_folder_many_at_once_readers_see_one_attempt_whole(root):
+    target = root / "a"
+
+    def attempt(number):
+        with scratch(target) as folder:
+            for name in ("one", "two", "inner/three"):
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text(f"{number} {name}")
+            return publish_folder(folder, target)
+
+    with ThreadPoolExecutor(8) as pool:
+        published = list(pool.map(attempt, range(8)))
+    assert published.count(True) == 1
+    winner = published.index(True)
+    assert set(list_files(target)) == {"_SUCCESS", "one", "two", "inner/three"}
+    for name in ("one", "two", "inner/three"):
+        assert read_bytes(target / name).decode() == f"{winner} {name}"
+
+
+def test_create_bytes_first_stays(root):
+    path = root / "config.json"
+    assert [create_bytes(path, payload) for payload in (b"first", b"second")] == [b"first", b"first"]
+    assert read_bytes(path) == b"first"
+
+
+def test_swap_bytes_only_from_what_is_there(root):
+    path = root / "champion.json"
+    assert not swap_bytes(path, b"a", b"b")
+    assert swap_bytes(path, None, b"a")
+    assert not swap_bytes(path, None, b"b")
+    assert not swap_bytes(path, b"x", b"b")
+    assert swap_bytes(path, b"a", b"b")
+    assert swap_bytes(path, b"a", b"b")  # the same request again, its answer having been lost
+    assert read_bytes(path) == b"b"
+
+
+COUNT = """
+import sys; from pathlib import Path; from pipeline.storage import read_bytes, resolve, swap_bytes
+path = resolve(sys.argv[1], Path())
+for step in range(10):
+    while True:
+        before = read_bytes(path)
+        if swap_bytes(path, before, before + f"{sys.argv[2]}-{step};".encode()):
+            break
+"""
+
+
+def test_swap_bytes_of_two_processes_loses_none(root):
+    path = root / "log"
+    publish_bytes(path, b"")
+    started = [subprocess.Popen([sys.executable, "-c", COUNT, str(path), str(number)]) for number in range(2)]
+    assert [process.wait() for process in started] == [0, 0]
+    assert sorted(read_bytes(path).decode().split(";")[:-1]) == sorted(f"{n}-{s}" for n in range(2) for s in range(10))
+
+
+def test_publish_file_first_stays_and_large_ones_arrive_whole(root):
+    path = root / "part.parquet"
+    payload = bytes(range(256)) * 500_000  # more than is sent in one piece
+    for content in (payload, b"second"):
+        with scratch(path) as folder:
+            (folder / path.name).write_bytes(content)
+            publish_file(folder / path.name, path)
+    assert read_bytes(path) == payload
+
+
+def test_local_copy_of_a_folder_and_of_nothing(root):
+    publish_bytes(root / "folder/inner/file", b"x")
+    with local_copy(root / "folder") as copy:
+        assert (copy / "inner/file").read_bytes() == b"x"
+    with local_copy(root / "absent") as copy:
+        assert not copy.exists()

@@ -1,0 +1,176 @@
+"""What takes the place of rename and locks on an object store, and words for why one cannot be used.
+
+A folder is published in four steps (docs/decisions/0008-publishing-without-rename.md):
+
+1. the attempt uploads its files under a name of its own, `<folder>/_attempts/<attempt>/…`;
+2. `<folder>/_attempts/chosen` is created with the attempt's name on the condition that it does not exist: the
+   store lets one attempt do that, and the answer never changes again;
+3. whoever comes by copies the files of the *chosen* attempt, its own or not, to their places in `<folder>`;
+4. and writes `<folder>/_SUCCESS`, after which the uploads of step 1 are removed.
+
+Only one attempt's files are ever put into place, so it does not matter who copies, how often, or who dies on the way.
+"""
+
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from upath import UPath
+
+from pipeline.errors import InputError, StoreError
+
+SUCCESS = "_SUCCESS"
+ATTEMPTS, CHOSEN = "_attempts", "chosen"
+AT_ONCE = 8
+"""Files uploaded or copied at the same time."""
+TRIES = 5
+_REFUSED = (409, 412)  # somebody else was faster; the condition does not hold
+
+
+def create_object(path: UPath, payload: bytes) -> bytes:
+    """Create the object unless it exists; return what is there, `payload` or what another has put there before."""
+    for _ in range(TRIES):
+        try:
+            path.fs.pipe_file(path.path, payload, mode="create")
+            return payload
+        except OSError as error:
+            if not _was_refused(error):
+                raise
+        try:
+            return read_object(path)
+        except FileNotFoundError:
+            time.sleep(0.1)  # the one who was faster has not finished, or failed
+    raise StoreError(f"{path} can neither be created nor read; is it being deleted by another program?")
+
+
+def create_object_from(local: Path, path: UPath) -> None:
+    """Upload a file, in parts where it is large, unless the object exists."""
+    try:
+        path.fs.put_file(str(local), path.path, mode="create")
+    except OSError as error:
+        if not _was_refused(error):
+            raise
+
+
+def swap_object(path: UPath, before: bytes | None, after: bytes) -> bool:
+    """Replace the object if its content is `before` (None: if there is none); whether it now is `after`."""
+    if before is None:
+        return create_object(path, after) == after
+    try:
+        with path.fs.open(path.path, "rb") as file:
+            version, found = file.details["ETag"], file.read()
+        if found == before:
+            path.fs.pipe_file(path.path, after, IfMatch=version)
+            return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if not _was_refused(error):
+            raise
+    return read_object(path) == after  # refused may mean: an answer was lost, and the request was sent again
+
+
+def read_object(path: UPath) -> bytes:
+    """The object's content, in one request."""
+    payload: bytes = path.fs.cat_file(path.path, max_concurrency=1)  # more would ask for the size first
+    return payload
+
+
+def publish_objects(local: Path, folder: UPath) -> bool:
+    """Publish the files of a local folder as `folder`; whether it is these that were published."""
+    attempt = uuid.uuid4().hex
+    files = sorted(file for file in local.rglob("*") if file.is_file())
+    own = folder / ATTEMPTS / attempt
+    targets = [(own / file.relative_to(local).as_posix()).path for file in files]
+    folder.fs.put([str(file) for file in files], targets, batch_size=AT_ONCE)
+    chosen = create_object(folder / ATTEMPTS / CHOSEN, attempt.encode()).decode()
+    _put_in_place(folder, chosen)
+    return chosen == attempt
+
+
+def _put_in_place(folder: UPath, chosen: str) -> None:
+    fs, source = folder.fs, (folder / ATTEMPTS / chosen).path
+    names = [name.removeprefix(source + "/") for name in fs.find(source)]
+    try:
+        fs.copy([f"{source}/{name}" for name in names], [(folder / name).path for name in names], batch_size=AT_ONCE)
+    except FileNotFoundError:
+        names = []
+    if names:
+        (folder / SUCCESS).write_bytes(b"")
+    elif not (folder / SUCCESS).exists():
+        raise StoreError(f"{folder} was published and then damaged: it has no {SUCCESS}; delete it and try again")
+    for name in fs.find((folder / ATTEMPTS).path):
+        if not name.endswith(f"/{CHOSEN}"):
+            fs.rm_file(name)
+
+
+def require_bucket(path: UPath, key: str) -> None:
+    """Ask the store for one name under `path`.
+
+    Raises `InputError` that says what stands in the way, and what sets it right: `key` names the setting.
+    """
+    from botocore.exceptions import BotoCoreError
+
+    bucket, _, prefix = path.path.partition("/")
+    try:
+        path.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    except (OSError, BotoCoreError, ValueError) as error:
+        raise InputError(f"{key}: {path} cannot be used: {explain(error) or error}") from error
+
+
+def explain(error: BaseException) -> str | None:
+    """Say in one line what an error of the object store means and how to mend it; None for any other error."""
+    if "botocore" not in sys.modules:
+        return None
+    from botocore import exceptions
+
+    cause = error if isinstance(error, exceptions.ClientError) else error.__cause__
+    if isinstance(cause, exceptions.ClientError):
+        return _explain_answer(cause.response.get("Error", {}))
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return (
+            "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run "
+            "where a role gives them"
+        )
+    if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
+        return f"{error}; is the store up, and AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) its address?"
+    return str(error) if isinstance(error, exceptions.BotoCoreError) else None
+
+
+def _explain_answer(answer: dict[str, Any]) -> str:
+    code, message = answer.get("Code", ""), answer.get("Message", "")
+    said = f"the store answers {code} ({message})"
+    if code == "NoSuchBucket":
+        return f"{said}; create the bucket or correct its name"
+    if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
+        return f"{said}; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) must be ones it knows"
+    return said
+
+
+def polars_options(path: UPath) -> dict[str, Any]:
+    """Arguments with which a Polars scan reaches the store that `path` is in, as everything else reaches it."""
+    meta = path.fs.connect().meta
+    region = meta.region_name if meta.region_name not in (None, "aws-global") else "us-east-1"
+    address = {"aws_endpoint_url": meta.endpoint_url, "aws_region": region, "aws_allow_http": "true"}
+    return {"storage_options": address, "credential_provider": _credentials}
+
+
+def _credentials() -> tuple[dict[str, str | None], int]:
+    """Credentials by the standard chain, to be asked for again in five minutes."""
+    from botocore.session import get_session
+
+    found = get_session().get_credentials()
+    if found is None:
+        raise InputError("there are no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
+    keys = found.get_frozen_credentials()
+    named = {"aws_access_key_id": keys.access_key, "aws_secret_access_key": keys.secret_key}
+    return named | ({"aws_session_token": keys.token} if keys.token else {}), int(time.time()) + 300
+
+
+def _was_refused(error: OSError) -> bool:
+    """Whether a conditional request failed because its condition does not hold."""
+    response = getattr(error.__cause__, "response", {})
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return isinstance(error, FileExistsError) or status in _REFUSED
