@@ -1,7 +1,6 @@
 """The memory prediction beside the measured peak, on three sizes, each trained in a process of its own."""
 
 import argparse
-import gc
 import json
 import multiprocessing
 from dataclasses import replace
@@ -23,10 +22,6 @@ TOLERANCE = 0.25
 
 def measure(shape: Shape) -> tuple[int, int]:
     """Return (predicted, measured) bytes of a training of one epoch, beyond the idle program."""
-    # What the libraries take the first time that they multiply, differentiate and step is not the data's.
-    small = replace(shape, num_users=50, num_items=60, num_pairs=300, features={"text": 8})
-    _train(small)
-    gc.collect()
     before = resident_memory()
     data, _ = make(shape)
     predicted = predicted_peak(data, ModelConfig(), CONFIG).total

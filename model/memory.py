@@ -15,6 +15,8 @@ from model.training import TrainConfig
 FLOAT, INDEX, LONG = 4, 4, 8  # bytes
 GIB = 1 << 30
 PARAMETER_COPIES = 5  # values, gradients, two moments of Adam, the best check's
+LIBRARIES = 1 << 28  # what torch takes the first time that it multiplies, differentiates and steps
+SCORE_COPIES = 4  # of the softmax's scores of a batch: themselves, their exponentials, and two gradients
 NODE_TENSORS = {"mf": 1, "lightgcn": 4, "ngcf": 12}  # (N, D) held between forward and backward pass, by backbone
 
 
@@ -59,10 +61,19 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig) 
         "parameters": parameters * FLOAT * PARAMETER_COPIES,
         "propagation": num_nodes * dim * FLOAT * NODE_TENSORS[model.backbone],
         "content": item_matrix * (6 * width + 4),
-        "batch": config.batch_size * dim * FLOAT * 12,
+        "batch": config.batch_size * dim * FLOAT * 12 + _scores(data, config),
+        "libraries": LIBRARIES,
     }
     parts["building graphs"] = max((_graph_building(data.num_items, size, model) for size in [*dims, dim]), default=0)
     return Prediction(_without_overlap(parts))
+
+
+def _scores(data: TrainingData, config: TrainConfig) -> int:
+    """Scores of a batch's users for all candidates, where the ranking loss is the softmax."""
+    if config.objective.ranking != "softmax":
+        return 0
+    users = min(data.num_users, -(-config.batch_size * data.num_users // max(1, len(data.user_T))))
+    return users * min(config.objective.softmax_candidates, data.num_items) * FLOAT * SCORE_COPIES
 
 
 def _graph_building(num_items: int, dim: int, model: ModelConfig) -> int:
