@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS := 1
 retry = for attempt in 1 2 3; do $(1) && exit 0; sleep 5; done; exit 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint test demo constraints clean
+.PHONY: help setup format lint test bench demo constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -50,6 +50,9 @@ lint: .venv/.done ## Check style, types and the direction of imports
 test: setup ## Run all tests, the DAG's in the Airflow environment
 	$(ML)/python -m pytest -q
 	$(AIRFLOW)/python -m pytest -q tests/dags
+
+bench: .venv/.done ## Measure every hot path beside a plain formulation, write docs/benchmarks.md
+	$(ML)/python -m bench
 
 demo: .venv/.done ## Run the main job on the sample catalogue, in demo/
 	$(ML)/microrec sample demo

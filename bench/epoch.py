@@ -34,7 +34,7 @@ def main() -> None:
         f"{plain_epoch:.0f} s",
         f"computed: a first step of {show(first)}, {slow.steps_per_epoch - 1} of {show(later)}",
     )
-    steps = trainer.sampler.num_batches(trainer.config.batch_size)
+    steps = trainer.ranking_loss.num_batches(trainer.config.batch_size)
     report.row(
         "ours", show(ours), f"{gain:.0f} x plain; {steps} steps and the graphs anew; peak {memory / GIB:.2f} GiB"
     )
@@ -67,7 +67,7 @@ def _floor(report: Report, trainer: Trainer, ours: float) -> None:
             graph.forward @ item_ID
             graph.backward @ item_ID
 
-    steps = trainer.sampler.num_batches(trainer.config.batch_size)
+    steps = trainer.ranking_loss.num_batches(trainer.config.batch_size)
     (bare,) = interleaved([products], rounds=5)
     total = steps * statistics.median(bare)
     report.row(

@@ -98,6 +98,11 @@ def peak_memory() -> int:
     return _status("VmHWM")
 
 
+def resident_memory() -> int:
+    """Resident size of this process now, bytes."""
+    return _status("VmRSS")
+
+
 def _status(name: str) -> int:
     line = next(line for line in STATUS.read_text(encoding="ascii").splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024

@@ -49,7 +49,7 @@ def main() -> None:
     predicted = predicted_peak(data, ModelConfig(), settings).total
     trainer = Trainer(data, held_out, ModelConfig(), settings)
     stages.done("model: initial and learned graph, adjacency", f"recall of the graphs {trainer.model.graph_recall()}")
-    steps = trainer.sampler.num_batches(BATCH)
+    steps = trainer.ranking_loss.num_batches(BATCH)
     losses = trainer._train_epoch()
     stages.done("one epoch", f"{steps} steps, loss {losses[0]:.4f}")
     trainer.model.refresh_graphs()

@@ -17,6 +17,7 @@ from torch import Tensor
 from model.topk import top_k
 
 BLOCK_ELEMENTS = 1 << 20  # scores held at once (4 MiB of float32: they stay in cache)
+CUDA_BLOCK_ELEMENTS = 1 << 28
 
 
 class Scorer(Protocol):
@@ -112,7 +113,8 @@ def rank_items(
     num_items = scorer.num_items
     kept = min(list_length, num_items)
     blocks = []
-    for user_B in user_Q.split(max(1, BLOCK_ELEMENTS // num_items)):
+    block = CUDA_BLOCK_ELEMENTS if user_Q.is_cuda else BLOCK_ELEMENTS
+    for user_B in user_Q.split(max(1, block // num_items)):
         score_BI = scorer.scores(user_B)
         for pairs in seen:
             row, item = pairs.of_users(user_B)

@@ -15,6 +15,8 @@ from model.training import TrainConfig
 FLOAT, INDEX, LONG = 4, 4, 8  # bytes
 GIB = 1 << 30
 PARAMETER_COPIES = 5  # values, gradients, two moments of Adam, the best check's
+LIBRARIES = 1 << 28  # what torch takes the first time that it multiplies, differentiates and steps
+SCORE_COPIES = 4  # of the softmax's scores of a batch: themselves, their exponentials, and two gradients
 NODE_TENSORS = {"mf": 1, "lightgcn": 4, "ngcf": 12}  # (N, D) held between forward and backward pass, by backbone
 
 
@@ -40,12 +42,15 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig) 
     Args:
         data: only its counts and the features' shapes are looked at.
     """
-    names = list(data.features) if model.modalities is None else list(model.modalities)
-    dims = [data.features[name].shape[1] for name in names]
+    dims = [
+        feature_ID.shape[1]
+        for name, feature_ID in data.features.items()
+        if model.modalities is None or name in model.modalities
+    ]
     dim, num_nodes = model.embedding_dim, data.num_users + data.num_items
     edges = 2 * len(data.user_T) + (2 * num_nodes if model.normalisation == "row" else 0)
     graph_edges = 2 * data.num_items * model.neighbours
-    width = len(names)
+    width = len(dims)
     item_matrix = data.num_items * dim * FLOAT
     parameters = num_nodes * dim + sum(dim * (size + 1) for size in dims) + dim * (dim + 2)
     parts = {
@@ -56,10 +61,19 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig) 
         "parameters": parameters * FLOAT * PARAMETER_COPIES,
         "propagation": num_nodes * dim * FLOAT * NODE_TENSORS[model.backbone],
         "content": item_matrix * (6 * width + 4),
-        "batch": config.batch_size * dim * FLOAT * 12,
+        "batch": config.batch_size * dim * FLOAT * 12 + _scores(data, config),
+        "libraries": LIBRARIES,
     }
     parts["building graphs"] = max((_graph_building(data.num_items, size, model) for size in [*dims, dim]), default=0)
     return Prediction(_without_overlap(parts))
+
+
+def _scores(data: TrainingData, config: TrainConfig) -> int:
+    """Scores of a batch's users for all candidates, where the ranking loss is the softmax."""
+    if config.objective.ranking != "softmax":
+        return 0
+    users = min(data.num_users, -(-config.batch_size * data.num_users // max(1, len(data.user_T))))
+    return users * min(config.objective.softmax_candidates, data.num_items) * FLOAT * SCORE_COPIES
 
 
 def _graph_building(num_items: int, dim: int, model: ModelConfig) -> int:

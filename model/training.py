@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor
@@ -124,7 +124,8 @@ class Trainer:
         self.generator = Generator(self.device)
         self.generator.manual_seed(config.seed)
         data = data.to(self.device)
-        self.model = model_type(data, model_config, self.generator).to(self.device)
+        # `Vbpr` has what the loop uses of `Micro`.
+        self.model = cast("Micro", model_type(data, model_config, self.generator).to(self.device))
         self.ranking_loss = make_ranking_loss(config.objective.ranking, data, config.objective.softmax_candidates)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self._seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)

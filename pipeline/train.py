@@ -8,11 +8,14 @@ import torch
 from safetensors.torch import save_file
 from upath import UPath
 
+from model.data import resolve_device
+from model.memory import GIB, predicted_peak
 from model.training import DivergedError, EpochReport, HeldOut, Trainer
 from pipeline.checkpoint import PARAMETERS, load_checkpoint, save_checkpoint
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import ConfigError, MicrorecError
 from pipeline.progress import Task
+from pipeline.resources import free_memory_bytes, resident_memory_bytes
 from pipeline.run import Result, Run
 from pipeline.split import TRAIN, VALIDATION
 from pipeline.storage import write_json
@@ -25,6 +28,7 @@ def train(run: Run, folder: Path) -> Result:
     """Train from the latest checkpoint of this run, or from the start: a fresh one or an earlier run's end."""
     dataset = load_dataset(run.stage("prepare"))
     checkpoints = run.path / "checkpoints"
+    predicted = check_memory(run, dataset)
     trainer = make_trainer(run, dataset)
     history, started_from = _begin(run, trainer, dataset, checkpoints)
     with run.reporter.task("train", run.config.train.max_epochs) as task:
@@ -46,12 +50,37 @@ def train(run: Run, folder: Path) -> Result:
         "best_epoch": trainer.best_epoch,
         "warm_start": started_from,
         "modalities": trainer.model.modality_names,
+        "predicted_peak_memory_bytes": predicted,
         "graph_recall": trainer.model.graph_recall(),
         "device": str(trainer.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "seconds_per_epoch": sum(row["seconds"] for row in history) / max(1, len(history)),
     }
+
+
+def check_memory(run: Run, dataset: Dataset) -> int:
+    """Say what training will take, from the counts, before it starts; return the predicted peak in bytes.
+
+    Raises `ConfigError` when that is more than this machine has left. On a GPU nothing is predicted: its memory runs
+    out at once or not at all, with the reason.
+    """
+    try:
+        if resolve_device(run.config.train.device).type != "cpu":
+            return 0
+        prediction = predicted_peak(dataset.training_data(), run.config.model, run.config.train)
+    except ValueError as error:
+        raise ConfigError(f"train: {error}") from error
+    loaded = prediction.parts.get("features", 0)  # what is in memory already
+    total, free = resident_memory_bytes() + prediction.total - loaded, free_memory_bytes()
+    run.reporter.say(f"train: predicted peak {total / GIB:.2f} GiB; training takes {prediction}")
+    if free is not None and prediction.total - loaded > free:
+        raise ConfigError(
+            f"train: needs {prediction}, but only {free / GIB:.2f} GiB are free; lower model.embedding_dim "
+            f"(now {run.config.model.embedding_dim}) or model.neighbours ({run.config.model.neighbours}), "
+            "or use a larger machine"
+        )
+    return total
 
 
 def make_trainer(run: Run, dataset: Dataset) -> Trainer:
