@@ -62,7 +62,7 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     record = run.path / "config.json"
     wanted = config.as_dict()
     if record.exists():
-        changed = sorted(_differences(read_json(record), wanted))
+        changed = sorted(differences(read_json(record), wanted))
         if changed:
             raise InputError(
                 f"run {run_id} was begun with another configuration ({'; '.join(changed)}); use a new run id"
@@ -97,11 +97,12 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _differences(before: Any, now: Any, prefix: str = "") -> list[str]:
+def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
+    """Say where two JSON documents differ, a line per value."""
     if isinstance(before, dict) and isinstance(now, dict):
         return [
             line
             for key in sorted({*before, *now})
-            for line in _differences(before.get(key), now.get(key), f"{prefix}{key}.")
+            for line in differences(before.get(key), now.get(key), f"{prefix}{key}.")
         ]
     return [] if before == now else [f"{prefix.rstrip('.')}: {before!r} then, {now!r} now"]
