@@ -251,7 +251,7 @@ def microrec_nightly() -> None:
         context = get_current_context()
         pull, dag_run = context["ti"].xcom_pull, context["dag_run"]
         results = {name: pull(task_ids=name) for name in ("train", "evaluate", "export", "register", "promote")}
-        results |= {name: pull(task_ids=name, map_indexes=None) for name in ("extract_image", "extract_text")}
+        results |= {name: pull(task_ids=[name]) for name in ("extract_image", "extract_text")}
         results |= {"run_id": run_id_of(dag_run), "changes": pull(task_ids="changes", key="changes")}
         note = compose(results)
         attach(dag_run.dag_id, dag_run.run_id, note)

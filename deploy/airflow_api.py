@@ -35,9 +35,15 @@ class Airflow:
         except urllib.error.HTTPError as error:
             if error.code != 401:
                 raise SystemExit(f"Airflow refused {method} {path}: {error.read().decode()[:500]}") from error
-        login = {"username": "admin", "password": self._password}
-        self._token = self._send("POST", "/auth/token", login)["access_token"]
-        return self.call(method, path, body)
+            self._log_in()
+        return self._send(method, f"/api/v2/{path}", body)
+
+    def _log_in(self) -> None:
+        try:
+            login = {"username": "admin", "password": self._password}
+            self._token = self._send("POST", "/auth/token", login)["access_token"]
+        except urllib.error.HTTPError as error:
+            raise SystemExit(f"Airflow at {self.base} does not know the password in .env (status {error.code})") from error
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         request = urllib.request.Request(

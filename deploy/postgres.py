@@ -43,9 +43,11 @@ def prepare(service: Service) -> None:
             os.chown(path, user, -1)
     options = ["--username=postgres", f"--pwfile={password}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
     _run(["initdb", f"--pgdata={beside}", *options])
+    database = service.environment["POSTGRES_DB"]
+    _run(["postgres", "--single", "-D", str(beside), "postgres"], f"CREATE DATABASE {database};\n")
     for name, content in service.configs.items():
         if name.endswith(".sql"):
-            _run(["postgres", "--single", "-D", str(beside), "postgres"], content)
+            _run(["postgres", "--single", "-D", str(beside), database], content)
     password.unlink()
     beside.rename(data)
 

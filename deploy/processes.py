@@ -44,7 +44,13 @@ class Processes:
         return sorted(path.stem for path in (self.folder / "pids").glob("*.json"))
 
     def start(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], user: int | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        user: int | None = None,
+        stop_signal: str = "SIGTERM",
     ) -> "subprocess.Popen[bytes]":
         """Start it in a session of its own, so that Ctrl-C here does not reach it; its output goes to its log.
 
@@ -63,15 +69,20 @@ class Processes:
                 start_new_session=True,
                 user=user,
             )
-        record = {"pid": process.pid, "birth": _birth(process.pid), "settings": _digest(command, environment)}
+        record = {
+            "pid": process.pid,
+            "birth": _birth(process.pid),
+            "settings": _digest(command, environment),
+            "stop_signal": stop_signal,
+        }
         self._record(name).write_text(json.dumps(record))
         return process
 
     def stop(self, names: Iterable[str], seconds: float) -> list[str]:
         """Ask all of them to end at once, and end those that have not after so many seconds; return who ran."""
         ran = {name: pid for name in names if (pid := self.running(name)) is not None}
-        for pid in ran.values():
-            _signal_group(pid, signal.SIGTERM)
+        for name, pid in ran.items():
+            os.kill(pid, signal.Signals[json.loads(self._record(name).read_text())["stop_signal"]])
         deadline = time.monotonic() + seconds
         while any(self.running(name) for name in ran) and time.monotonic() < deadline:
             _reap()

@@ -33,6 +33,8 @@ class Runner:
         begun = time.monotonic()
         started: list[str] = []
         services = [service for service in self.stack.services if service.name != "seed"]
+        for service in services:
+            self._require_ports(service)
         try:
             for service in services:
                 for name in service.needs:
@@ -83,23 +85,30 @@ class Runner:
         if self.processes.running(service.name):
             self.say(f"{service.name}: its settings have changed, starting it anew")
             self.processes.stop([service.name], END_SECONDS)
-        for port in service.ports:
-            if not _is_free(port):
-                raise SystemExit(
-                    f"{service.name}: port {port} is taken by another program; "
-                    f"give it another one in {self.stack.env_file}, or end that program"
-                )
         self._write_files(service)
         user = None
         if service.name == "postgres":
             postgres.prepare(service)
             user = postgres.server_user()
         try:
-            process = self.processes.start(service.name, service.command, _with_path(service), user)
+            process = self.processes.start(
+                service.name,
+                service.command,
+                service.environment,
+                user=user,
+                stop_signal=service.document.get("stop_signal", "SIGTERM"),
+            )
         except FileNotFoundError as error:
             raise SystemExit(f"{service.name}: {service.command[0]} is not installed ({error})") from error
         self.say(f"{service.name}: started, pid {process.pid}")
         return [service.name]
+
+    def _require_ports(self, service: Service) -> None:
+        if self.processes.running(service.name) is None and (taken := [p for p in service.ports if not _is_free(p)]):
+            raise SystemExit(
+                f"{service.name}: port {taken[0]} is taken by another program; "
+                f"give it another one in {self.stack.env_file}, or end that program"
+            )
 
     def _write_files(self, service: Service) -> None:
         """The configuration files and data folders it expects."""
@@ -155,14 +164,8 @@ class Runner:
         return ran
 
 
-def _with_path(service: Service) -> dict[str, str]:
-    """The service's environment, with the programs that its image would bring."""
-    places = [postgres.binaries(), ROOT / ".venv" / "bin", os.environ.get("PATH", "")]
-    return {**service.environment, "PATH": os.pathsep.join(map(str, places))}
-
-
 def _whole_environment(service: Service) -> dict[str, str]:
-    return {**outer_environment(), **_with_path(service)}
+    return {**outer_environment(), **service.environment}
 
 
 def _is_free(port: int) -> bool:
@@ -181,6 +184,9 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """`python -m deploy.stack up|down|status|seed`."""
+    # The programs that the images would bring.
+    places = [postgres.binaries(), ROOT / ".venv" / "bin", os.environ.get("PATH", "")]
+    os.environ["PATH"] = os.pathsep.join(map(str, places))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=("up", "down", "status", "seed"))
     parser.add_argument("--env-file", type=Path, default=ROOT / ".env")

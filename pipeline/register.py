@@ -39,9 +39,10 @@ def register(run: Run, folder: Path) -> Result:
     manifest = read_manifest(release)
     tracking = open_tracking(run.config)
     mlflow_run = tracking.start_run(run.id)
-    _log_numbers(run, tracking, mlflow_run)
     _log_files(run, tracking, mlflow_run, release, folder)
+    # Before the numbers: MLflow asks the server for the history of each metric that the run has when a model is logged.
     model_id = _log_model(tracking, mlflow_run, release, manifest)
+    _log_numbers(run, tracking, mlflow_run)
     digest = manifest["release_digest"]
     model_version = tracking.register(
         mlflow_run, model_id, {DIGEST_TAG: digest, RUN_TAG: run.id}, f"Release {run.id}, digest {digest}"
