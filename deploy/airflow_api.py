@@ -43,7 +43,9 @@ class Airflow:
             login = {"username": "admin", "password": self._password}
             self._token = self._send("POST", "/auth/token", login)["access_token"]
         except urllib.error.HTTPError as error:
-            raise SystemExit(f"Airflow at {self.base} does not know the password in .env (status {error.code})") from error
+            raise SystemExit(
+                f"Airflow at {self.base} does not know the password in .env (status {error.code})"
+            ) from error
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         request = urllib.request.Request(

@@ -33,6 +33,8 @@ def prepare(service: Service) -> None:
     data = Path(service.environment["PGDATA"])
     if (data / "PG_VERSION").exists():
         return
+    for path in (binaries(), data):
+        _require_reachable(path)
     beside = data.with_name("data.new")  # a half-made one never passes for a whole one
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True, mode=0o700)
@@ -50,6 +52,17 @@ def prepare(service: Service) -> None:
             _run(["postgres", "--single", "-D", str(beside), database], content)
     password.unlink()
     beside.rename(data)
+
+
+def _require_reachable(path: Path) -> None:
+    if server_user() is None:
+        return
+    closed = [folder for folder in path.parents if folder.exists() and not folder.stat().st_mode & 0o001]
+    if closed:
+        raise SystemExit(
+            f"PostgreSQL, which refuses to run as root, runs as user nobody here and cannot enter {closed[-1]}; "
+            f"open it (chmod o+x {closed[-1]}), use another folder, or do not run as root"
+        )
 
 
 def _run(command: list[str], text: str = "") -> None:

@@ -28,9 +28,10 @@ class Processes:
         """Its pid; None where it has ended, also where another process has its number by now."""
         try:
             record = json.loads(self._record(name).read_text())
-        except (FileNotFoundError, ValueError):
+            pid, birth = record["pid"], record["birth"]
+        except (FileNotFoundError, ValueError, TypeError):
             return None
-        return record["pid"] if _birth(record["pid"]) == record["birth"] else None
+        return int(pid) if _birth(pid) == birth else None
 
     def is_current(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> bool:
         """Whether it runs, and with this very command and environment."""
@@ -51,8 +52,8 @@ class Processes:
         *,
         user: int | None = None,
         stop_signal: str = "SIGTERM",
-    ) -> "subprocess.Popen[bytes]":
-        """Start it in a session of its own, so that Ctrl-C here does not reach it; its output goes to its log.
+    ) -> int:
+        """Start it in a session of its own, so that Ctrl-C here does not reach it; return its pid.
 
         Raises `FileNotFoundError` for a program that is not installed.
         """
@@ -76,7 +77,8 @@ class Processes:
             "stop_signal": stop_signal,
         }
         self._record(name).write_text(json.dumps(record))
-        return process
+        process.returncode = 0  # it is meant to outlive this object: no warning about that
+        return process.pid
 
     def stop(self, names: Iterable[str], seconds: float) -> list[str]:
         """Ask all of them to end at once, and end those that have not after so many seconds; return who ran."""

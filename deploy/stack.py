@@ -91,7 +91,7 @@ class Runner:
             postgres.prepare(service)
             user = postgres.server_user()
         try:
-            process = self.processes.start(
+            pid = self.processes.start(
                 service.name,
                 service.command,
                 service.environment,
@@ -100,7 +100,7 @@ class Runner:
             )
         except FileNotFoundError as error:
             raise SystemExit(f"{service.name}: {service.command[0]} is not installed ({error})") from error
-        self.say(f"{service.name}: started, pid {process.pid}")
+        self.say(f"{service.name}: started, pid {pid}")
         return [service.name]
 
     def _require_ports(self, service: Service) -> None:
