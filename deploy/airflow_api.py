@@ -35,17 +35,22 @@ class Airflow:
         except urllib.error.HTTPError as error:
             if error.code != 401:
                 raise SystemExit(f"Airflow refused {method} {path}: {error.read().decode()[:500]}") from error
-            self._log_in()
+            self.log_in()
         return self._send(method, f"/api/v2/{path}", body)
 
-    def _log_in(self) -> None:
+    def log_in(self) -> str:
+        """Return a fresh token.
+
+        Raises `SystemExit` where Airflow does not know the password.
+        """
+        login = {"username": "admin", "password": self._password}
         try:
-            login = {"username": "admin", "password": self._password}
-            self._token = self._send("POST", "/auth/token", login)["access_token"]
+            self._token = str(self._send("POST", "/auth/token", login)["access_token"])
         except urllib.error.HTTPError as error:
             raise SystemExit(
                 f"Airflow at {self.base} does not know the password in .env (status {error.code})"
             ) from error
+        return self._token
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         request = urllib.request.Request(

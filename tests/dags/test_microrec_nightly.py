@@ -60,11 +60,9 @@ def test_nightly_pools_are_the_ones_that_the_stack_makes(nightly):
 
 
 def test_nightly_starts_by_time_or_by_asset_and_announces_release_and_champion(nightly):
-    assert nightly.timetable.summary == "Asset or 0 2 * * *"
-    assert {asset.name for _, asset in nightly.timetable.asset_condition.iter_assets()} == {
-        "microrec_catalogue",
-        "microrec_interactions",
-    }
+    assert nightly.timetable.timetable.expression == "0 2 * * *"
+    inputs = {asset.name for asset in nightly.timetable.asset_condition.objects}
+    assert inputs == {"microrec_catalogue", "microrec_interactions"}
     outlets = {task.task_id: [outlet.name for outlet in task.outlets] for task in nightly.tasks if task.outlets}
     assert outlets == {"export": ["microrec_release"], "promote": ["microrec_champion"]}
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import polars as pl
@@ -18,8 +19,10 @@ from deploy.airflow_api import Airflow
 from deploy.compose import ROOT
 from deploy.env_file import PORTS, complete, read
 from deploy.night import follow
+from tests.deploy.browser import Browser
 
 NIGHTLY, CONSUMER = "microrec_nightly", "microrec_to_pgvector"
+SCREENS = ("airflow-graph", "airflow-grid", "mlflow-run", "mlflow-registry")
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(1500),
@@ -93,7 +96,13 @@ def night(airflow):
         for name in states
         if states[name] == "success" and not name.startswith(("plan", "changes"))
     }
-    return {"states": states, "results": results, "note": airflow.run(NIGHTLY, run_id)["note"], "tasks": tasks}
+    return {
+        "run_id": run_id,
+        "states": states,
+        "results": results,
+        "note": airflow.run(NIGHTLY, run_id)["note"],
+        "tasks": tasks,
+    }
 
 
 def encoded(done):
@@ -138,6 +147,35 @@ def test_night_with_ten_changed_items_encodes_ten(first, airflow, stack):
     third = night(airflow)
     assert encoded(third) == {"image": 0, "text": 10}
     assert third["results"]["export"]["digest"] != first["results"]["export"]["digest"]
+
+
+@pytest.mark.skipif(shutil.which("chromedriver") is None, reason="chromium-driver is not installed")
+def test_pages_show_the_night_and_its_model(first, airflow, stack, tmp_path):
+    folder = Path(os.environ.get("MICROREC_SCREENSHOTS", tmp_path))
+    take_screenshots(airflow, read(stack), first, folder)
+    assert all((folder / f"{name}.png").stat().st_size > 20_000 for name in SCREENS)
+
+
+def take_screenshots(airflow, settings, done, folder):
+    """The pages of a night that has ended well, as PNG files."""
+    mlflow = f"http://admin:{settings['MLFLOW_ADMIN_PASSWORD']}@127.0.0.1:{settings['MLFLOW_PORT']}"
+    registered, digest = done["results"]["register"], done["results"]["export"]["digest"]
+    page = f"{airflow.base}/dags/{NIGHTLY}/runs/{done['run_id']}"
+    with Browser() as browser:
+        browser.open(airflow.base)
+        browser.set_cookie("_token", airflow.log_in())
+        for view in ("graph", "grid"):
+            browser.run(f"localStorage.setItem('dag_view-{NIGHTLY}', '{view}')")
+            browser.open(page, "extract_image", "promote")
+            time.sleep(5)  # the graph is laid out and drawn after its texts are there
+            browser.save(folder / f"airflow-{view}.png")
+        browser.open(f"{mlflow}/#/experiments/1/runs/{registered['run_id']}", "recall_at_20")
+        browser.save(folder / "mlflow-run.png")
+        browser.open(f"{mlflow}/#/models/{registered['model_name']}", "champion")
+        browser.save(folder / "mlflow-registry.png")
+        browser.open(
+            f"{mlflow}/#/models/{registered['model_name']}/versions/{registered['model_version']}", digest[:16]
+        )
 
 
 def change_titles(env_file, count):
