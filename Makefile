@@ -5,6 +5,7 @@ SHELL := /bin/bash
 UV := .venv-uv/bin/uv
 ML := .venv/bin
 AIRFLOW := .venv-airflow/bin
+SUDO := $(shell [ $$(id -u) = 0 ] || echo sudo)
 INSTALL = $(UV) pip install --quiet --compile-bytecode
 COMPILE = $(UV) pip compile --quiet --python-version 3.11 --no-emit-index-url --no-header --no-annotate
 
@@ -15,10 +16,10 @@ export UV_SYSTEM_CERTS := 1
 retry = for attempt in 1 2 3; do $(1) && exit 0; sleep 5; done; exit 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint test bench demo constraints clean
+.PHONY: help setup format lint test test-stack bench demo env up down status seed night constraints clean
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
 
 setup: .venv/.done .venv-airflow/.done ## Install both environments (docs/decisions/0002-two-environments.md)
 
@@ -54,9 +55,34 @@ test: setup ## Run all tests, the DAG's in the Airflow environment
 bench: .venv/.done ## Measure every hot path beside a plain formulation, write docs/benchmarks.md
 	$(ML)/python -m bench
 
+test-stack: setup redis ## Run three nights on the whole stack, about ten minutes on two cores
+	MICROREC_TEST_STACK=1 $(ML)/python -m pytest -q tests/deploy/test_stack.py
+
 demo: .venv/.done ## Run the main job on the sample catalogue, in demo/
 	$(ML)/microrec sample demo
 	$(ML)/microrec run -c demo/microrec.toml --run-id demo
+
+env: .venv/.done ## Write .env: random secrets and ports of the stack; what stands there stays
+	$(ML)/python -m deploy.env_file
+
+up: setup redis env ## Start the stack of docker-compose.yml as processes on loopback
+	$(ML)/python -m deploy.stack up
+
+down: .venv/.done ## Stop it; its data stays in .stack
+	$(ML)/python -m deploy.stack down
+
+status: .venv/.done ## Show what each service of the stack is doing
+	$(ML)/python -m deploy.stack status
+
+seed: .venv/.done ## Write the sample catalogue into the stack's store, unless one is there
+	$(ML)/python -m deploy.stack seed
+
+night: seed ## Trigger the nightly run and follow it to its end
+	$(ML)/python -m deploy.night $(NIGHT)
+
+.PHONY: redis
+redis:
+	@command -v redis-server >/dev/null || $(SUDO) apt-get install -y --no-install-recommends redis-server
 
 constraints: .venv-uv/.done ## Pin anew whatever fits the versions in pyproject.toml
 	$(COMPILE) --upgrade --group dev pyproject.toml -o constraints/ml.txt

@@ -27,8 +27,8 @@ EXIT_INPUT, EXIT_GATE = 2, 3
 _PR_SET_PDEATHSIG = 1
 
 
-def run_microrec(arguments: Sequence[str]) -> dict[str, Any]:
-    """Run `microrec ARGUMENTS --json` and return its result.
+def run_microrec(arguments: Sequence[str], label: str = "") -> dict[str, Any]:
+    """Run `microrec ARGUMENTS --json` and return its result; `label` begins every line of its log.
 
     Raises:
         AirflowFailException: the input or configuration is wrong (exit status 2), or the quality gate refused (3):
@@ -38,7 +38,7 @@ def run_microrec(arguments: Sequence[str]) -> dict[str, Any]:
     command = [find_microrec(), *arguments, "--json"]
     log.info("running %s", " ".join(command))
     with tempfile.TemporaryFile() as output:
-        status, last_line = _follow(command, output)
+        status, last_line = _follow(command, output, f"[{label}] " if label else "")
         output.seek(0)
         text = output.read().decode()
     if status == 0:
@@ -58,7 +58,7 @@ def find_microrec() -> str:
     return found
 
 
-def _follow(command: Sequence[str], output: Any) -> tuple[int, str]:
+def _follow(command: Sequence[str], output: Any, prefix: str) -> tuple[int, str]:
     """Run a command, log its standard error line by line; return its exit status and the last line."""
     last_line = ""
     with subprocess.Popen(
@@ -75,7 +75,7 @@ def _follow(command: Sequence[str], output: Any) -> tuple[int, str]:
             with _sigterm_passed_on(process):
                 for line in process.stderr or ():
                     last_line = line.rstrip() or last_line
-                    log.info(line.rstrip())
+                    log.info("%s%s", prefix, line.rstrip())
         except BaseException:  # whatever ends the task ends its command
             process.terminate()
             raise

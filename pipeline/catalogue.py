@@ -36,8 +36,12 @@ class FilterConfig:
     """Users with fewer interactions are left out."""
     min_item_interactions: int = 0
     """Interactions of items with fewer are left out; the items themselves stay in the catalogue."""
+    user_share: float = 1.0
+    """Share of the users kept, chosen by a hash of their ids: for a trial on a part of the data."""
 
     def __post_init__(self) -> None:
+        if not 0 < self.user_share <= 1:
+            raise ValueError(f"user_share must be above 0 and at most 1, got {self.user_share}")
         for name in ("min_user_interactions", "min_item_interactions"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -234,6 +238,9 @@ def interaction_steps(config: "Config", items: pl.DataFrame) -> list[tuple[str, 
     complete = raw.drop_nulls([USER_ID, ITEM_ID])
     frame = complete.join(items.lazy().select(ITEM_ID), on=ITEM_ID, how="semi")
     steps = [("rows", raw), ("without_id", complete), ("of_unknown_items", frame)]
+    if rules.user_share < 1:
+        frame = frame.filter(pl.col(USER_ID).cast(pl.String).hash(0) < int(rules.user_share * 2**64))
+        steps.append(("of_users_left_out", frame))
     if rules.min_rating is not None:
         _require_column(RATING, schema, where, "min_rating")
         frame = frame.filter(pl.col(RATING) >= rules.min_rating)

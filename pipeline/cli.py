@@ -1,11 +1,13 @@
 """The `microrec` command line (docs/commands.md)."""
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +29,9 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
 RunId = Annotated[str, typer.Option("--run-id", help="Which run the stage belongs to.")]
 Release = Annotated[str | None, typer.Option("--release", help="Run id of the release; default the champion.")]
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", metavar="MOMENT", help="What the release stands for (ISO 8601, else UTC).")
+]
 NumResults = Annotated[int, typer.Option("-k", min=1, help="How many to show.")]
 
 
@@ -103,15 +108,22 @@ def extract(
 ) -> None:
     """Encode pictures and texts that were not seen before into the feature store."""
     from pipeline.extract import extract as extract_features
-    from pipeline.run import Run
+    from pipeline.run import Run, run_stage
     from pipeline.stages import do_stage
 
     settings = _load(config, overrides)
     whole = modality is None and shard == "0/1"
     if run_id is not None and whole:
         result = do_stage(_open(settings, run_id), "extract")
+    elif run_id is not None:
+        part = "-".join(["extract", *([modality] if modality else []), *(shard.split("/") if shard != "0/1" else [])])
+        result = run_stage(
+            _open(settings, run_id),
+            part,
+            lambda this, folder: {"modalities": extract_features(this, modality, _parse_shard(shard))},
+        )
     else:
-        run = Run(run_id or "extract", settings, settings.open_store(), Reporter())
+        run = Run("extract", settings, settings.open_store(), Reporter())
         result = {"modalities": extract_features(run, modality, _parse_shard(shard))}
     Output(as_json).show(result, partial(_lines, result))
 
@@ -138,6 +150,40 @@ _stage_command("train", "Fit the model; continues from the latest checkpoint of 
 _stage_command("evaluate", "Measure the trained vectors on validation and test.")
 _stage_command("export", "Write and publish the release.")
 _stage_command("register", "Log the run to MLflow and register the model.")
+
+
+@app.command()
+def changes(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what a prepared run would be trained on that the champion was not: nothing, and training can be spared."""
+    from pipeline.changes import find_changes
+
+    result = find_changes(_open(_load(config, overrides), run_id))
+    Output(as_json).show(result, partial(_lines, result))
+
+
+@app.command()
+def gate(
+    run_id: RunId,
+    as_of: AsOf = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the quality gate about an evaluated run, before its release is written."""
+    from pipeline.promotion import check_gate
+
+    result = check_gate(_open(_load(config, overrides), run_id), _parse_moment(as_of))
+    Output(as_json).show(result, partial(_lines, result))
+
+
+def _parse_moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"--as-of {text!r}: expected a moment such as 2026-11-24T02:00:00+00:00") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @app.command()
@@ -231,6 +277,7 @@ def similar(
 @app.command()
 def promote(
     version: Annotated[str, typer.Argument(metavar="VERSION")],
+    as_of: AsOf = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -238,7 +285,7 @@ def promote(
     """Make a registered version the champion, if the quality gate lets it."""
     from pipeline.promotion import promote as move_champion
 
-    result = move_champion(_load(config, overrides), version, Reporter())
+    result = move_champion(_load(config, overrides), version, Reporter(), _parse_moment(as_of))
     Output(as_json).show(result, partial(_lines, result))
 
 
@@ -248,6 +295,20 @@ def rollback(config: ConfigFile = None, overrides: Overrides = None, as_json: As
     from pipeline.promotion import rollback as move_back
 
     result = move_back(_load(config, overrides), Reporter())
+    Output(as_json).show(result, partial(_lines, result))
+
+
+@app.command()
+def to_pgvector(
+    release: Release = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load a release into PostgreSQL with pgvector; MICROREC_PGVECTOR_DSN says where."""
+    from pipeline.consumers.pgvector import load_release
+
+    result = load_release(_load(config, overrides), release, os.environ.get("MICROREC_PGVECTOR_DSN", ""), Reporter())
     Output(as_json).show(result, partial(_lines, result))
 
 

@@ -18,6 +18,7 @@ from pipeline.storage import Store, as_json, is_complete, parse_json, read_bytes
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from pipeline.run import Run
     from pipeline.tracking import ModelVersion, Tracking
 
 NO_GATE = "none"
@@ -41,8 +42,11 @@ class GateConfig:
             raise ValueError(f"gate.max_regression is {self.max_regression}; it is a share between 0 and 1")
 
 
-def promote(config: "Config", version: str, reporter: Reporter) -> dict[str, Any]:
+def promote(config: "Config", version: str, reporter: Reporter, as_of: datetime | None = None) -> dict[str, Any]:
     """Make a registered version the champion; the champion itself again is left as it is.
+
+    `as_of` is the moment the release stands for, with its zone: a champion that stands for a later one stays, so
+    that nights may end in any order.
 
     Raises `InputError` for a version the registry lacks or that belongs to another store, `StoreError` for a
     release that does not verify, `GateRefusedError` when the gate does not let it pass.
@@ -51,13 +55,18 @@ def promote(config: "Config", version: str, reporter: Reporter) -> dict[str, Any
 
     store, tracking = config.open_store(), open_tracking(config)
     candidate = _registered(tracking, version)
-    while (result := _try_to_promote(config.gate, store, tracking, candidate, reporter)) is None:
+    while (result := _try_to_promote(config.gate, store, tracking, candidate, as_of, reporter)) is None:
         reporter.say("promote: another promotion came first; starting over")
     return result
 
 
 def _try_to_promote(
-    gate: GateConfig, store: Store, tracking: "Tracking", candidate: "ModelVersion", reporter: Reporter
+    gate: GateConfig,
+    store: Store,
+    tracking: "Tracking",
+    candidate: "ModelVersion",
+    as_of: datetime | None,
+    reporter: Reporter,
 ) -> dict[str, Any] | None:
     """What `promote` returns, or None where the champion was moved meanwhile."""
     from pipeline.verify import verify_release
@@ -66,9 +75,15 @@ def _try_to_promote(
     if champion and champion["model_version"] == candidate.version:
         reporter.say(f"promote: {candidate.name} version {candidate.version} is the champion already")
         return _result(champion, changed=False)
+    if champion and _stands_for_later(champion, as_of):
+        reporter.say(f"promote: the champion stands for {champion['as_of']}, later than {as_of}; it stays")
+        return _result(champion, changed=False)
     run_id = _release_of(store, candidate)
     verify_release(store, run_id)
-    value = _pass_gate(gate, store, run_id, champion, reporter)
+    value = None
+    if gate.metric != NO_GATE:
+        value = _validation_value(store, run_id, gate.metric)
+        _pass_gate(gate, store, run_id, value, champion, reporter)
     record = {
         "release": str(store.release(run_id)),
         "run_id": run_id,
@@ -77,8 +92,33 @@ def _try_to_promote(
         "model_version": candidate.version,
         "metric": None if value is None else gate.metric,
         "value": value,
+        "as_of": as_of and as_of.isoformat(),
     }
     return _crown(store, tracking, found, {**record, "previous": _cut(champion, KEPT_BEFORE)}, reporter)
+
+
+def check_gate(run: "Run", as_of: datetime | None = None) -> dict[str, Any]:
+    """Ask the gate about a run that has been evaluated and not yet exported: nothing is moved.
+
+    Raises `InputError` before stage `evaluate`, `GateRefusedError` when the run would not pass.
+    """
+    evaluated = run.result("evaluate")
+    if evaluated is None:
+        raise InputError(f"run {run.id} has not been evaluated; run `microrec evaluate --run-id {run.id}` first")
+    gate, champion = run.config.gate, read_champion(run.store)
+    superseded = champion is not None and _stands_for_later(champion, as_of)
+    value = None
+    if gate.metric != NO_GATE:
+        value = _measured(evaluated["metrics"], run.id, gate.metric)
+        if not superseded:
+            _pass_gate(gate, run.store, run.id, value, champion, run.reporter)
+    return {
+        "run_id": run.id,
+        "metric": gate.metric,
+        "value": value,
+        "champion": champion and champion["run_id"],
+        "superseded": superseded,
+    }
 
 
 def rollback(config: "Config", reporter: Reporter) -> dict[str, Any]:
@@ -113,7 +153,7 @@ def champion_problems(config: "Config") -> list[str]:
     from pipeline.tracking import open_tracking
 
     store = config.open_store()
-    champion, _ = _read_champion(store)
+    champion = read_champion(store)
     if champion is None:
         return []
     tracking = open_tracking(config)
@@ -149,13 +189,23 @@ def _result(champion: Champion, *, changed: bool) -> dict[str, Any]:
     return {**champion, "previous": before, "changed": changed}
 
 
+def _stands_for_later(champion: Champion, as_of: datetime | None) -> bool:
+    recorded = champion.get("as_of")
+    return bool(as_of and recorded and datetime.fromisoformat(recorded) > as_of)
+
+
 def _move_alias(store: Store, tracking: "Tracking", version: str) -> None:
     """Move the alias to `version`, or on to where the file points since: the last to write it looks again."""
     moved = None
     while moved != version:
         tracking.set_champion(version)
-        moved, (champion, _) = version, _read_champion(store)
+        moved, champion = version, read_champion(store)
         version = champion["model_version"] if champion else version
+
+
+def read_champion(store: Store) -> Champion | None:
+    """The record that downstream systems read; None while there is no champion."""
+    return _read_champion(store)[0]
 
 
 def _read_champion(store: Store) -> tuple[Champion | None, bytes | None]:
@@ -231,14 +281,11 @@ def _release_of(store: Store, candidate: "ModelVersion") -> str:
 
 
 def _pass_gate(
-    gate: GateConfig, store: Store, run_id: str, champion: Champion | None, reporter: Reporter
-) -> float | None:
-    """Compare on validation, never on test; return the candidate's value."""
-    if gate.metric == NO_GATE:
-        return None
-    value = _validation_value(store, run_id, gate.metric)
+    gate: GateConfig, store: Store, run_id: str, value: float | None, champion: Champion | None, reporter: Reporter
+) -> None:
+    """Compare on validation, never on test."""
     if champion is None:
-        return value
+        return
     value, before = _comparable(run_id, gate.metric, value), _champion_value(store, champion, gate.metric)
     floor = before * (1 - gate.max_regression)
     if value < floor:
@@ -247,7 +294,6 @@ def _pass_gate(
             f"{before:.4f}; at least {floor:.4f} is needed (gate.max_regression = {gate.max_regression})"
         )
     reporter.say(f"gate: validation {gate.metric} {value:.4f}, champion {before:.4f}, floor {floor:.4f}: passed")
-    return value
 
 
 def _champion_value(store: Store, champion: Champion, metric: str) -> float:
@@ -275,7 +321,11 @@ def _validation_value(store: Store, run_id: str, metric: str) -> float | None:
     """
     from pipeline.release import read_manifest
 
-    measured = read_manifest(store.release(run_id))["metrics"].get("validation")
+    return _measured(read_manifest(store.release(run_id))["metrics"], run_id, metric)
+
+
+def _measured(metrics: dict[str, Any], run_id: str, metric: str) -> float | None:
+    measured = metrics.get("validation")
     if not measured:
         return None
     if metric not in measured:

@@ -38,9 +38,10 @@ def register(run: Run, folder: Path) -> Result:
     manifest = read_manifest(release)
     tracking = open_tracking(run.config)
     mlflow_run = tracking.start_run(run.id)
-    _log_numbers(run, tracking, mlflow_run)
     _log_files(run, tracking, mlflow_run, release, folder)
+    # Before the numbers: MLflow asks the server for the history of each metric that the run has when a model is logged.
     model_id = _log_model(tracking, mlflow_run, release, manifest)
+    _log_numbers(run, tracking, mlflow_run)
     digest = manifest["release_digest"]
     model_version = tracking.register(
         mlflow_run, model_id, {DIGEST_TAG: digest, RUN_TAG: run.id}, f"Release {run.id}, digest {digest}"
@@ -65,6 +66,8 @@ def _log_numbers(run: Run, tracking: Tracking, mlflow_run: "MlflowRun") -> None:
         *epoch_metrics(history),
         *(Metric(name.replace(".", "/"), value) for name, value in final.items() if isinstance(value, (int, float))),
         *(Metric(f"seconds/{name}", result["seconds"]) for name, result in results.items()),
+        *(Metric(f"counts/{name}", value) for name, value in results["prepare"]["counts"].items()),
+        *(Metric(f"extract/{name}", value) for name, value in extraction_totals(results).items()),
         *(
             Metric(f"train/{key}", results["train"][key])
             for key in ("best_epoch", "epochs")
@@ -85,6 +88,18 @@ def epoch_metrics(history: list[dict[str, Any]]) -> list[Metric]:
                 part = "validation" if "@" in name else "train"
                 metrics.append(Metric(f"{part}/{name}", float(value), row["epoch"], elapsed))
     return metrics
+
+
+def extraction_totals(results: dict[str, Result]) -> dict[str, int]:
+    """Per modality, over all shards of the run: contents encoded, found in the cache, and calls of the encoder."""
+    totals: dict[str, int] = {}
+    for stage, result in results.items():
+        for modality, done in result["modalities"].items() if stage.split("-")[0] == "extract" else ():
+            for name in ("encoded", "encoder_calls"):
+                totals[f"{modality}/{name}"] = totals.get(f"{modality}/{name}", 0) + done.get(name, 0)
+            # A later shard finds in the cache what an earlier one has just put there: not this run's luck.
+            totals[f"{modality}/cached"] = done.get("contents", 0) - totals[f"{modality}/encoded"]
+    return totals
 
 
 def _committed_results(run: Run) -> dict[str, Result]:

@@ -1,11 +1,13 @@
 import ast
+import json
 import os
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,30 +48,70 @@ def test_nightly_every_task_has_owner_retries_and_timeout(nightly):
 
 def test_nightly_training_is_on_the_gpu_queue_and_extraction_is_mapped(nightly):
     assert {task.task_id for task in nightly.tasks if task.queue == "gpu"} == {"train"}
-    assert nightly.get_task("extract").is_mapped
+    assert nightly.get_task("extract_image").is_mapped
+    assert nightly.get_task("extract_text").is_mapped
+
+
+def test_nightly_pools_are_the_ones_that_the_stack_makes(nightly):
+    made = json.loads((ROOT / "deploy" / "pools.json").read_text())
+    assert {task.pool for task in nightly.tasks} == {"default_pool", *made}
+    assert nightly.get_task("train").pool == "microrec_gpu"
+    assert made["microrec_gpu"]["slots"] == made["microrec_champion"]["slots"] == 1
+
+
+def test_nightly_starts_by_time_or_by_asset_and_announces_release_and_champion(nightly):
+    assert nightly.timetable.timetable.expression == "0 2 * * *"
+    inputs = {asset.name for asset in nightly.timetable.asset_condition.objects}
+    assert inputs == {"microrec_catalogue", "microrec_interactions"}
+    outlets = {task.task_id: [outlet.name for outlet in task.outlets] for task in nightly.tasks if task.outlets}
+    assert outlets == {"export": ["microrec_release"], "promote": ["microrec_champion"]}
+
+
+def test_nightly_has_a_deadline_callbacks_and_documentation(nightly):
+    assert nightly.deadline
+    assert nightly.has_on_failure_callback
+    assert nightly.has_on_success_callback
+    assert nightly.doc_md
+    assert nightly.tags == {"microrec"}
+    assert set(nightly.params) == {"config", "shards", "device", "sample", "full_refresh", "promote", "set"}
+    assert all(nightly.params.get_param(name).description for name in nightly.params)
 
 
 def test_nightly_stages_stand_in_order(nightly):
-    order = ["check_input", "plan_shards", "extract", "prepare", "train", "evaluate", "export", "register", "promote"]
-    for before, after in pairwise(order):
-        assert before in nightly.get_task(after).get_flat_relative_ids(upstream=True)
+    ends = ["prepare", "changes", "train", "evaluate", "gate", "export", "register", "promote", "summarise"]
+    for kind in ("image", "text"):
+        for before, after in pairwise(["check_input", f"plan_shards.{kind}", f"extract_{kind}", *ends]):
+            assert before in nightly.get_task(after).get_flat_relative_ids(upstream=True)
 
 
 def test_dags_package_imports_from_the_repository_root():
     subprocess.run([sys.executable, "-c", "import dags.microrec_nightly"], cwd=ROOT, check=True, timeout=120)
 
 
+def dag_run(run_id, logical_date=None):
+    return SimpleNamespace(run_id=run_id, logical_date=logical_date, run_after=datetime(2026, 11, 25, tzinfo=UTC))
+
+
+def test_run_id_of_a_date_is_the_same_whatever_started_it():
+    from microrec_nightly import run_id_of
+
+    moment = datetime(2026, 11, 24, 3, tzinfo=timezone(timedelta(hours=1)))
+    names = {run_id_of(dag_run(f"{kind}__x", moment)) for kind in ("scheduled", "backfill", "manual")}
+    assert names == {"night-20261124T020000"}
+    assert run_id_of(dag_run("manual__x", moment.replace(microsecond=5))) == "night-20261124T020000-000005"
+
+
 @pytest.mark.parametrize("dag_run_id", ["scheduled__2026-11-24T02:00:00+00:00", "manual__/../x", "/", "ü", "x" * 250])
 def test_run_id_of_any_dag_run_is_a_plain_name(dag_run_id):
     from microrec_nightly import run_id_of
 
-    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_id_of(dag_run_id))
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_id_of(dag_run(dag_run_id)))
 
 
 def test_run_id_of_different_dag_runs_is_different():
     from microrec_nightly import run_id_of
 
-    assert len({run_id_of(name) for name in ("manual__a b", "manual__a-b", "manual__a/b", "/", "//", "")}) == 6
+    assert len({run_id_of(dag_run(name)) for name in ("manual__a b", "manual__a-b", "manual__a/b", "/", "//", "")}) == 6
 
 
 @pytest.mark.integration
@@ -82,7 +124,8 @@ def test_nightly_sample_gives_a_verified_release_and_an_asset_event(nightly, tmp
     subprocess.run([MICROREC, "sample", str(tmp_path), "--items", "80", "--users", "100", "--json"], check=True)
     config = str(tmp_path / "microrec.toml")
     settings = ["train.max_epochs=6", "model.embedding_dim=16"]
-    run = nightly.test(run_conf={"config": config, "device": "cpu", "set": settings})
+    conf = {"config": config, "device": "cpu", "set": settings, "shards": 1}
+    run = nightly.test(run_conf=conf)
     states = {instance.task_id: str(instance.state) for instance in run.get_task_instances()}
     assert str(run.state) == "success", states
     releases = [path for path in (tmp_path / "microrec-store" / "releases").iterdir() if (path / "_SUCCESS").exists()]
@@ -95,3 +138,9 @@ def test_nightly_sample_gives_a_verified_release_and_an_asset_event(nightly, tmp
     assert {"microrec_release", "microrec_champion"} <= set(events)
     for name in ("microrec_release", "microrec_champion"):
         assert events[name]["digest"] in verified.stdout
+        assert events[name]["metrics"]["validation"]["recall@20"] >= 0
+        assert events[name]["run_id"] == releases[0].name
+    again = nightly.test(run_conf=conf)
+    states = {instance.task_id: str(instance.state) for instance in again.get_task_instances()}
+    assert str(again.state) == "success", states
+    assert {states[name] for name in ("train", "export", "promote")} == {"skipped"}

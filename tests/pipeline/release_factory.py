@@ -76,7 +76,7 @@ def make_run(
     tables = make_tables(seed, integer_ids)
     history = make_history(recall is not None)
     results = {
-        "prepare": {"input_digests": INPUT_DIGESTS, "counts": {"users": NUM_USERS, "items": NUM_ITEMS}},
+        "prepare": {"input_digests": INPUT_DIGESTS, "encoders": {}, "counts": {"users": NUM_USERS, "items": NUM_ITEMS}},
         "train": {"epochs": len(history), "best_epoch": 4},
         "evaluate": {"metrics": metrics},
         "export": publish_release(run, tables, metrics),

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from upath import UPath
 
 from pipeline import promotion
 from pipeline.errors import ConfigError, GateRefusedError, InputError, StoreError
-from pipeline.promotion import champion_problems, promote, rollback
+from pipeline.promotion import champion_problems, check_gate, promote, rollback
 from pipeline.register import DIGEST_TAG, RUN_TAG
 from pipeline.release import read_manifest
+from pipeline.run import open_run
 from pipeline.storage import read_json, write_json
 from pipeline.tracking import Tracking, open_tracking
 from pipeline.tracking_connection import absolute_uri
@@ -337,3 +339,40 @@ def test_promote_two_processes_at_once_lose_none(s3_bucket, tmp_path):
     assert [process.wait(timeout=120) for process in started] == [0, 0]
     assert sorted(chain(config)) == ["r0", "r1", "r2"]
     assert (alias(config), champion_problems(config)) == (champion(config)["model_version"], [])
+
+
+MONDAY, TUESDAY = (datetime(2026, 11, day, 2, tzinfo=UTC) for day in (23, 24))
+
+
+def test_promote_for_an_earlier_moment_leaves_the_champion_of_a_later_one(config):
+    promote(config, add_version(config, "tuesday", recall=0.2), quiet(), TUESDAY)
+    result = promote(config, add_version(config, "monday", recall=0.3), quiet(), MONDAY)
+    assert (result["changed"], result["run_id"], champion(config)["run_id"]) == (False, "tuesday", "tuesday")
+    assert promote(config, add_version(config, "again", recall=0.2), quiet(), TUESDAY)["run_id"] == "again"
+
+
+def test_promote_by_hand_without_a_moment_replaces_any_champion(config):
+    promote(config, add_version(config, "tuesday"), quiet(), TUESDAY)
+    assert promote(config, add_version(config, "mine"), quiet())["run_id"] == "mine"
+
+
+def test_check_gate_asks_before_export_and_moves_nothing(config):
+    promote(config, add_version(config, "r1", recall=0.2), quiet(), TUESDAY)
+    before = champion(config)
+    good, bad = make_run(config, "good", recall=0.21), make_run(config, "bad", recall=0.1)
+    assert check_gate(good, TUESDAY) == {
+        "run_id": "good",
+        "metric": "recall@20",
+        "value": 0.21,
+        "champion": "r1",
+        "superseded": False,
+    }
+    with pytest.raises(GateRefusedError, match="bad has validation"):
+        check_gate(bad, TUESDAY)
+    assert check_gate(bad, MONDAY)["superseded"]
+    assert champion(config) == before
+
+
+def test_check_gate_before_evaluation_says_what_to_run(config):
+    with pytest.raises(InputError, match="microrec evaluate --run-id r9"):
+        check_gate(open_run(config, "r9", quiet()))

@@ -1,0 +1,65 @@
+"""The note on a DAG run's page: what the night did, in a few lines.
+
+Airflow 3.3 gives tasks no call for it, so it goes through the public API, which the connection `airflow_api`
+(`http://user:password@host:port`) gives access to. Without that connection the note stands in the task's log only.
+"""
+
+import json
+import logging
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+log = logging.getLogger(__name__)
+
+LONGEST = 1000
+"""Characters that Airflow keeps of a note."""
+
+
+def compose(results: dict[str, Any]) -> str:
+    """Markdown lines from the results of the night's tasks, by task id; those that did not run are left out."""
+    lines = [f"run `{results['run_id']}`"]
+    for kind in ("image", "text"):
+        shards = [shard for shard in results.get(f"extract_{kind}") or () if shard]
+        if shards:
+            encoded, calls = (sum(shard[name] for shard in shards) for name in ("encoded", "encoder_calls"))
+            lines.append(f"{kind}: {encoded} encoded, {calls} encoder calls")
+    changes = results.get("changes")
+    if changes and not changes["changes"]:
+        lines.append(
+            f"**input unchanged** since `{changes['champion']}`: the champion stays, digest `{changes['digest']}`"
+        )
+    if trained := results.get("train"):
+        lines.append(f"{trained['epochs']} epochs, best {trained['best_epoch']}, on {trained['device']}")
+    if (released := results.get("export")) and (counts := released["counts"]):
+        lines.append(f"release digest `{released['digest']}`, {', '.join(f'{n} {name}' for name, n in counts.items())}")
+    for part, metrics in (results.get("evaluate") or {}).items():
+        lines.append(f"{part}: recall@20 {metrics['recall@20']:.4f}, ndcg@20 {metrics['ndcg@20']:.4f}")
+    if registered := results.get("register"):
+        lines.append(f"model {registered['model_name']} version {registered['model_version']}")
+    lines.append("**promoted**" if results.get("promote") else "not promoted")
+    return "\n".join(f"- {line}" for line in lines)[:LONGEST]
+
+
+def attach(dag_id: str, dag_run_id: str, note: str) -> None:
+    """Put the note on the run's page."""
+    log.info("note:\n%s", note)
+    try:
+        connection = Connection.get("airflow_api")
+    except AirflowNotFoundException:
+        log.info("there is no connection airflow_api: the note stays in this log")
+        return
+    base = f"{connection.conn_type}://{connection.host}:{connection.port}"
+    token = _send(f"{base}/auth/token", "POST", {"username": connection.login, "password": connection.password})
+    place = f"/api/v2/dags/{dag_id}/dagRuns/{urllib.parse.quote(dag_run_id, safe='')}?update_mask=note"
+    _send(base + place, "PATCH", {"note": note}, token["access_token"])
+
+
+def _send(address: str, method: str, body: dict[str, Any], token: str | None = None) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+    request = urllib.request.Request(address, json.dumps(body).encode(), headers, method=method)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)

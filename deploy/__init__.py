@@ -1,0 +1,1 @@
+"""Running the services of docker-compose.yml: as containers, or as processes on loopback (docs/operations.md)."""

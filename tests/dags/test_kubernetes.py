@@ -1,0 +1,52 @@
+"""The pods that the Kubernetes executor would start, rendered by the executor's own code."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+from airflow.providers.cncf.kubernetes.executors.kubernetes_executor_utils import get_base_pod_from_template
+from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
+
+KUBERNETES = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
+
+
+def render(template, task_id):
+    return PodGenerator.construct_pod(
+        namespace="microrec",
+        scheduler_job_id="1",
+        pod_id=task_id,
+        dag_id="microrec_nightly",
+        task_id=task_id,
+        kube_image="microrec/worker:0.1.0",
+        try_number=1,
+        map_index=-1,
+        date=None,
+        run_id="scheduled__x",
+        args=["airflow"],
+        pod_override_object=None,
+        base_worker_pod=get_base_pod_from_template(str(template), None),
+    )
+
+
+@pytest.mark.parametrize(("template", "gpus"), [("pod.yaml", None), ("gpu-pod.yaml", "1")])
+def test_pod_template_limits(template, gpus):
+    pod = render(KUBERNETES / template, "train")
+    container = pod.spec.containers[0]
+    assert container.name == "base"
+    assert container.image == "microrec/worker:0.1.0"
+    assert container.resources.limits.get("nvidia.com/gpu") == gpus
+    assert container.resources.limits["memory"]
+    assert pod.spec.security_context.run_as_non_root
+
+
+def test_training_asks_for_the_gpu_pod_where_the_setting_names_it(monkeypatch):
+    import microrec_nightly
+
+    monkeypatch.setenv("MICROREC_GPU_POD_TEMPLATE", str(KUBERNETES / "gpu-pod.yaml"))
+    try:
+        dag = importlib.reload(microrec_nightly).microrec_nightly()
+        configs = {task.task_id: task.executor_config for task in dag.tasks if task.executor_config}
+    finally:
+        monkeypatch.undo()
+        importlib.reload(microrec_nightly)
+    assert configs == {"train": {"pod_template_file": str(KUBERNETES / "gpu-pod.yaml")}}

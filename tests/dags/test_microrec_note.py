@@ -1,0 +1,42 @@
+from microrec_note import LONGEST, compose
+
+METRICS = {"validation": {"recall@20": 0.25, "ndcg@20": 0.125}}
+SHARD = {"encoded": 7, "cached": 0, "encoder_calls": 1}
+RESULTS = {
+    "run_id": "night-1",
+    "extract_image": [SHARD, SHARD, None],
+    "extract_text": [],
+    "changes": {"champion": "night-0", "digest": "d0", "changes": ["train.seed: 0 then, 1 now"]},
+    "train": {"epochs": 5, "best_epoch": 4, "device": "cuda:0"},
+    "evaluate": METRICS,
+    "export": {"digest": "d1", "counts": {"item_embeddings": 60}},
+    "register": {"model_name": "microrec", "model_version": "3"},
+    "promote": {"digest": "d1"},
+}
+
+
+def test_compose_whole_night_tells_all_and_fits():
+    note = compose(RESULTS)
+    for part in (
+        "night-1",
+        "image: 14 encoded, 2 encoder calls",
+        "d1",
+        "0.2500",
+        "version 3",
+        "cuda:0",
+        "**promoted**",
+    ):
+        assert part in note
+    assert "text:" not in note
+    assert len(note) <= LONGEST
+
+
+def test_compose_unchanged_night_says_so():
+    note = compose({"run_id": "night-2", "changes": {"champion": "night-1", "digest": "d1", "changes": []}})
+    assert "input unchanged" in note
+    assert "d1" in note
+    assert "not promoted" in note
+
+
+def test_compose_night_that_failed_early_gives_what_there_is():
+    assert compose({"run_id": "night-3"}) == "- run `night-3`\n- not promoted"

@@ -1,0 +1,108 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from deploy.compose import ROOT, Stack, resolve
+from deploy.env_file import complete, read
+
+LONG_RUNNING = {
+    "postgres",
+    "redis",
+    "seaweedfs",
+    "mlflow",
+    "airflow-api",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "airflow-triggerer",
+    "worker",
+}
+
+
+@pytest.fixture
+def env_file(tmp_path):
+    path = tmp_path / ".env"
+    complete(path, {"COMPOSE_PROFILES": ""})
+    return path
+
+
+@pytest.fixture
+def containers(env_file):
+    return resolve([env_file], {}, ("gpu", "cpu", "seed"))
+
+
+def test_compose_every_secret_is_required(env_file):
+    whole = env_file.read_text().splitlines()
+    for name in read(env_file):
+        if name == "COMPOSE_PROFILES":
+            continue
+        env_file.write_text("\n".join(line for line in whole if not line.startswith(f"{name}=")))
+        with pytest.raises(SystemExit, match=name):
+            resolve([env_file], {})
+
+
+def test_compose_ports_are_on_loopback(containers):
+    ports = [port for service in containers["services"].values() for port in service.get("ports", ())]
+    assert len(ports) == 5
+    assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+
+
+def test_compose_every_service_has_limits_and_a_pinned_image(containers):
+    for name, service in containers["services"].items():
+        assert service["deploy"]["resources"]["limits"]["memory"], name
+        assert re.search(r":v?\d+\.\d+", service["image"]), name
+
+
+def test_compose_long_running_services_have_health_checks_and_restart(containers):
+    for name in [*LONG_RUNNING, "gpu-worker", "gpu-worker-on-cpu"]:
+        service = containers["services"][name]
+        assert service["healthcheck"]["test"], name
+        assert service["restart"] == "unless-stopped", name
+
+
+@pytest.mark.parametrize(("profile", "worker"), [("gpu", "gpu-worker"), ("cpu", "gpu-worker-on-cpu")])
+def test_compose_profile_chooses_who_serves_the_gpu_queue(env_file, profile, worker):
+    services = resolve([env_file], {}, (profile,))["services"]
+    assert set(services) == LONG_RUNNING | {"airflow-init", worker}
+    reservations = services[worker]["deploy"]["resources"].get("reservations", {})
+    assert bool(reservations.get("devices")) == (profile == "gpu")
+    assert services[worker]["command"][2:6] == ["worker", "--queues", "gpu", "--concurrency"]
+    assert services[worker]["command"][6] == "1"
+
+
+def test_compose_metrics_are_off_until_switched_on(env_file):
+    def metrics():
+        environment = resolve([env_file], {})["services"]["airflow-scheduler"]["environment"]
+        return environment["AIRFLOW__METRICS__STATSD_ON"], environment["AIRFLOW__METRICS__OTEL_ON"]
+
+    assert metrics() == ("False", "False")
+    with env_file.open("a") as file:
+        file.write("STATSD_ON=True\nOTEL_ON=True\n")
+    assert metrics() == ("True", "True")
+
+
+def test_stack_processes_are_the_containers_services_with_the_same_commands(env_file, containers, tmp_path):
+    stack = Stack(env_file, tmp_path / "state", ("gpu", "cpu", "seed"))
+    assert set(stack.document["services"]) == set(containers["services"])
+    for service in stack.services:
+        container = containers["services"][service.name]
+        whole = [*(container.get("entrypoint") or ()), *container["command"]]
+        assert [Path(service.command[0]).name, len(service.command)] == [Path(whole[0]).name, len(whole)]
+        assert set(service.environment) == set(container["environment"] or {}) if service.environment else True
+        assert not [value for value in service.environment.values() if "/opt/" in value], service.name
+
+
+def test_stack_services_stand_after_what_they_need(env_file, tmp_path):
+    stack = Stack(env_file, tmp_path / "state", ("cpu",))
+    names = [service.name for service in stack.services]
+    for service in stack.services:
+        assert all(names.index(need) < names.index(service.name) for need in service.needs)
+    assert [service.name for service in stack.services if stack.runs_once(service)] == ["airflow-init"]
+
+
+def test_compose_files_it_names_are_there(containers):
+    assert (ROOT / "deploy" / "pools.json").exists()
+    for service in containers["services"].values():
+        if "build" in service:
+            dockerfile = Path(service["build"]["context"]) / service["build"]["dockerfile"]
+            assert re.search(rf"^FROM .* AS {service['build']['target']}$", dockerfile.read_text(), re.M)
