@@ -15,7 +15,7 @@ from model.training import TrainConfig
 FLOAT, INDEX, LONG = 4, 4, 8  # bytes
 GIB = 1 << 30
 PARAMETER_COPIES = 5  # values, gradients, two moments of Adam, the best check's
-LIBRARIES = 1 << 28  # what torch takes the first time that it multiplies, differentiates and steps
+LIBRARIES = 1 << 27  # what torch takes the first time that it multiplies, differentiates and steps
 SCORE_COPIES = 4  # of the softmax's scores of a batch: themselves, their exponentials, and two gradients
 NODE_TENSORS = {"mf": 1, "lightgcn": 4, "ngcf": 12}  # (N, D) held between forward and backward pass, by backbone
 
@@ -61,7 +61,7 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig) 
         "parameters": parameters * FLOAT * PARAMETER_COPIES,
         "propagation": num_nodes * dim * FLOAT * NODE_TENSORS[model.backbone],
         "content": item_matrix * (6 * width + 4),
-        "batch": config.batch_size * dim * FLOAT * 12 + _scores(data, config),
+        "batch": config.batch_size * dim * FLOAT * 20 + _scores(data, config),
         "libraries": LIBRARIES,
     }
     parts["building graphs"] = max((_graph_building(data.num_items, size, model) for size in [*dims, dim]), default=0)
