@@ -100,11 +100,12 @@ def _measure_once(run: Run, row: Contestant, seed: int, data: _SeedLoader) -> No
     def stage(this: Run, folder: Path) -> Result:
         measured = measure(row, choices, data.of_seed(seed), this.reporter)
         measured.per_user.write_parquet(folder / PER_USER)
-        return {"name": row.name, "seed": seed, "settings": dict(measured.settings), "metrics": measured.metrics}
+        result = {"name": row.name, "seed": seed, "settings": dict(measured.settings), "metrics": measured.metrics}
+        log_measured(run, result)  # before the commit: what is committed is logged, whenever this process dies
+        return result
 
     if run.result(_unit(row, seed)) is None:
-        result = run_stage(run, _unit(row, seed), stage)
-        log_measured(run, result)
+        run_stage(run, _unit(row, seed), stage)
 
 
 def _write_table(run: Run, rows: list[Contestant], part: str) -> dict[str, Any]:
