@@ -30,8 +30,8 @@ Dimension = Range | tuple[Any, ...]
 
 def _default_space() -> dict[str, Dimension]:
     return {
-        "train.learning_rate": Range(low=1e-4, high=3e-2, log=True),
-        "train.objective.l2": Range(low=1e-7, high=1e-2, log=True),
+        "train.learning_rate": Range(low=1e-3, high=5e-2, log=True),
+        "train.objective.l2": Range(low=1e-4, high=0.3, log=True),
         "train.objective.contrastive_weight": Range(low=1e-3, high=1.0, log=True),
         "train.objective.temperature": Range(low=0.1, high=1.0, log=True),
         "model.neighbours": Range(low=4, high=40, log=True),

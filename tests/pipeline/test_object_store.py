@@ -14,7 +14,7 @@ from pipeline.cli import main
 from pipeline.errors import InputError, StoreError
 from pipeline.object_store import require_bucket
 from pipeline.storage import is_complete, list_files, publish_bytes, publish_folder, read_bytes, resolve, scratch
-from pipeline.tables import collect, find_files, read_tables
+from pipeline.tables import collect, find_files, read_tables, scan_table
 from tests.servers import stumbling
 
 
@@ -147,5 +147,5 @@ def test_tables_of_every_format_are_read_from_the_store(root, ending):
     payload = buffer.getvalue()
     publish_bytes(root / f"in/items.{ending}", gzip.compress(payload) if ending.endswith("gz") else payload)
     for location in (root / "in", root / f"in/*.{ending}", root / f"in/items.{ending}"):
-        frame = read_tables(find_files(location), {}, ["item_id"], interactions=False)
+        frame = read_tables(find_files(location), scan_table, {}, ["item_id"], interactions=False)
         assert collect(frame, []).equals(table)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 MODELS = ["chance", "popularity", "ease", "als", "vbpr", "micro", "micro, no-content"]
 
 
-def compare(folder, *arguments, models=MODELS):
+def compare(folder, *arguments, models=MODELS, run_id="c"):
     settings = {
         "compare.models": json.dumps(models),
         "compare.seeds": 2,
@@ -32,7 +32,7 @@ def compare(folder, *arguments, models=MODELS):
         "model.embedding_dim": 16,
     }
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "compare", "--json", "--run-id", "c"]
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "compare", "--json", "--run-id", run_id]
     return subprocess.run(
         [*command, "-c", str(folder / "microrec.toml"), *overrides, *arguments],
         capture_output=True,
@@ -80,7 +80,7 @@ def mlflow_children(folder):
 
 
 def test_compare_unknown_model_names_the_nearest(folder):
-    done = compare(folder, models=["eease"])
+    done = compare(folder, models=["eease"], run_id="d")
     assert done.returncode == 2
     assert "the nearest is 'ease'" in done.stderr
 

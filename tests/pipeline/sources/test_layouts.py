@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.catalogue import clean_interactions, clean_items, input_digest, read_items, unused_mappings
 from pipeline.config import compose
-from pipeline.contents import texts
+from pipeline.contents import join_texts
 from pipeline.errors import InputError
 from tests.pipeline.sources.files import write_lines
 
@@ -130,8 +130,7 @@ def test_amazon_2023_raw_reviews_and_metadata(rattles):
     assert set(items.row(1)[1:]) == {None}
     moment = datetime(2020, 5, 5, 14, 8, 48, 923_000, UTC)
     assert clean_interactions(config, items).rows()[0] == ("U", "P1", moment, 4.0)
-    modality = config.modalities["text"]
-    assert texts(items, "text", modality)[0].source == "Rattle Baby, Toys One. Two."
+    assert join_texts(items, config.modalities["text"].columns)[0] == "Rattle Baby, Toys One. Two."
 
 
 def test_amazon_2023_csv_without_a_part_in_its_name_has_no_split(rattles):
