@@ -118,8 +118,8 @@ def as_of() -> list[str]:
     doc_md=__doc__,
     tags=["microrec"],
     deadline=DeadlineAlert(
-        # In Airflow 3.3.2 a run whose deadline counts from `queued_at` cannot be cleared (apache/airflow#70368), and one
-        # whose deadline counts from the logical date cannot be created without one.
+        # In Airflow 3.3.2 a run whose deadline counts from `queued_at` cannot be cleared (apache/airflow#70368), and a
+        # run without a logical date cannot be created where the deadline counts from that.
         reference=DeadlineReference.AVERAGE_RUNTIME(max_runs=10, min_runs=1),
         interval=timedelta(hours=float(os.environ.get("MICROREC_DEADLINE_HOURS", "1"))),
         callback=AsyncCallback(deadline_missed),
