@@ -166,7 +166,7 @@ def take_screenshots(airflow, settings, done, folder):
         browser.open(airflow.base)
         browser.set_cookie("_token", airflow.log_in())
         for view in ("graph", "grid"):
-            browser.run(f"localStorage.setItem('dag_view-{NIGHTLY}', '\"{view}\"')")
+            browser.run(f"localStorage.setItem('default_dag_view', '\"{view}\"')")
             browser.open(page, "extract_image", "promote")
             time.sleep(5)  # the graph is laid out and drawn after its texts are there
             browser.save(folder / f"airflow-{view}.png")
