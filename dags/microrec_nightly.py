@@ -118,16 +118,18 @@ def as_of() -> list[str]:
     doc_md=__doc__,
     tags=["microrec"],
     deadline=DeadlineAlert(
-        reference=DeadlineReference.DAGRUN_QUEUED_AT,
-        interval=timedelta(hours=float(os.environ.get("MICROREC_DEADLINE_HOURS", "5"))),
+        # In Airflow 3.3.2 a run whose deadline counts from `queued_at` cannot be cleared (apache/airflow#70368), and a
+        # run without a logical date cannot be created where the deadline counts from that.
+        reference=DeadlineReference.AVERAGE_RUNTIME(max_runs=10, min_runs=1),
+        interval=timedelta(hours=float(os.environ.get("MICROREC_DEADLINE_HOURS", "1"))),
         callback=AsyncCallback(deadline_missed),
     ),
     on_success_callback=run_succeeded,
     on_failure_callback=run_failed,
     default_args={
         "owner": "microrec",
-        "retries": 2,
-        "retry_delay": timedelta(seconds=15),
+        "retries": 5,  # with the pauses below: a server may be away for a quarter of an hour
+        "retry_delay": timedelta(seconds=30),
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=10),
         "execution_timeout": timedelta(hours=2),
@@ -194,7 +196,6 @@ def microrec_nightly() -> None:
     @task(
         queue="gpu",
         pool=GPU_POOL,
-        retries=4,
         execution_timeout=timedelta(hours=12),
         executor_config={"pod_template_file": GPU_POD} if GPU_POD else {},
     )

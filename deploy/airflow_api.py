@@ -25,7 +25,9 @@ class Airflow:
         settings = read(env_file)
         return cls(settings["AIRFLOW_PORT"], settings["AIRFLOW_ADMIN_PASSWORD"])
 
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, again: bool = True
+    ) -> dict[str, Any]:
         """Call `/api/v2/...`, with a fresh token where the old one has run out.
 
         Raises `SystemExit` with Airflow's own words where it refuses, `OSError` where it does not answer.
@@ -33,10 +35,10 @@ class Airflow:
         try:
             return self._send(method, f"/api/v2/{path}", body)
         except urllib.error.HTTPError as error:
-            if error.code != 401:
-                raise SystemExit(f"Airflow refused {method} {path}: {error.read().decode()[:500]}") from error
-            self.log_in()
-        return self._send(method, f"/api/v2/{path}", body)
+            if error.code == 401 and again:
+                self.log_in()
+                return self.call(method, path, body, again=False)
+            raise SystemExit(f"Airflow refused {method} {path}: {error.read().decode()[:500]}") from error
 
     def log_in(self) -> str:
         """Return a fresh token.

@@ -125,6 +125,7 @@ def test_nightly_sample_gives_a_verified_release_and_an_asset_event(nightly, tmp
     config = str(tmp_path / "microrec.toml")
     settings = ["train.max_epochs=6", "model.embedding_dim=16"]
     conf = {"config": config, "device": "cpu", "set": settings, "shards": 1}
+    monkeypatch.setattr(nightly, "deadline", None)  # `dag.test()` of 3.3.2 trips over one (apache/airflow#73428)
     run = nightly.test(run_conf=conf)
     states = {instance.task_id: str(instance.state) for instance in run.get_task_instances()}
     assert str(run.state) == "success", states

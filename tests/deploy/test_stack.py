@@ -158,17 +158,20 @@ def test_pages_show_the_night_and_its_model(first, airflow, stack, tmp_path):
 
 def take_screenshots(airflow, settings, done, folder):
     """The pages of a night that has ended well, as PNG files."""
-    mlflow = f"http://admin:{settings['MLFLOW_ADMIN_PASSWORD']}@127.0.0.1:{settings['MLFLOW_PORT']}"
+    server = f"127.0.0.1:{settings['MLFLOW_PORT']}"
+    mlflow = f"http://{server}"
     registered, digest = done["results"]["register"], done["results"]["export"]["digest"]
     page = f"{airflow.base}/dags/{NIGHTLY}/runs/{done['run_id']}"
     with Browser() as browser:
         browser.open(airflow.base)
         browser.set_cookie("_token", airflow.log_in())
         for view in ("graph", "grid"):
-            browser.run(f"localStorage.setItem('dag_view-{NIGHTLY}', '{view}')")
+            browser.run(f"localStorage.setItem('default_dag_view', '\"{view}\"')")
             browser.open(page, "extract_image", "promote")
             time.sleep(5)  # the graph is laid out and drawn after its texts are there
             browser.save(folder / f"airflow-{view}.png")
+        # The browser logs in once and remembers; the page itself may not be opened by an address with a password.
+        browser.open(f"http://admin:{settings['MLFLOW_ADMIN_PASSWORD']}@{server}/", "Experiments")
         browser.open(f"{mlflow}/#/experiments/1/runs/{registered['run_id']}", "recall_at_20")
         browser.save(folder / "mlflow-run.png")
         browser.open(f"{mlflow}/#/models/{registered['model_name']}", "champion")
