@@ -4,6 +4,7 @@ Everything downstream takes the fused vector's direction only, so `sum` and `mea
 Shapes: I items, M modalities, D dimension.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -78,13 +79,14 @@ class ConcatFusion(Fusion):
 
 def make_fusion(name: FusionName, num_modalities: int, dim: int, generator: Generator) -> Fusion:
     """Build the fusion that the configuration names."""
-    if name == "attention":
-        return AttentionFusion(dim, generator)
-    if name == "concat":
-        return ConcatFusion(num_modalities, dim, generator)
-    if name == "graph":
-        return GraphFusion(num_modalities)
-    return Fusion()
+    fusions: dict[FusionName, Callable[[], Fusion]] = {
+        "attention": lambda: AttentionFusion(dim, generator),
+        "mean": Fusion,
+        "sum": Fusion,
+        "concat": lambda: ConcatFusion(num_modalities, dim, generator),
+        "graph": lambda: GraphFusion(num_modalities),
+    }
+    return fusions[name]()
 
 
 def _masked_softmax(logit_IM: Tensor, present_IM: Tensor) -> Tensor:

@@ -90,8 +90,8 @@ class UserBatch:
 class UserSampler:
     """One epoch is every user with training interactions once, in random order, cut into batches.
 
-    Batches hold whole users and about the same number of interactions each, so their number does not depend on
-    the order; a user with more interactions than that is a batch alone.
+    Batches hold whole users: a batch ends with the user in whom it reaches its share of the interactions, so a user
+    who has several batches' worth of them makes the epoch's batches fewer.
     """
 
     def __init__(self, user_T: Tensor, item_T: Tensor, num_users: int) -> None:
@@ -107,7 +107,7 @@ class UserSampler:
         self._active = self._count_U.nonzero().squeeze(1)
 
     def num_batches(self, batch_size: int) -> int:
-        """Batches of one epoch."""
+        """Batches of one epoch, at most."""
         return min(len(self._active), max(1, round(len(self._item_T) / batch_size)))
 
     def epoch(self, batch_size: int, generator: Generator) -> Iterator[UserBatch]:

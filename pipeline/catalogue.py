@@ -11,6 +11,7 @@ import polars as pl
 from upath import UPath
 
 from pipeline.columns import ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
+from pipeline.draws import draw_of
 from pipeline.errors import InputError
 from pipeline.sources import Format, ItemsFrom, find_source
 from pipeline.storage import is_local
@@ -28,6 +29,8 @@ BATCH_ROWS = 10_000
 class FilterConfig:
     """Which interactions count; applied in this order, one pass each."""
 
+    user_share: float = 1.0
+    """Share of the users kept, chosen by a hash of their ids: for a trial on a part of the data."""
     min_rating: float | None = None
     """Interactions rated below this are left out; needs a rating column."""
     max_user_interactions: int | None = None
@@ -36,8 +39,6 @@ class FilterConfig:
     """Users with fewer interactions are left out."""
     min_item_interactions: int = 0
     """Interactions of items with fewer are left out; the items themselves stay in the catalogue."""
-    user_share: float = 1.0
-    """Share of the users kept, chosen by a hash of their ids: for a trial on a part of the data."""
 
     def __post_init__(self) -> None:
         if not 0 < self.user_share <= 1:
@@ -239,7 +240,7 @@ def interaction_steps(config: "Config", items: pl.DataFrame) -> list[tuple[str, 
     frame = complete.join(items.lazy().select(ITEM_ID), on=ITEM_ID, how="semi")
     steps = [("rows", raw), ("without_id", complete), ("of_unknown_items", frame)]
     if rules.user_share < 1:
-        frame = frame.filter(pl.col(USER_ID).cast(pl.String).hash(0) < int(rules.user_share * 2**64))
+        frame = frame.filter(draw_of(0, USER_ID) < int(rules.user_share * 2**64))
         steps.append(("of_users_left_out", frame))
     if rules.min_rating is not None:
         _require_column(RATING, schema, where, "min_rating")
@@ -249,8 +250,8 @@ def interaction_steps(config: "Config", items: pl.DataFrame) -> list[tuple[str, 
     frame = frame.sort(order, nulls_last=True).unique([USER_ID, ITEM_ID], keep="first", maintain_order=True)
     steps.append(("repeated_pairs", frame))
     if rules.max_user_interactions is not None:
-        pair = pl.concat_str(USER_ID, ITEM_ID, separator="\n").map_elements(_draw, return_dtype=pl.Int64)
-        frame = frame.filter(pair.rank("ordinal").over(USER_ID) <= rules.max_user_interactions)
+        place = draw_of(0, USER_ID, ITEM_ID).rank("ordinal").over(USER_ID)
+        frame = frame.filter(place <= rules.max_user_interactions)
         steps.append(("beyond_max_of_user", frame))
     for name, column, minimum in (
         ("of_light_users", USER_ID, rules.min_user_interactions),
@@ -268,11 +269,6 @@ def losses(config: "Config", steps: list[tuple[str, pl.LazyFrame]]) -> dict[str,
     counts = collect_interactions(config, lengths).to_series().to_list()
     names = [name for name, _ in steps[1:]]
     return {name: before - after for name, before, after in zip(names, counts[:-1], counts[1:], strict=True)}
-
-
-def _draw(text: str) -> int:
-    """A number that looks random and is the same for the same text on every machine."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
 
 
 def _require_column(name: str, schema: pl.Schema, where: str, rule: str) -> None:

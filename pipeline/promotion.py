@@ -8,6 +8,7 @@ so the two agree again whatever it then decides.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.tracking import ModelVersion, Tracking
 
 NO_GATE = "none"
+METRIC = re.compile(r"(recall|precision|ndcg|hit|map|coverage)@(10|20)")
 KEPT_BEFORE = 20
 """Champions before the present one that `champion.json` remembers."""
 
@@ -38,6 +40,8 @@ class GateConfig:
     """Allowed loss relative to the champion: 0.02 lets 98 % of its value pass."""
 
     def __post_init__(self) -> None:
+        if self.metric != NO_GATE and not METRIC.fullmatch(self.metric):
+            raise ValueError(f"gate.metric is {self.metric!r}; it is 'none', or a metric such as 'recall@20'")
         if not 0 <= self.max_regression <= 1:
             raise ValueError(f"gate.max_regression is {self.max_regression}; it is a share between 0 and 1")
 

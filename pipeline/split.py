@@ -1,6 +1,5 @@
 """Splitting interactions into training, validation and test (method.md, section 6)."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.columns import ITEM_ID, SPLIT, TIMESTAMP, USER_ID
+from pipeline.draws import draws
 from pipeline.errors import InputError
 
 Strategy = Literal["random", "time", "cold-items", "given", "none"]
@@ -62,7 +62,7 @@ def _random(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     A user with one interaction keeps it for training; with two, one goes to test. An interaction leaves training
     on a later night only where its user has become entitled to one more held-out interaction.
     """
-    draw = pl.Series(_ORDINAL, _draws(config.seed, interactions[USER_ID], interactions[ITEM_ID]))
+    draw = pl.Series(_ORDINAL, draws(config.seed, interactions[USER_ID], interactions[ITEM_ID]))
     ordinal = interactions.with_columns(draw).with_columns(
         pl.col(_ORDINAL).rank("ordinal").over(USER_ID), pl.len().over(USER_ID).cast(pl.Int64).alias(_COUNT)
     )
@@ -80,31 +80,6 @@ def _random(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     return ordinal.with_columns(split.then(pl.lit(VALIDATION)).otherwise(pl.lit(TRAIN)).alias(SPLIT)).drop(
         _ORDINAL, _COUNT
     )
-
-
-def _draws(seed: int, *ids: pl.Series) -> np.ndarray:
-    """One uniform uint64 a row that depends on the seed and the row's ids alone, never on the other rows.
-
-    So tomorrow's additions leave today's draws as they are (docs/decisions/0012-warm-start.md). Each distinct id
-    is hashed once; the rest is splitmix64's finaliser over whole columns.
-    """
-    draw = np.full(len(ids[0]), _digest(str(seed)), dtype=np.uint64)
-    for column in ids:
-        distinct = column.unique()
-        digest = pl.Series([_digest(str(value)) for value in distinct], dtype=pl.UInt64)
-        draw = _mixed(draw ^ column.replace_strict(distinct, digest, return_dtype=pl.UInt64).to_numpy())
-    return draw
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def _mixed(value: np.ndarray) -> np.ndarray:
-    """splitmix64's finaliser (Steele, Lea & Flood 2014): every bit of the input reaches every bit of the output."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(value ^ (value >> np.uint64(31)))
 
 
 def _time(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
@@ -127,7 +102,7 @@ def _time(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
 def _cold_items(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     """Whole items at random: all interactions of a held-out item are held out."""
     items = interactions[ITEM_ID].unique().sort()
-    order = np.argsort(_draws(config.seed, items), kind="stable")
+    order = np.argsort(draws(config.seed, items), kind="stable")
     num_validation, num_test = int(len(items) * config.validation), int(len(items) * config.test)
     label = np.full(len(items), TRAIN, dtype=object)
     label[order[:num_test]] = TEST

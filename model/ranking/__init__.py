@@ -3,7 +3,7 @@
 Shapes: P pairs of a batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from torch import Generator, Tensor
@@ -39,6 +39,8 @@ def make_ranking_loss(name: str, data: TrainingData, num_candidates: int) -> Ran
 
     Raises `ValueError` when there is nothing to rank below what users have.
     """
-    if name == "bpr":
-        return BprLoss(data)
-    return SoftmaxLoss(data, num_candidates)
+    losses: dict[str, Callable[[], RankingLoss]] = {
+        "softmax": lambda: SoftmaxLoss(data, num_candidates),
+        "bpr": lambda: BprLoss(data),
+    }
+    return losses[name]()

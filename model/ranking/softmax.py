@@ -87,5 +87,5 @@ def _log_sum(
         return log_sum_P
     drawn_P = candidates.slot_I[batch.item_P] >= 0
     share_P = (score_P - log_sum_P).clamp(max=LARGEST_LOG_SHARE).exp()
-    others_P = torch.where(drawn_P, log_sum_P + torch.log1p(-share_P * drawn_P), log_sum_P)
+    others_P = log_sum_P + torch.log1p(-share_P * drawn_P)
     return torch.logaddexp(score_P, others_P + candidates.log_inverse_probability)

@@ -93,14 +93,18 @@ class _SeedLoader:
 
 
 def _measure_once(run: Run, row: Contestant, seed: int, data: _SeedLoader) -> None:
-    """Measure one contestant on one seed unless that is done; settings chosen on the first seed hold for all."""
-    first = run.result(_unit(row, 0))
-    choices = row.choices if first is None else (first["settings"],)
+    """Measure one contestant on one seed unless that is done."""
 
     def stage(this: Run, folder: Path) -> Result:
-        measured = measure(row, choices, data.of_seed(seed), this.reporter)
+        measured = measure(row, data.of_seed(seed), this.reporter)
         measured.per_user.write_parquet(folder / PER_USER)
-        result = {"name": row.name, "seed": seed, "settings": dict(measured.settings), "metrics": measured.metrics}
+        result = {
+            "name": row.name,
+            "seed": seed,
+            "settings": dict(measured.settings),
+            "metrics": measured.metrics,
+            "fit_seconds": measured.seconds,
+        }
         log_measured(run, result)  # before the commit: what is committed is logged, whenever this process dies
         return result
 
@@ -134,4 +138,4 @@ def _read_result(run: Run, row: Contestant, seed: int, part: str) -> SeedResult:
     if metrics is None:
         raise InputError(f"compare: seed {seed} of the split has no {part} interactions; raise split.test")
     with local_copy(run.stage(_unit(row, seed)) / PER_USER) as file:
-        return SeedResult(metrics, pl.read_parquet(file), result["seconds"])
+        return SeedResult(metrics, result["metrics"]["validation"], pl.read_parquet(file), result["fit_seconds"])

@@ -3,7 +3,6 @@
 Shapes: U users, I items, D factors.
 """
 
-import os
 import warnings
 from typing import Any
 
@@ -46,7 +45,6 @@ def _fit(model: Any, data: TrainingData) -> InnerProduct:
 
     pairs = (data.user_T.numpy(), data.item_T.numpy())
     interactions = csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape=(data.num_users, data.num_items))
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library's advice on thread settings
         model.fit(interactions, show_progress=False)

@@ -1,5 +1,6 @@
 """One contestant on one seed: choose its settings on validation, measure the choice on test."""
 
+import time
 from dataclasses import dataclass
 
 import polars as pl
@@ -43,33 +44,43 @@ class Measured:
     settings: Settings
     metrics: dict[str, dict[str, float] | None]
     """`validation`, `test`, and `cold`: test among the items that training has not seen."""
+    seconds: float
+    """Of the fit with these settings alone."""
     per_user: pl.DataFrame
     """user_id and the compared metrics, on `cold` where whole items are held out, else on `test`."""
 
 
-def measure(contestant: Contestant, choices: tuple[Settings, ...], data: SeedData, reporter: Reporter) -> Measured:
+def measure(contestant: Contestant, data: SeedData, reporter: Reporter) -> Measured:
     """Fit with every choice, keep the one that validation likes best, and look at test with that alone.
 
     Raises `InputError` where the split has no validation part to choose by.
     """
-    best: tuple[float, Settings, Scorer] | None = None
-    for settings in choices:
-        scorer = _fit(contestant, settings, data, reporter)
-        validation = data.protocol.validation(scorer)
-        if validation is None:
-            raise InputError("compare chooses settings on validation: set split.validation above 0")
-        if best is None or validation[CHOSEN_BY] > best[0]:
-            best = validation[CHOSEN_BY], settings, scorer
-    if best is None:
-        raise InputError(f"{contestant.name}: there is no choice of settings")
-    _, settings, scorer = best
-    protocol = data.protocol
+    tried = [_try(contestant, settings, data, reporter) for settings in contestant.choices]
+    best = max(tried, key=lambda one: one.validation[CHOSEN_BY])
     metrics = {
-        "validation": protocol.validation(scorer),
-        "test": protocol.test(scorer),
-        "cold": protocol.cold(scorer) if data.is_cold else None,
+        "validation": best.validation,
+        "test": data.protocol.test(best.scorer),
+        "cold": data.protocol.cold(best.scorer) if data.is_cold else None,
     }
-    return Measured(settings, metrics, _per_user(scorer, data))
+    return Measured(best.settings, metrics, best.seconds, _per_user(best.scorer, data))
+
+
+@dataclass(frozen=True)
+class _Tried:
+    settings: Settings
+    scorer: Scorer
+    validation: dict[str, float]
+    seconds: float
+
+
+def _try(contestant: Contestant, settings: Settings, data: SeedData, reporter: Reporter) -> _Tried:
+    start = time.monotonic()
+    scorer = _fit(contestant, settings, data, reporter)
+    seconds = time.monotonic() - start
+    validation = data.protocol.validation(scorer)
+    if validation is None:
+        raise InputError("compare chooses settings on validation: set split.validation above 0")
+    return _Tried(settings, scorer, validation, seconds)
 
 
 def _per_user(scorer: Scorer, data: SeedData) -> pl.DataFrame:

@@ -19,9 +19,10 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class SeedResult:
-    """One contestant on one seed: metrics of the compared part, and per user."""
+    """One contestant on one seed: metrics of the compared part and of validation, and the compared ones per user."""
 
     metrics: Mapping[str, float]
+    validation: Mapping[str, float]
     per_user: pl.DataFrame
     seconds: float
 
@@ -46,6 +47,7 @@ def build_table(rows: Sequence[Contestant], results: Results) -> pl.DataFrame:
                 "embedding": row.is_embedding,
                 "seeds": len(results[row.name]),
                 **_over_seeds(results[row.name]),
+                "validation recall@20": float(np.mean([one.validation["recall@20"] for one in results[row.name]])),
                 **_against(model, results[row.name] if row.name != "micro" else None),
                 "seconds": float(np.mean([result.seconds for result in results[row.name]])),
             }
@@ -89,16 +91,17 @@ def _mean_per_user(results: Sequence[SeedResult]) -> pl.DataFrame:
     return users.group_by(USER_ID, maintain_order=True).agg(pl.col(name).mean() for name in COMPARED)
 
 
-def strongest_other(table: pl.DataFrame, metric: str = "recall@20") -> str | None:
-    """Name of the baseline with the highest mean; None where there is none."""
-    baselines = table.filter(pl.col("group") == "baseline").sort(metric, descending=True)
+def strongest_other(table: pl.DataFrame) -> str | None:
+    """Name of the baseline that validation likes best; None where there is none."""
+    baselines = table.filter(pl.col("group") == "baseline").sort("validation recall@20", descending=True)
     return None if baselines.is_empty() else str(baselines["name"][0])
 
 
 def as_markdown(table: pl.DataFrame, part: str) -> str:
     """The table for people, and the paired comparison with the strongest baseline in a sentence."""
     lines = [
-        f"Mean ± 95 % interval over seeds, on {part}; Δ is micro minus the row, paired over users (p of the t-test).",
+        f"On {part}: mean ± 95 % interval over seeds; s, seconds of a fit. Δ is micro minus the row: each user's "
+        "recall@20 averaged over the seeds, then the mean difference over users; p is the paired t-test's.",
         "",
         f"| | {' | '.join(METRICS)} | Δ recall@20 | p | s |",
         f"|---|{'---|' * (len(METRICS) + 3)}",
@@ -108,22 +111,26 @@ def as_markdown(table: pl.DataFrame, part: str) -> str:
     if strongest is not None and "micro" in table["name"]:
         row = table.row(by_predicate=pl.col("name") == strongest, named=True)
         told = ", ".join(_paired(row, name) for name in COMPARED)
-        lines += ["", f"Against the strongest baseline by recall@20, {strongest}: {told}."]
+        lines += ["", f"Against the baseline that is strongest on validation, {strongest}: {told}."]
     return "\n".join(lines) + "\n"
 
 
 def _paired(row: dict[str, Any], name: str) -> str:
     difference, interval, p = (row[f"{name}_{part}"] for part in ("difference", "difference_interval", "p"))
-    return f"{name} {difference:+.4f} ± {interval:.4f} (p = {p:.1e})"
+    return f"{name} {_cell(difference, interval, '+')} (p {_as_p(p)})"
 
 
 def _line(row: dict[str, Any]) -> str:
     cells = [_cell(row[name], row[f"{name}_interval"]) for name in METRICS]
     difference, p = row["recall@20_difference"], row["recall@20_p"]
-    paired = ["", ""] if difference is None else [f"{difference:+.4f}", f"{p:.0e}"]
+    paired = ["", ""] if difference is None else [f"{difference:+.4f}", _as_p(p)]
     name = f"**{row['name']}**" if row["group"] == "model" else str(row["name"])
     return f"| {name} | {' | '.join([*cells, *paired])} | {row['seconds']:.0f} |"
 
 
-def _cell(mean: float | str | None, half_width: float | str | None) -> str:
-    return f"{mean:.4f}" if half_width is None else f"{mean:.4f} ± {half_width:.4f}"
+def _cell(mean: float, half_width: float | None, sign: str = "") -> str:
+    return f"{mean:{sign}.4f}" if half_width is None else f"{mean:{sign}.4f} ± {half_width:.4f}"
+
+
+def _as_p(p: float) -> str:
+    return "< 1e-9" if p < 1e-9 else f"{p:.1g}"

@@ -361,3 +361,30 @@ def test_validate_amazon_files_in_an_object_store_are_those_on_disk(bucket, tmp_
         return validate(compose({"catalogue": catalogue, "modalities": {"image": image}}, base=tmp_path))
 
     assert report("s3://shop/amazon") == report(str(tmp_path / "in"))
+
+
+def many_users(tmp_path, users, **rules):
+    """Every user has items 0..9; the catalogue has ten."""
+    pl.DataFrame({"item_id": [f"i{n}" for n in range(10)]}).write_parquet(tmp_path / "items.parquet")
+    rows = [(user, f"i{n}") for user in users for n in range(10)]
+    pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row").write_parquet(tmp_path / "x.parquet")
+    section = {"items": "items.parquet", "interactions": ["x.parquet"], "filter": rules}
+    config = compose({"catalogue": section}, base=tmp_path)
+    return clean_interactions(config, clean_items(config))
+
+
+def test_max_user_interactions_keeps_so_many_and_the_same_ones_when_others_come(tmp_path):
+    few = many_users(tmp_path, [f"u{n}" for n in range(30)], max_user_interactions=4)
+    assert few.group_by("user_id").len()["len"].to_list() == [4] * 30
+    assert few["item_id"].n_unique() == 10  # every user has a draw of its own
+    more = many_users(tmp_path, [f"u{n}" for n in range(-5, 40)], max_user_interactions=4)
+    assert more.join(few, on=["user_id", "item_id"], how="semi").height == few.height
+
+
+def test_user_share_keeps_whole_users_and_the_same_ones_when_others_come(tmp_path):
+    few = many_users(tmp_path, [f"u{n}" for n in range(200)], user_share=0.3)
+    kept = set(few["user_id"])
+    assert 35 <= len(kept) <= 85
+    assert few.height == 10 * len(kept)
+    more = many_users(tmp_path, [f"u{n}" for n in range(400)], user_share=0.3)
+    assert kept == {user for user in more["user_id"] if int(user[1:]) < 200}

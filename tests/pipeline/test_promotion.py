@@ -130,9 +130,14 @@ def test_promote_gate_none_lets_everything_pass(config, tmp_path):
 
 
 def test_promote_metric_that_does_not_exist_names_those_that_do(tmp_path):
-    config = make_config(tmp_path, gate={"metric": "recal@20"})
-    with pytest.raises(InputError, match=r"gate\.metric is 'recal@20'; release r1 has ndcg@20, recall@20"):
+    config = make_config(tmp_path, gate={"metric": "map@10"})
+    with pytest.raises(InputError, match=r"gate\.metric is 'map@10'; release r1 has ndcg@20, recall@20"):
         promote(config, add_version(config, "r1"), quiet())
+
+
+def test_gate_config_metric_that_cannot_be_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(ConfigError, match=r"gate.*metric is 'recal@20'"):
+        make_config(tmp_path, gate={"metric": "recal@20"})
 
 
 def test_gate_config_impossible_share_is_refused(tmp_path):

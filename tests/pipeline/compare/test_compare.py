@@ -19,7 +19,7 @@ from pipeline.sample import write_sample
 from pipeline.tracking import open_tracking
 
 ROOT = Path(__file__).resolve().parents[3]
-MODELS = ["chance", "popularity", "ease", "als", "vbpr", "micro", "micro, no-content"]
+MODELS = ["chance", "popularity", "ease", "als", "vbpr", "lightgcn-softmax", "micro"]
 
 
 def compare(folder, *arguments, models=MODELS, run_id="c"):
@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 def test_compare_shards_then_table_then_nothing_twice(folder):
     first = compare(folder, "--shard", "0/2")
     assert first.returncode == 0, first.stderr
-    assert set(json.loads(first.stdout)["waiting_for"]) == {"popularity", "als", "micro"}
+    assert set(json.loads(first.stdout)["waiting_for"]) == {"popularity", "als", "lightgcn-softmax"}
     second = compare(folder, "--shard", "1/2")
     assert second.returncode == 0, second.stderr
     result = json.loads(second.stdout)
@@ -115,9 +115,10 @@ class Remembering:
 
 def measured_choice(folder, monkeypatch, stand_in):
     monkeypatch.setattr("pipeline.compare.measure._per_user", lambda scorer, data: pl.DataFrame())
-    row = Contestant(name="x", group="baseline", fit=lambda training, seed, which: which)
+    choices = tuple({"which": which} for which in "abc")
+    row = Contestant(name="x", group="baseline", fit=lambda training, seed, which: which, choices=choices)
     data = SeedData(load_config(folder / "microrec.toml"), stand_in, stand_in)
-    return measure(row, tuple({"which": which} for which in "abc"), data, Reporter())
+    return measure(row, data, Reporter())
 
 
 def test_measure_chooses_on_validation_and_tests_the_choice_alone(folder, monkeypatch):
