@@ -47,11 +47,14 @@ class TrainingData:
 def resolve_device(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `cuda:<n>` into a device that is there.
 
-    Raises `ValueError` where CUDA is asked for and absent.
+    Raises `ValueError` for another name, and where CUDA is asked for and absent.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r}: use 'auto', 'cpu', 'cuda' or 'cuda:<n>'") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r}: this machine has no usable CUDA device; use 'auto' or 'cpu'")
     return device

@@ -161,6 +161,8 @@ class Micro(nn.Module):
 def _chosen_modalities(data: TrainingData, config: ModelConfig) -> list[str]:
     chosen = sorted(data.features) if config.modalities is None else list(config.modalities)
     unknown = [name for name in chosen if name not in data.features]
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"model.modalities names one twice: {chosen}")
     if unknown:
         raise ValueError(f"model.modalities names {unknown}; there are features for {sorted(data.features)}")
     return chosen

@@ -1,5 +1,6 @@
 """The `microrec` command line (docs/commands.md)."""
 
+import errno
 import json
 import os
 import sys
@@ -33,6 +34,9 @@ AsOf = Annotated[
     str | None, typer.Option("--as-of", metavar="MOMENT", help="What the release stands for (ISO 8601, else UTC).")
 ]
 NumResults = Annotated[int, typer.Option("-k", min=1, help="How many to show.")]
+
+
+DISK_PROBLEMS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -381,7 +385,9 @@ def _exit_status(arguments: list[str] | None) -> int:
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):
             errors.print(f"microrec: {error.format_message()}", markup=False)
             return int(error.exit_code)
-        if reason := _store_problem(error):
+        if isinstance(error, OSError) and error.errno in DISK_PROBLEMS:
+            errors.print(f"microrec: {error.filename or 'writing failed'}: {error.strerror}", markup=False)
+        elif reason := _store_problem(error):
             errors.print(f"microrec: {reason}", markup=False)
         else:
             traceback.print_exc()

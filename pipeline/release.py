@@ -134,7 +134,10 @@ def read_manifest(release: UPath) -> dict[str, Any]:
     """
     if not is_complete(release):
         raise StoreError(f"there is no release at {release} (no _SUCCESS); see `microrec run`")
-    manifest: dict[str, Any] = read_json(release / MANIFEST)
+    try:
+        manifest: dict[str, Any] = read_json(release / MANIFEST)
+    except FileNotFoundError as error:
+        raise StoreError(f"{release} has no {MANIFEST}: it is damaged; delete it and export again") from error
     return manifest
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.data import TrainingData
+from model.data import TrainingData, resolve_device
 from model.micro import Micro, ModelConfig
 from model.objective import ObjectiveConfig, objective
 from model.ranking import make_ranking_loss
@@ -200,3 +200,14 @@ def test_objective_items_without_modality_take_no_part_in_contrast():
         for index in range(2)
     )
     assert terms.contrastive.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "meta:"])
+def test_resolve_device_other_names_are_refused(name):
+    with pytest.raises(ValueError, match="use 'auto', 'cpu', 'cuda' or"):
+        resolve_device(name)
+
+
+def test_micro_modality_named_twice_is_refused():
+    with pytest.raises(ValueError, match="names one twice"):
+        make_model(modalities=("text", "text"))

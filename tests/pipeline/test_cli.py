@@ -1,10 +1,14 @@
 """The command line as a shell sees it: exit statuses, what goes to stdout, what goes to stderr."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+
+from pipeline import cli
 
 
 def microrec(*arguments, cwd=None):
@@ -87,3 +91,13 @@ def test_sample_json_is_alone_on_stdout(tmp_path):
     done = microrec("sample", tmp_path / "demo", "--items", 30, "--users", 20, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_exit_status_of_a_disk_that_takes_nothing_is_one_line(code, monkeypatch, capsys):
+    def fail(*arguments, **options):
+        raise OSError(code, os.strerror(code), "store/runs/x")
+
+    monkeypatch.setattr(cli, "app", fail)
+    assert cli._exit_status([]) == 1
+    assert capsys.readouterr().err == f"microrec: store/runs/x: {os.strerror(code)}\n"
