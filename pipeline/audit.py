@@ -1,5 +1,6 @@
 """`microrec verify`: a release, and whether the registry and `champion.json` agree with it."""
 
+from pathlib import Path
 from typing import Any
 
 from upath import UPath
@@ -7,7 +8,7 @@ from upath import UPath
 from pipeline.config import Config
 from pipeline.errors import InputError, StoreError
 from pipeline.promotion import champion_problems
-from pipeline.storage import SUCCESS, is_complete, read_json
+from pipeline.storage import SUCCESS, is_complete, read_json, resolve
 from pipeline.tracking import ModelVersion, open_tracking
 from pipeline.verify import verify_release
 
@@ -21,6 +22,8 @@ def verify_named_release(config: Config, name: str) -> dict[str, Any]:
     """
     store = config.open_store()
     run_id = UPath(name.rstrip("/")).name
+    if "/" in name.rstrip("/") and str(resolve(name.rstrip("/"), Path.cwd())) != str(store.release(run_id)):
+        raise InputError(f"{name} is not in {store.releases}: give the store it belongs to with --set store.root=…")
     if not is_complete(store.release(run_id)):
         raise InputError(f"no release {name!r} in {store.releases}: a release has a {SUCCESS} file")
     checked = verify_release(store, run_id)

@@ -36,7 +36,8 @@ AsOf = Annotated[
 NumResults = Annotated[int, typer.Option("-k", min=1, help="How many to show.")]
 
 
-DISK_PROBLEMS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DISK_PROBLEMS = {errno.ENOSPC: 1, errno.EDQUOT: 1, errno.EROFS: InputError.exit_status}
+"""What a disk may answer, and the exit status: room can be made, a read-only store was named by mistake."""
 
 
 @dataclass(frozen=True)
@@ -387,7 +388,8 @@ def _exit_status(arguments: list[str] | None) -> int:
             return int(error.exit_code)
         if isinstance(error, OSError) and error.errno in DISK_PROBLEMS:
             errors.print(f"microrec: {error.filename or 'writing failed'}: {error.strerror}", markup=False)
-        elif reason := _store_problem(error):
+            return DISK_PROBLEMS[error.errno]
+        if reason := _store_problem(error):
             errors.print(f"microrec: {reason}", markup=False)
         else:
             traceback.print_exc()

@@ -5,6 +5,7 @@ Contents themselves are read in passes and never held together: what stays in me
 """
 
 import difflib
+import errno
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -181,7 +182,12 @@ def _hash_picture(root: "UPath", location: str | None) -> tuple[str | None, int 
 
 
 def picture_path(root: "UPath", location: str) -> "UPath":
-    """Where a picture is: `location` under the image root, or itself where it is absolute or a URL."""
+    """Where a picture is: `location` under the image root, or itself where it is absolute or begins with `s3://`.
+
+    Raises `FileNotFoundError` for what no store holds, so that it counts as a picture that is not there.
+    """
+    if "\0" in location or ("://" in location and not location.startswith("s3://")):
+        raise FileNotFoundError(errno.ENOENT, "neither a file nor s3://; fetch the picture first", location)
     return resolve(location, Path()) if "://" in location else root / location
 
 

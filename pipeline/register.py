@@ -31,13 +31,20 @@ NOT_METRICS = {"epoch", "is_best"}
 def register(run: Run, folder: Path) -> Result:
     """Log the run to MLflow and register its model; a repeated or continued attempt makes nothing twice.
 
-    Writes the training curves to `folder`. Raises `StoreError` without a release, `ConfigError` for an
-    address MLflow cannot use.
+    Writes the training curves to `folder`.
+
+    Raises:
+        StoreError: there is no release.
+        ConfigError: an address MLflow cannot use.
+        InputError: MLflow knows the run id from another store or other settings; nothing was logged.
     """
     release = run.store.release(run.id)
     manifest = read_manifest(release)
     tracking = open_tracking(run.config)
     mlflow_run = tracking.start_run(run.id)
+    tracking.require_same_release(mlflow_run, manifest["release_digest"])
+    settings = flatten(without_passwords(run.config.as_dict()))
+    tracking.log_parameters(mlflow_run, {key: spelled(value) for key, value in settings.items()})
     _log_files(run, tracking, mlflow_run, release, folder)
     # Before the numbers: MLflow asks the server for the history of each metric that the run has when a model is logged.
     model_id = _log_model(tracking, mlflow_run, release, manifest)
@@ -56,9 +63,7 @@ def register(run: Run, folder: Path) -> Result:
 
 
 def _log_numbers(run: Run, tracking: Tracking, mlflow_run: "MlflowRun") -> None:
-    """Parameters, metrics of every epoch, final metrics, seconds per stage, digests of the inputs."""
-    parameters = {key: spelled(value) for key, value in flatten(without_passwords(run.config.as_dict())).items()}
-    tracking.log_parameters(mlflow_run, parameters)
+    """Metrics of every epoch, final metrics, seconds per stage, digests of the inputs."""
     results = _committed_results(run)
     history = read_json(run.stage("train") / "history.json")
     final = flatten(results["evaluate"]["metrics"])

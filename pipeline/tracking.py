@@ -114,11 +114,31 @@ class Tracking:
         return str(experiment.experiment_id)
 
     def log_parameters(self, run: "MlflowRun", parameters: Mapping[str, str]) -> None:
-        """Log parameters; the same again changes nothing."""
-        from mlflow.entities import Param
+        """Log parameters; the same again changes nothing.
 
-        self._client.log_batch(
-            run.info.run_id, params=[Param(mlflow_name(key), value) for key, value in parameters.items()]
+        Raises `InputError` where the run has other ones: it was logged by another run of ours with the same id.
+        """
+        from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
+
+        logged = [Param(mlflow_name(key), value) for key, value in parameters.items()]
+        try:
+            self._client.log_batch(run.info.run_id, params=logged)
+        except MlflowException as error:
+            if "Changing param values is not allowed" not in str(error):
+                raise
+            raise self._taken(run) from error
+
+    def require_same_release(self, run: "MlflowRun", digest: str) -> None:
+        """Raise `InputError` where another release was registered from this MLflow run."""
+        found = self._client.search_model_versions(f"name = '{self.model_name}' AND run_id = '{run.info.run_id}'")
+        if any(version.tags.get(DIGEST_TAG, digest) != digest for version in found):
+            raise self._taken(run)
+
+    def _taken(self, run: "MlflowRun") -> InputError:
+        return InputError(
+            f"run id {run.data.tags.get(RUN_TAG)!r} was used on {self.shown_uri} with other settings or data "
+            f"(another store?); use a new run id, or another mlflow.experiment than {self._config.experiment!r}"
         )
 
     def log_metrics(self, run: "MlflowRun", metrics: list[Metric]) -> None:

@@ -93,11 +93,11 @@ def test_sample_json_is_alone_on_stdout(tmp_path):
     assert json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
-def test_exit_status_of_a_disk_that_takes_nothing_is_one_line(code, monkeypatch, capsys):
+@pytest.mark.parametrize(("code", "status"), [(errno.ENOSPC, 1), (errno.EROFS, 2)])
+def test_exit_status_of_a_disk_that_takes_nothing_is_one_line(code, status, monkeypatch, capsys):
     def fail(*arguments, **options):
         raise OSError(code, os.strerror(code), "store/runs/x")
 
     monkeypatch.setattr(cli, "app", fail)
-    assert cli._exit_status([]) == 1
+    assert cli._exit_status([]) == status
     assert capsys.readouterr().err == f"microrec: store/runs/x: {os.strerror(code)}\n"

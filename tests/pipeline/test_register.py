@@ -14,7 +14,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.models import Model
 
 from pipeline import register as register_module
-from pipeline.errors import StoreError
+from pipeline.errors import InputError, StoreError
 from pipeline.promotion import promote
 from pipeline.register import epoch_metrics, register
 from pipeline.run import Run, run_stage
@@ -57,6 +57,14 @@ def test_register_logs_parameters_metrics_and_timings(registered):
     assert data.metrics["slices/users with fewer than 10 interactions/recall_at_20"] == 0.1
     assert data.metrics["train/best_epoch"] == 4
     assert {"seconds/prepare", "seconds/train", "seconds/evaluate", "seconds/export"} <= set(data.metrics)
+
+
+def test_register_id_that_another_store_has_used_is_refused(registered, tmp_path):
+    run, _ = registered
+    other = make_run(make_config(tmp_path, mlflow={"tracking_uri": address(run)}, store={"root": "elsewhere"}), "r1")
+    with pytest.raises(InputError, match=r"run id 'r1' was used on .* use a new run id"):
+        run_stage(other, "register", register)
+    assert len(open_tracking(run.config).version_numbers()) == 1
 
 
 def test_register_logs_every_epoch_at_its_step(registered):

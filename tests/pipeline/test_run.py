@@ -223,6 +223,13 @@ def test_embed_new_items_get_unit_vectors_near_their_family(folder, first, tmp_p
     assert np.median(rank) <= 9  # an item's twin is among the nearest tenth of the catalogue
 
 
+def test_verify_path_outside_the_store_is_refused(folder, first, tmp_path):
+    config = load_config(folder / "microrec.toml", SETTINGS)
+    assert verify_named_release(config, first["release"])["digest"] == first["digest"]
+    with pytest.raises(InputError, match=r"is not in .*give the store it belongs to"):
+        verify_named_release(config, str(tmp_path / "first"))
+
+
 def test_run_id_of_another_store_is_not_found(folder):
     config = load_config(folder / "microrec.toml", SETTINGS)
     with pytest.raises(InputError, match="no release 'third'"):
