@@ -133,7 +133,7 @@ def parse_json(path: UPath, payload: bytes) -> Any:
     try:
         return json.loads(payload)
     except ValueError as error:
-        raise StoreError(f"{path} is damaged: not valid JSON ({error})") from error
+        raise StoreError(f"{path} is not valid JSON ({error}): it is damaged") from error
 
 
 def as_json(document: Any) -> bytes:
