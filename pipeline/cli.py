@@ -221,11 +221,8 @@ def tune(
     from pipeline.tune import tune as search
 
     this = _open(_load(config, overrides), run_id)
-    try:
+    with _continuable(this):
         result = search(this)
-    except KeyboardInterrupt:
-        this.reporter.say(f"interrupted; continue with --run-id {this.id}")
-        raise
     Output(as_json).show(result, partial(_lines, result))
 
 

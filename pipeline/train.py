@@ -15,9 +15,10 @@ from pipeline.checkpoint import PARAMETERS, load_checkpoint, save_checkpoint
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import ConfigError, MicrorecError
 from pipeline.progress import Task
+from pipeline.protocol import EvaluationProtocol
 from pipeline.resources import free_memory_bytes, resident_memory_bytes
 from pipeline.run import Result, Run
-from pipeline.split import TRAIN, VALIDATION
+from pipeline.split import VALIDATION
 from pipeline.storage import write_json
 from pipeline.warm_start import recorded_start, start_warm
 
@@ -89,20 +90,12 @@ def make_trainer(run: Run, dataset: Dataset) -> Trainer:
     Raises `ConfigError` for a configuration that does not fit the data.
     """
     user_P, item_P = dataset.pairs(VALIDATION)
-    held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=validation_candidates(run, dataset))
+    candidate_I = EvaluationProtocol(dataset, run.config.split).validation_candidate_I
+    held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=candidate_I)
     try:
         return Trainer(dataset.training_data(), held_out, run.config.model, run.config.train)
     except ValueError as error:
         raise ConfigError(f"train: {error}") from error
-
-
-def validation_candidates(run: Run, dataset: Dataset) -> torch.Tensor | None:
-    """Items that compete on validation: all, or those without training interactions when whole items are held out."""
-    if run.config.split.strategy != "cold-items":
-        return None
-    candidate_I = torch.ones(len(dataset.items), dtype=torch.bool)
-    candidate_I[dataset.pairs(TRAIN)[1]] = False
-    return candidate_I
 
 
 def _begin(

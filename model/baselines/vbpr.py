@@ -19,8 +19,6 @@ from model.micro import ModelConfig, Vectors
 class Vbpr(nn.Module):
     """Trainable like `Micro`; `config` gives the embedding dimension and the modalities."""
 
-    modality_names: tuple[str, ...] = ()
-
     def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator) -> None:
         super().__init__()
         names = sorted(data.features) if config.modalities is None else config.modalities
@@ -36,10 +34,6 @@ class Vbpr(nn.Module):
 
     def refresh_graphs(self) -> None:
         """Nothing to choose: there are no graphs."""
-
-    def graph_recall(self) -> dict[str, dict[str, float]]:
-        """Nothing is approximate."""
-        return {}
 
     def forward(self, *, structure_gradient: bool = False) -> Vectors:
         """Return the concatenated vectors."""
