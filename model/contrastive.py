@@ -11,11 +11,11 @@ Shapes: I items, A anchors, C candidates, K = 2C keys (the candidates' fused and
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.gather import gather_rows
+from model.parallel import WHOLE, Columns
 
 CHUNK_ELEMENTS = 1 << 20  # similarities held at once (4 MiB of float32: they stay in cache)
 
@@ -27,6 +27,7 @@ def contrastive_loss(
     candidate_C: Tensor,
     log_count_C: Tensor,
     temperature: float,
+    columns: Columns = WHOLE,
 ) -> Tensor:
     """Mean of l_m(i) over the anchors, for one modality.
 
@@ -36,26 +37,29 @@ def contrastive_loss(
         candidate_C: int64, items that the denominator's sums run over. Must have the modality.
         log_count_C: log of how often each candidate was expected to be drawn; 0 where each item stands once.
         temperature: t > 0.
+        columns: which columns the vectors have.
 
     Returns:
         Scalar; 0 without anchors.
     """
     if not len(anchor_A):
         return modality_ID.sum() * 0
-    modality_AD, fused_AD = _unit_rows(modality_ID, anchor_A), _unit_rows(fused_ID, anchor_A)
+    modality_AD, fused_AD = (_unit_rows(source_ID, anchor_A, columns) for source_ID in (modality_ID, fused_ID))
     modality_CD, fused_CD = modality_AD, fused_AD
     if candidate_C is not anchor_A:
-        modality_CD, fused_CD = _unit_rows(modality_ID, candidate_C), _unit_rows(fused_ID, candidate_C)
+        modality_CD, fused_CD = (_unit_rows(source_ID, candidate_C, columns) for source_ID in (modality_ID, fused_ID))
     query_AD = modality_AD / temperature
-    positive_A = (query_AD * fused_AD).sum(1)
+    positive_A = columns.total((query_AD * fused_AD).sum(1))
     key_KD, log_count_K = torch.cat([fused_CD, modality_CD]), log_count_C.repeat(2)
-    denominator = _LogDenominator.apply(query_AD, positive_A, key_KD, log_count_K, anchor_A, candidate_C.repeat(2))
+    denominator = _LogDenominator.apply(
+        query_AD, positive_A, key_KD, log_count_K, anchor_A, candidate_C.repeat(2), columns
+    )
     loss: Tensor = (denominator - positive_A.sum()) / len(anchor_A)
     return loss
 
 
-def _unit_rows(source_ID: Tensor, index_A: Tensor) -> Tensor:
-    return F.normalize(gather_rows(source_ID, index_A), dim=1)
+def _unit_rows(source_ID: Tensor, index_A: Tensor, columns: Columns) -> Tensor:
+    return columns.unit_rows(gather_rows(source_ID, index_A))
 
 
 class _LogDenominator(torch.autograd.Function):
@@ -74,14 +78,16 @@ class _LogDenominator(torch.autograd.Function):
         log_count_K: Tensor,
         anchor_A: Tensor,
         item_K: Tensor,
+        columns: Columns,
     ) -> Tensor:
         query_grad_AD, positive_grad_A = torch.empty_like(query_AD), torch.empty_like(positive_A)
         key_grad_KD = torch.zeros_like(key_KD)
         total = query_AD.new_zeros(())
+        log_count_K = log_count_K / columns.count  # subtracted once by each process
         chunk = max(1, CHUNK_ELEMENTS // len(key_KD))
         for start in range(0, len(query_AD), chunk):
             part = slice(start, start + chunk)
-            logit_AK = torch.addmm(log_count_K, query_AD[part], key_KD.T, beta=-1)
+            logit_AK = columns.total(torch.addmm(log_count_K, query_AD[part], key_KD.T, beta=-1))
             logit_AK.masked_fill_(anchor_A[part, None] == item_K, -torch.inf)
             largest_A = torch.maximum(logit_AK.amax(1), positive_A[part])
             share_AK = logit_AK.sub_(largest_A[:, None]).exp_()
@@ -99,4 +105,4 @@ class _LogDenominator(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query_grad_AD, positive_grad_A, key_grad_KD = ctx.saved_tensors
-        return grad * query_grad_AD, grad * positive_grad_A, grad * key_grad_KD, None, None, None
+        return grad * query_grad_AD, grad * positive_grad_A, grad * key_grad_KD, None, None, None, None

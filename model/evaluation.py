@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from model.parallel import WHOLE, Columns
 from model.topk import top_k
 
 BLOCK_ELEMENTS = 1 << 20  # scores held at once (4 MiB of float32: they stay in cache)
@@ -39,6 +40,7 @@ class InnerProduct:
 
     user_UD: Tensor
     item_ID: Tensor
+    columns: Columns = WHOLE
 
     @property
     def num_items(self) -> int:
@@ -47,7 +49,7 @@ class InnerProduct:
 
     def scores(self, user_B: Tensor) -> Tensor:
         """Return float32 (B, I)."""
-        return self.user_UD[user_B] @ self.item_ID.T
+        return self.columns.total(self.user_UD[user_B] @ self.item_ID.T)
 
 
 class Pairs:

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from model.parallel import WHOLE, Columns
+
 FusionName = Literal["attention", "mean", "sum", "concat", "graph"]
 
 
@@ -20,10 +22,14 @@ class Fusion(nn.Module):
     an item lacks has weight 0, no influence and no gradient.
     """
 
+    def __init__(self, columns: Columns = WHOLE) -> None:
+        super().__init__()
+        self.columns = columns
+
     def forward(self, modality_IMD: Tensor, present_IM: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weighted sum with the weights of `weights`."""
         weight_IM = self.weights(modality_IMD, present_IM)
-        return (weight_IM[:, :, None] * modality_IMD).sum(1), weight_IM
+        return (self.columns.shared(weight_IM)[:, :, None] * modality_IMD).sum(1), weight_IM
 
     def weights(self, modality_IMD: Tensor, present_IM: Tensor) -> Tensor:
         """Equal ones, unless a subclass knows better."""
@@ -33,13 +39,13 @@ class Fusion(nn.Module):
 class AttentionFusion(Fusion):
     """alpha = softmax over the modalities the item has of q . tanh(W h + b); MICRO, equations 8 to 10."""
 
-    def __init__(self, dim: int, generator: Generator) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(dim, dim)
-        self.query = nn.Linear(dim, 1, bias=False)
-        for layer in (self.hidden, self.query):
+    def __init__(self, dim: int, generator: Generator, columns: Columns = WHOLE) -> None:
+        super().__init__(columns)
+        hidden, query = nn.Linear(dim, dim), nn.Linear(dim, 1, bias=False)
+        for layer in (hidden, query):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
-        nn.init.zeros_(self.hidden.bias)
+        nn.init.zeros_(hidden.bias)
+        self.hidden, self.query = columns.linear(hidden), columns.linear(query)
 
     def weights(self, modality_IMD: Tensor, present_IM: Tensor) -> Tensor:
         """Per item, from its own vectors."""
@@ -53,8 +59,8 @@ class GraphFusion(Fusion):
     layer's results with these weights is that.
     """
 
-    def __init__(self, num_modalities: int) -> None:
-        super().__init__()
+    def __init__(self, num_modalities: int, columns: Columns = WHOLE) -> None:
+        super().__init__(columns)
         self.logit_M = nn.Parameter(torch.zeros(num_modalities))
 
     def weights(self, modality_IMD: Tensor, present_IM: Tensor) -> Tensor:
@@ -65,11 +71,12 @@ class GraphFusion(Fusion):
 class ConcatFusion(Fusion):
     """h = W [h_1; ...; h_M] + b; an absent modality stands as zeros. The weights it reports are equal ones."""
 
-    def __init__(self, num_modalities: int, dim: int, generator: Generator) -> None:
-        super().__init__()
-        self.merge = nn.Linear(num_modalities * dim, dim)
-        nn.init.xavier_uniform_(self.merge.weight, generator=generator)
-        nn.init.zeros_(self.merge.bias)
+    def __init__(self, num_modalities: int, dim: int, generator: Generator, columns: Columns = WHOLE) -> None:
+        super().__init__(columns)
+        merge = nn.Linear(num_modalities * dim, dim)
+        nn.init.xavier_uniform_(merge.weight, generator=generator)
+        nn.init.zeros_(merge.bias)
+        self.merge = columns.linear(merge, blocks=num_modalities)
 
     def forward(self, modality_IMD: Tensor, present_IM: Tensor) -> tuple[Tensor, Tensor]:
         """Return the linear map of the concatenation, zero for an item without any modality."""
@@ -77,14 +84,16 @@ class ConcatFusion(Fusion):
         return merged_ID * present_IM.any(1, keepdim=True), self.weights(modality_IMD, present_IM)
 
 
-def make_fusion(name: FusionName, num_modalities: int, dim: int, generator: Generator) -> Fusion:
+def make_fusion(
+    name: FusionName, num_modalities: int, dim: int, generator: Generator, columns: Columns = WHOLE
+) -> Fusion:
     """Build the fusion that the configuration names."""
     fusions: dict[FusionName, Callable[[], Fusion]] = {
-        "attention": lambda: AttentionFusion(dim, generator),
-        "mean": Fusion,
-        "sum": Fusion,
-        "concat": lambda: ConcatFusion(num_modalities, dim, generator),
-        "graph": lambda: GraphFusion(num_modalities),
+        "attention": lambda: AttentionFusion(dim, generator, columns),
+        "mean": lambda: Fusion(columns),
+        "sum": lambda: Fusion(columns),
+        "concat": lambda: ConcatFusion(num_modalities, dim, generator, columns),
+        "graph": lambda: GraphFusion(num_modalities, columns),
     }
     return fusions[name]()
 

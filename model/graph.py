@@ -14,6 +14,7 @@ from torch import Tensor
 from model.approximate import approximate_top_k, measured_recall
 from model.gather import gather_rows
 from model.normalisation import normalise_edges
+from model.parallel import WHOLE, Columns
 from model.topk import top_k
 
 GraphMethod = Literal["auto", "exact", "faiss"]
@@ -138,11 +139,12 @@ def rows_at_once(num_columns: int, device: torch.device, elements: int | None = 
     return max(1, wanted // num_columns)
 
 
-def similarity_of_neighbours(feature_ID: Tensor, graph: NeighbourGraph) -> NeighbourGraph:
+def similarity_of_neighbours(feature_ID: Tensor, graph: NeighbourGraph, columns: Columns = WHOLE) -> NeighbourGraph:
     """Recompute the similarities of the neighbours already chosen, with a gradient for `feature_ID`.
 
-    Edges of weight 0 in `graph` (absent items, negative similarity) stay 0.
+    Edges of weight 0 in `graph` (absent items, negative similarity) stay 0. `columns` says which of D these are.
     """
-    unit_ID = F.normalize(feature_ID, dim=1)
-    similarity_IK = torch.einsum("id,ikd->ik", unit_ID, gather_rows(unit_ID, graph.neighbour_IK)).clamp(min=0)
+    unit_ID = columns.unit_rows(feature_ID)
+    cosine_IK = columns.total(torch.einsum("id,ikd->ik", unit_ID, gather_rows(unit_ID, graph.neighbour_IK)))
+    similarity_IK = cosine_IK.clamp(min=0)
     return NeighbourGraph(graph.neighbour_IK, similarity_IK * (graph.similarity_IK > 0), graph.recall)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from model.backbones import make_backbone
@@ -16,6 +15,7 @@ from model.data import TrainingData
 from model.fusion import FusionName, make_fusion
 from model.graph import GraphMethod, NeighbourGraph
 from model.normalisation import Normalisation, normalise_edges
+from model.parallel import WHOLE, Columns
 from model.sparse import EdgePattern, SparseMatrix
 from model.structure import ItemGraph
 
@@ -69,32 +69,32 @@ class Vectors:
     """Attention weights; rows sum to 1, or to 0 without content."""
     fused_ID: Tensor
     """h before normalisation, for the contrastive term."""
+    columns: Columns = WHOLE
+    """Which of the D columns all of these have; modality weights are whole."""
 
 
 class Micro(nn.Module):
     """ID embeddings, a backbone over the interactions, and item graphs fused by attention."""
 
-    def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator) -> None:
+    def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator, columns: Columns = WHOLE) -> None:
         """Build graphs and initialise parameters (Xavier-uniform) from `generator`.
 
-        Raises `ValueError` when `config.modalities` names one that the data lacks.
+        Raises `ValueError` when `config.modalities` names one that the data lacks, or D cannot be split over processes.
         """
         super().__init__()
-        self.config = config
+        self.config, self.columns = config, columns
         self.modality_names = _chosen_modalities(data, config)
         dim = config.embedding_dim
         device = data.user_T.device
-        self.user_embedding_UD = nn.Parameter(torch.empty(data.num_users, dim, device=device))
-        self.item_embedding_ID = nn.Parameter(torch.empty(data.num_items, dim, device=device))
-        for embedding in (self.user_embedding_UD, self.item_embedding_ID):
-            nn.init.xavier_uniform_(embedding, generator=generator)
+        self.user_embedding_UD = columns.xavier_uniform(data.num_users, dim, generator, device)
+        self.item_embedding_ID = columns.xavier_uniform(data.num_items, dim, generator, device)
         adjacency = bipartite_adjacency(data, config.normalisation)
         with torch.device(device):
-            self.backbone = make_backbone(config.backbone, adjacency, dim, config.backbone_layers, generator)
+            self.backbone = make_backbone(config.backbone, adjacency, dim, config.backbone_layers, generator, columns)
             self.item_graphs = nn.ModuleDict(
                 {name: self._item_graph(data, name, generator) for name in self.modality_names}
             )
-            self.fusion = make_fusion(config.fusion, len(self.modality_names), dim, generator)
+            self.fusion = make_fusion(config.fusion, len(self.modality_names), dim, generator, columns)
         present = [data.present[name] for name in self.modality_names]
         self.present_IM = torch.stack(present, dim=1) if present else torch.zeros(data.num_items, 0, dtype=torch.bool)
 
@@ -107,6 +107,7 @@ class Micro(nn.Module):
             initial_weight=self.config.initial_graph_weight,
             generator=generator,
             method=self.config.graph,
+            columns=self.columns,
         )
 
     def graph_recall(self) -> dict[str, dict[str, float]]:
@@ -132,13 +133,13 @@ class Micro(nn.Module):
             zero_ID = torch.zeros_like(item_ID)
             return Vectors(
                 user_UD=user_UD, item_ID=item_ID, content_ID=zero_ID, modality_IMD=empty,
-                modality_weight_IM=empty[..., 0], fused_ID=zero_ID,
+                modality_weight_IM=empty[..., 0], fused_ID=zero_ID, columns=self.columns,
             )  # fmt: skip
         modality_IMD, fused_ID, weight_IM = self._content(structure_gradient)
-        content_ID = F.normalize(fused_ID, dim=1)
+        content_ID = self.columns.unit_rows(fused_ID)
         return Vectors(
             user_UD=user_UD, item_ID=item_ID + content_ID, content_ID=content_ID, modality_IMD=modality_IMD,
-            modality_weight_IM=weight_IM, fused_ID=fused_ID,
+            modality_weight_IM=weight_IM, fused_ID=fused_ID, columns=self.columns,
         )  # fmt: skip
 
     def _graphs(self) -> list[ItemGraph]:

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from model.contrastive import contrastive_loss
 from model.micro import Vectors
+from model.parallel import Columns
 from model.ranking import RankingLoss
 
 
@@ -68,22 +69,27 @@ def objective(
         for index in range(present_IM.shape[1]):
             modality_ID = vectors.modality_IMD[:, index]
             contrastive = contrastive + _contrast(
-                modality_ID, vectors.fused_ID, present_IM[:, index], config, generator
+                modality_ID, vectors.fused_ID, present_IM[:, index], config, generator, vectors.columns
             )
     return Terms(ranking + config.l2 * l2 + config.contrastive_weight * contrastive, ranking, contrastive)
 
 
 def _contrast(
-    modality_ID: Tensor, fused_ID: Tensor, present_I: Tensor, config: ObjectiveConfig, generator: Generator
+    modality_ID: Tensor,
+    fused_ID: Tensor,
+    present_I: Tensor,
+    config: ObjectiveConfig,
+    generator: Generator,
+    columns: Columns,
 ) -> Tensor:
     """Contrastive term of one modality, over all items that have it or over a uniform sample of them."""
     having = present_I.nonzero().squeeze(1)
     if config.contrastive == "exact" or len(having) <= config.contrastive_samples:
         exact_count = modality_ID.new_zeros(len(having))
-        return contrastive_loss(modality_ID, fused_ID, having, having, exact_count, config.temperature)
+        return contrastive_loss(modality_ID, fused_ID, having, having, exact_count, config.temperature, columns)
     num_samples = config.contrastive_samples
     draw = torch.randint(len(having), (num_samples,), generator=generator, device=having.device)
     sample = having[draw]
     # Beside an anchor, num_samples - 1 independent draws: so often is any one other item expected.
     log_count = modality_ID.new_full((num_samples,), math.log((num_samples - 1) / len(having)))
-    return contrastive_loss(modality_ID, fused_ID, sample, sample, log_count, config.temperature)
+    return contrastive_loss(modality_ID, fused_ID, sample, sample, log_count, config.temperature, columns)

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from model.graph import GraphMethod, NeighbourGraph, nearest_neighbours, similarity_of_neighbours
+from model.parallel import WHOLE, Columns
 from model.sparse import EdgePattern, SparseMatrix, weighted_product
 
 
@@ -29,16 +30,20 @@ class ItemGraph(nn.Module):
         initial_weight: float,
         generator: Generator,
         method: GraphMethod = "exact",
+        columns: Columns = WHOLE,
     ) -> None:
         super().__init__()
+        self.columns = columns
         self.feature_ID, self.present_I = feature_ID, present_I
         self.num_neighbours, self.initial_weight, self.method = num_neighbours, initial_weight, method
         self.initial = nearest_neighbours(feature_ID, present_I, num_neighbours, method)
         self._initial_weight_IK = self.initial.normalised() * initial_weight
-        self.projection = nn.Linear(feature_ID.shape[1], dim, dtype=feature_ID.dtype) if initial_weight < 1 else None
-        if self.projection is not None:
-            nn.init.xavier_uniform_(self.projection.weight, generator=generator)
-            nn.init.zeros_(self.projection.bias)
+        self.projection: nn.Linear | None = None
+        if initial_weight < 1:
+            projection = nn.Linear(feature_ID.shape[1], dim, dtype=feature_ID.dtype)
+            nn.init.xavier_uniform_(projection.weight, generator=generator)
+            nn.init.zeros_(projection.bias)
+            self.projection = columns.projection(projection)
         self.learned: NeighbourGraph | None = None
         self.refresh()
 
@@ -47,7 +52,7 @@ class ItemGraph(nn.Module):
         """Choose the neighbours of the learned graph anew from the current W and b."""
         graphs = [self.initial]
         if self.projection is not None:
-            projected_ID = self.projection(self.feature_ID)
+            projected_ID = self.columns.whole(self.projection(self.feature_ID))
             self.learned = nearest_neighbours(projected_ID, self.present_I, self.num_neighbours, self.method)
             graphs.append(self.learned)
         edges = [graph.edges() for graph in graphs]
@@ -65,12 +70,12 @@ class ItemGraph(nn.Module):
         """Weights of all edges, float32 (E,): the initial graph's, then the learned one's."""
         parts = [self._initial_weight_IK.reshape(-1)]
         if self.projection is not None and self.learned is not None:
-            learned = similarity_of_neighbours(self.projection(self.feature_ID), self.learned)
+            learned = similarity_of_neighbours(self.projection(self.feature_ID), self.learned, self.columns)
             parts.append((1 - self.initial_weight) * learned.normalised().reshape(-1))
         return torch.cat(parts)
 
     def propagate(self, item_ID: Tensor, *, with_gradient: bool) -> Tensor:
         """Return A E, float32 (I, D); a gradient for W and b only `with_gradient`."""
         if with_gradient and self.projection is not None:
-            return weighted_product(self._pattern, self._edge_weight(), item_ID)
+            return weighted_product(self._pattern, self.columns.shared(self._edge_weight()), item_ID)
         return self._constant @ item_ID

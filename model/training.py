@@ -18,6 +18,7 @@ from model.data import TrainingData, resolve_device
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Micro, ModelConfig, Vectors
 from model.objective import ObjectiveConfig, objective
+from model.parallel import WHOLE, Columns, Split, split_of
 from model.ranking import make_ranking_loss
 
 VALIDATION_CUTOFFS = (10, 20)
@@ -96,7 +97,7 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Everything that a resumed training needs: tensors, and plain JSON values."""
+    """Everything that a resumed training needs, with any number of processes: whole tensors, and plain JSON values."""
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
@@ -112,21 +113,24 @@ class Trainer:
         model_config: ModelConfig,
         config: TrainConfig,
         model_type: type[Micro] | type[Vbpr] = Micro,
+        columns: Columns = WHOLE,
     ) -> None:
         """Build model, ranking loss and optimiser.
 
         Args:
             held_out: None: train `max_epochs` epochs and keep the last.
             model_type: what is trained; `Vbpr` for comparisons.
+            columns: of every embedding, held by this process; all processes call the same methods in the same order.
         """
-        self.config = config
+        self.config, self.columns = config, columns
         self.device = resolve_device(config.device)
         self.generator = Generator(self.device)
         self.generator.manual_seed(config.seed)
         data = data.to(self.device)
         # `Vbpr` has what the loop uses of `Micro`.
-        self.model = cast("Micro", model_type(data, model_config, self.generator).to(self.device))
+        self.model = cast("Micro", model_type(data, model_config, self.generator, columns).to(self.device))
         self.ranking_loss = make_ranking_loss(config.objective.ranking, data, config.objective.softmax_candidates)
+        self._splits = {name: split_of(parameter) for name, parameter in self.model.named_parameters()}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self._seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
         self._held_out = self._prepare_held_out(held_out, data)
@@ -143,7 +147,10 @@ class Trainer:
         return Pairs(user_P, item_P, data.num_users, data.num_items), candidate_I
 
     def start_from(self, parameters: dict[str, Tensor]) -> float | None:
-        """Begin at these parameters, with a new optimiser; return their validation metric, which training must beat."""
+        """Begin at these parameters, own columns only, with a new optimiser; return the metric that training must beat.
+
+        None without held-out interactions.
+        """
         self.model.load_state_dict(parameters)
         self.model.refresh_graphs()
         self._best = copy.deepcopy(self.model.state_dict())
@@ -228,14 +235,15 @@ class Trainer:
         relevant, candidate_I = self._held_out
         vectors = self._vectors()
         ranking = rank_items(
-            InnerProduct(vectors.user_UD, vectors.item_ID),
+            InnerProduct(vectors.user_UD, vectors.item_ID, self.columns),
             relevant.users(),
             [self._seen],
             max(VALIDATION_CUTOFFS),
             candidate_I,
         )
         num_candidates = len(vectors.item_ID) if candidate_I is None else int(candidate_I.sum())
-        return summarise(ranking, relevant, VALIDATION_CUTOFFS, num_candidates)
+        # The first process decides for all when to stop.
+        return self.columns.first(lambda: summarise(ranking, relevant, VALIDATION_CUTOFFS, num_candidates))
 
     @torch.no_grad()
     def _vectors(self) -> Vectors:
@@ -244,17 +252,24 @@ class Trainer:
         return vectors
 
     def best_vectors(self) -> Vectors:
-        """Load the best parameters into the model and return their vectors."""
+        """Load the best parameters into the model and return their vectors, own columns only."""
         self.model.load_state_dict(self._best)
         self.model.refresh_graphs()
         return self._vectors()
 
     def best_parameters(self) -> dict[str, Tensor]:
-        """Parameters of the best check."""
-        return dict(self._best)
+        """Parameters of the best check, on the CPU; whole on the first process."""
+        return {name: self.columns.gather(value, self._splits[name]) for name, value in self._best.items()}
+
+    def own_columns(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Own part of whole parameters."""
+        return {name: self.columns.own(value, self._splits[name]) for name, value in parameters.items()}
 
     def state(self) -> TrainingState:
-        """Snapshot at the end of an epoch: parameters, best parameters, optimiser, generator, counters."""
+        """Snapshot at the end of an epoch: parameters, best parameters, optimiser, generator, counters.
+
+        On the CPU, whole on the first process; with one process its tensors go on changing as training does.
+        """
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self._best.items()}
         tensors["generator"] = self.generator.get_state()
@@ -262,12 +277,22 @@ class Trainer:
             tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
         best = None if math.isinf(self.best_metric) else self.best_metric
         values = {"epoch": self.epoch, "best_epoch": self.best_epoch, "best_metric": best}
-        return TrainingState({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, values)
+        whole = {name: self.columns.gather(value, self._split_in_state(name)) for name, value in tensors.items()}
+        return TrainingState(whole, values)
 
-    def load_state(self, state: TrainingState) -> None:
-        """Continue from a snapshot made with the same data and configuration."""
+    def _split_in_state(self, name: str) -> Split | None:
+        part, _, rest = name.partition(".")
+        if part != "optimizer":
+            return self._splits.get(rest)
+        index, _, slot = rest.partition(".")
+        return None if slot == "step" else list(self._splits.values())[int(index)]
+
+    def load_state(self, state: TrainingState | None) -> None:
+        """Continue from a snapshot made with the same data and configuration; only the first process needs it."""
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}, "generator": {}}
-        for name, value in state.tensors.items():
+        tensors = self.columns.scatter(None if state is None else state.tensors, self._split_in_state)
+        counters = self.columns.first(lambda: {} if state is None else state.values)
+        for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
         self.model.load_state_dict(parts["model"])
@@ -279,6 +304,6 @@ class Trainer:
             index, _, slot = name.partition(".")
             slots.setdefault(int(index), {})[slot] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
-        self.epoch, self.best_epoch = state.values["epoch"], state.values["best_epoch"]
-        best = state.values["best_metric"]
+        self.epoch, self.best_epoch = counters["epoch"], counters["best_epoch"]
+        best = counters["best_metric"]
         self.best_metric = -math.inf if best is None else best

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from model.backbones.lightgcn import LightGCN
 from model.backbones.mf import MF
 from model.backbones.ngcf import NGCF
+from model.parallel import WHOLE, Columns
 from model.sparse import SparseMatrix
 
 
@@ -25,7 +26,13 @@ BACKBONES: dict[str, type[MF | LightGCN | NGCF]] = {"mf": MF, "lightgcn": LightG
 
 
 def make_backbone(
-    name: str, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator
+    name: str,
+    adjacency: SparseMatrix,
+    dim: int,
+    num_layers: int,
+    generator: Generator,
+    columns: Columns = WHOLE,
 ) -> MF | LightGCN | NGCF:
     """Build a backbone over the normalised bipartite adjacency (U+I, U+I); users come first."""
-    return BACKBONES[name](adjacency=adjacency, dim=dim, num_layers=num_layers, generator=generator)
+    make = BACKBONES[name]
+    return make(adjacency=adjacency, dim=dim, num_layers=num_layers, generator=generator, columns=columns)

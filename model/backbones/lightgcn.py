@@ -9,13 +9,16 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from model.parallel import WHOLE, Columns
 from model.sparse import CompressedRows, SparseMatrix
 
 
 class LightGCN(nn.Module):
     """Linear propagation over the user-item graph; no weights of its own."""
 
-    def __init__(self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator) -> None:
+    def __init__(
+        self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE
+    ) -> None:
         super().__init__()
         self.adjacency, self.num_layers = adjacency, num_layers
 

@@ -2,13 +2,16 @@
 
 from torch import Generator, Tensor, nn
 
+from model.parallel import WHOLE, Columns
 from model.sparse import SparseMatrix
 
 
 class MF(nn.Module):
     """No propagation at all."""
 
-    def __init__(self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator) -> None:
+    def __init__(
+        self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE
+    ) -> None:
         super().__init__()
 
     def forward(self, user_UD: Tensor, item_ID: Tensor) -> tuple[Tensor, Tensor]:

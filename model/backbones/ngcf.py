@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from model.parallel import WHOLE, Columns
 from model.sparse import SparseMatrix
 
 MESSAGE_DROPOUT = 0.1
@@ -18,14 +19,17 @@ class NGCF(nn.Module):
     Deviation from the paper: layers are averaged instead of concatenated, so that vectors keep dimension D.
     """
 
-    def __init__(self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator) -> None:
+    def __init__(
+        self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE
+    ) -> None:
         super().__init__()
-        self.adjacency, self.generator = adjacency, generator
-        self.sum_weight = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_layers))
-        self.product_weight = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_layers))
-        for layer in [*self.sum_weight, *self.product_weight]:
+        self.adjacency, self.generator, self.columns, self.dim = adjacency, generator, columns, dim
+        layers = [nn.Linear(dim, dim) for _ in range(2 * num_layers)]
+        for layer in layers:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
+        self.sum_weight = nn.ModuleList(columns.linear(layer) for layer in layers[:num_layers])
+        self.product_weight = nn.ModuleList(columns.linear(layer) for layer in layers[num_layers:])
 
     def forward(self, user_UD: Tensor, item_ID: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean of the normalised layers, layer 0 as it is."""
@@ -35,7 +39,7 @@ class NGCF(nn.Module):
             side_ND = self.adjacency @ layer_ND
             layer_ND = F.leaky_relu(sum_weight(side_ND)) + F.leaky_relu(product_weight(layer_ND * side_ND))
             layer_ND = self._dropout(layer_ND)
-            total_ND = total_ND + F.normalize(layer_ND, dim=1)
+            total_ND = total_ND + self.columns.unit_rows(layer_ND)
         mean_ND = total_ND / (len(self.sum_weight) + 1)
         return mean_ND[: len(user_UD)], mean_ND[len(user_UD) :]
 
@@ -43,5 +47,6 @@ class NGCF(nn.Module):
         """Dropout from the training's own generator, so that a resumed run repeats it."""
         if not self.training:
             return layer_ND
-        keep_ND = torch.rand(layer_ND.shape, generator=self.generator, device=layer_ND.device) >= MESSAGE_DROPOUT
-        return layer_ND * keep_ND / (1 - MESSAGE_DROPOUT)
+        generator, device = self.generator, layer_ND.device
+        draw_ND = self.columns.draw(len(layer_ND), self.dim, lambda block: block.uniform_(generator=generator), device)
+        return layer_ND * (draw_ND >= MESSAGE_DROPOUT) / (1 - MESSAGE_DROPOUT)

@@ -14,13 +14,16 @@ from torch import Generator, Tensor, nn
 
 from model.data import TrainingData
 from model.micro import ModelConfig, Vectors
+from model.parallel import WHOLE, Columns
 
 
 class Vbpr(nn.Module):
     """Trainable like `Micro`; `config` gives the embedding dimension and the modalities."""
 
-    def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator) -> None:
+    def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator, columns: Columns = WHOLE) -> None:
         super().__init__()
+        if columns != WHOLE:
+            raise ValueError("VBPR is trained by one process")
         names = sorted(data.features) if config.modalities is None else config.modalities
         parts = [F.normalize(data.features[name], dim=1) * data.present[name][:, None] for name in names]
         self.feature_IF = torch.cat(parts, dim=1)

@@ -38,6 +38,6 @@ class BprLoss:
         user_B, seen_B, unseen_B = batch
         user_BD = gather_rows(vectors.user_UD, user_B)
         seen_BD, unseen_BD = gather_rows(vectors.item_ID, seen_B), gather_rows(vectors.item_ID, unseen_B)
-        loss = F.softplus((user_BD * unseen_BD).sum(1) - (user_BD * seen_BD).sum(1)).mean()
+        loss = F.softplus(vectors.columns.total((user_BD * unseen_BD).sum(1) - (user_BD * seen_BD).sum(1))).mean()
         squares = user_BD.square().sum() + seen_BD.square().sum() + unseen_BD.square().sum()
-        return loss, 0.5 * squares / len(user_B)
+        return loss, 0.5 * vectors.columns.total(squares) / len(user_B)

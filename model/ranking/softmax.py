@@ -60,11 +60,12 @@ class SoftmaxLoss:
         """Loss, and half the squared norm of each interaction's user and item vector over P."""
         user_BD = gather_rows(vectors.user_UD, batch.user_B)
         item_PD = gather_rows(vectors.item_ID, batch.item_P)
-        score_P = (gather_rows(user_BD, batch.row_P) * item_PD).sum(1)
+        score_P = vectors.columns.total((gather_rows(user_BD, batch.row_P) * item_PD).sum(1))
         candidates = self._draw(generator)
-        log_sum_P = _log_sum(user_BD, gather_rows(vectors.item_ID, candidates.item_C), score_P, batch, candidates)
+        score_BC = vectors.columns.total(user_BD @ gather_rows(vectors.item_ID, candidates.item_C).T)
+        log_sum_P = _log_sum(score_BC, score_P, batch, candidates)
         squares = gather_rows(user_BD.square().sum(1), batch.row_P).sum() + item_PD.square().sum()
-        return (log_sum_P - score_P).mean(), 0.5 * squares / len(batch.item_P)
+        return (log_sum_P - score_P).mean(), 0.5 * vectors.columns.total(squares) / len(batch.item_P)
 
     def _draw(self, generator: Generator) -> Candidates:
         trained_item, count = self._trained_item, self._num_candidates
@@ -78,11 +79,9 @@ class SoftmaxLoss:
         return Candidates(item_C, slot_I, math.log(len(trained_item) / count))
 
 
-def _log_sum(
-    user_BD: Tensor, candidate_CD: Tensor, score_P: Tensor, batch: UserBatch, candidates: Candidates
-) -> Tensor:
+def _log_sum(score_BC: Tensor, score_P: Tensor, batch: UserBatch, candidates: Candidates) -> Tensor:
     """Log of the (estimated) sum over all trained items, for every interaction."""
-    log_sum_P = gather_rows((user_BD @ candidate_CD.T).logsumexp(1), batch.row_P)
+    log_sum_P = gather_rows(score_BC.logsumexp(1), batch.row_P)
     if candidates.log_inverse_probability == 0:
         return log_sum_P
     drawn_P = candidates.slot_I[batch.item_P] >= 0

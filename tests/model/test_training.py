@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_trainer_resumed_equals_uninterrupted(backbone):
     data, held_out, _ = planted()
     shape = ModelConfig(backbone=backbone, embedding_dim=8)
     whole = Trainer(data, held_out, shape, config())
-    states = [whole.state() for _ in whole.fit()]
+    states = [copy.deepcopy(whole.state()) for _ in whole.fit()]
     resumed = Trainer(data, held_out, shape, config())
     resumed.load_state(states[9])
     list(resumed.fit())
