@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from model.data import TrainingData
 from model.graph import BLOCK_ELEMENTS, FAISS_ITEMS, HALF_BLOCK_ELEMENTS, HALF_ROWS, WIDE
 from model.micro import ModelConfig
+from model.parallel import Columns
 from model.training import TrainConfig
 
 FLOAT, INDEX, LONG = 4, 4, 8  # bytes
@@ -36,23 +37,26 @@ class Prediction:
         return f"{self.total / GIB:.2f} GiB ({listed})"
 
 
-def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig) -> Prediction:
-    """Bytes that training adds to what the program takes before its data are loaded.
+def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, processes: int = 1) -> Prediction:
+    """Bytes that training adds to what a program takes before its data are loaded.
 
     Args:
         data: only its counts and the features' shapes are looked at.
+        processes: that train together; the prediction is for each.
+
+    Raises `ValueError` where the embeddings cannot be split over them.
     """
     dims = [
         feature_ID.shape[1]
         for name, feature_ID in data.features.items()
         if model.modalities is None or name in model.modalities
     ]
-    dim, num_nodes = model.embedding_dim, data.num_users + data.num_items
+    dim, num_nodes = Columns(count=processes).width(model.embedding_dim), data.num_users + data.num_items
     edges = 2 * len(data.user_T) + (2 * num_nodes if model.normalisation == "row" else 0)
     graph_edges = 2 * data.num_items * model.neighbours
     width = len(dims)
     item_matrix = data.num_items * dim * FLOAT
-    parameters = num_nodes * dim + sum(dim * (size + 1) for size in dims) + dim * (dim + 2)
+    parameters = num_nodes * dim + sum(dim * (size + 1) for size in dims) + dim * (model.embedding_dim + 2)
     parts = {
         "interactions": len(data.user_T) * LONG * 12,
         "features": sum(data.num_items * size * FLOAT for size in dims),
@@ -64,7 +68,8 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig) 
         "batch": config.batch_size * dim * FLOAT * 20 + _scores(data, config),
         "libraries": LIBRARIES,
     }
-    parts["building graphs"] = max((_graph_building(data.num_items, size, model) for size in [*dims, dim]), default=0)
+    sizes = [*dims, model.embedding_dim]
+    parts["building graphs"] = max(_graph_building(data.num_items, size, model) for size in sizes)
     return Prediction(_without_overlap(parts))
 
 

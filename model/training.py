@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Generator, Tensor
@@ -35,6 +35,8 @@ class TrainConfig:
 
     device: str = "auto"
     """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
+    processes: int | Literal["auto"] = "auto"
+    """That train together, each with its columns of every embedding; `auto`: one for each GPU, one on a CPU."""
     seed: int = 0
     max_epochs: int = 1000
     batch_size: int = 4096
@@ -59,6 +61,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.processes != "auto" and self.processes < 1:
+            raise ValueError(f"processes must be 'auto' or at least 1, got {self.processes}")
         if self.structure_gradient not in ("epoch", "step"):
             raise ValueError(f"structure_gradient must be 'epoch' or 'step', got {self.structure_gradient!r}")
 

@@ -42,4 +42,4 @@ def _ingredients(inputs: dict[str, Any], encoders: dict[str, Any], config: dict[
 def _without_devices(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    return {key: _without_devices(inner) for key, inner in value.items() if key != "device"}
+    return {key: _without_devices(inner) for key, inner in value.items() if key not in ("device", "processes")}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from pipeline import torchrun
 from pipeline.errors import GateRefusedError, InputError, MicrorecError
 from pipeline.progress import Reporter
 
@@ -48,6 +49,8 @@ class Output:
 
     def show(self, result: dict[str, Any], person: Callable[[Console], None]) -> None:
         """Print the result on stdout."""
+        if torchrun.rank() > 0:
+            return
         if self.as_json:
             sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str, allow_nan=False) + "\n")
         else:

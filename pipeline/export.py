@@ -51,7 +51,7 @@ from pipeline.verify import check_release
 
 LEARNED = "learned"
 """Name of the graph over the exported vectors in `item_graph`, beside the modalities' own."""
-TRAINING = ("epochs", "best_epoch", "warm_start", "modalities", "device", "threads", "torch")
+TRAINING = ("epochs", "best_epoch", "warm_start", "modalities", "device", "processes", "threads", "torch")
 """What the manifest takes over from the training's result."""
 
 

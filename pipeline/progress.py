@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pipeline import torchrun
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -56,10 +58,12 @@ class _Lines:
 
 
 class Reporter:
-    """Where the stages say what they do."""
+    """Where the stages say what they do; of processes that train together, the first one speaks."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        self.console = console or Console(
+            stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty(), quiet=torchrun.rank() > 0
+        )
 
     def say(self, text: str) -> None:
         """Print one line."""

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pipeline import torchrun
 from pipeline.errors import GateRefusedError, InputError
 from pipeline.release import REPORT
 from pipeline.run import Result, Run, peak_memory_bytes, run_stage
@@ -24,10 +25,15 @@ def new_run_id() -> str:
 def do_stage(run: Run, name: str) -> Result:
     """Run one stage unless it is done.
 
-    Raises `InputError` when the stage before it has not been done.
+    Raises `InputError` when the stage before it has not been done, and when torchrun started it for any but `train`.
     """
-    if run.result(name) is None:
+    if name != "train" and torchrun.num_processes() > 1:
+        raise InputError(f"stage {name} is done by one process; start only `microrec train --run-id ID` with torchrun")
+    done = run.result(name)
+    if done is None:
         _require_before(run, name)
+    if torchrun.rank() > 0:  # takes part in the training that the first process commits
+        return done or _implementation(name)(run, Path())
     return run_stage(run, name, lambda this, folder: _implementation(name)(this, folder))
 
 

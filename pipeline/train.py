@@ -10,54 +10,123 @@ from upath import UPath
 
 from model.data import resolve_device
 from model.memory import GIB, predicted_peak
+from model.parallel import WHOLE, Columns, Split
+from model.ranks import RankFailedError, joined, launch
 from model.training import DivergedError, EpochReport, HeldOut, Trainer
+from pipeline import errors, torchrun
 from pipeline.checkpoint import PARAMETERS, load_checkpoint, save_checkpoint
+from pipeline.config import Config
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import ConfigError, MicrorecError
-from pipeline.progress import Task
+from pipeline.progress import Reporter, Task
 from pipeline.protocol import EvaluationProtocol
 from pipeline.resources import free_memory_bytes, resident_memory_bytes
-from pipeline.run import Result, Run
+from pipeline.run import Result, Run, peak_memory_bytes
 from pipeline.split import VALIDATION
 from pipeline.storage import write_json
 from pipeline.warm_start import recorded_start, start_warm
 
 VECTORS, HISTORY = "vectors.safetensors", "history.json"
+SPLIT_VECTORS = ("user_UD", "item_ID", "content_ID")
 
 
 def train(run: Run, folder: Path) -> Result:
-    """Train from the latest checkpoint of this run, or from the start: a fresh one or an earlier run's end."""
+    """Train from the latest checkpoint of this run, or from the start: a fresh one or an earlier run's end.
+
+    In this process, or in several that it starts or that torchrun has started (`train.processes`).
+    """
+    count = num_processes(run.config)
+    if count == 1 or torchrun.num_processes() > 1:
+        return _train(run, folder)
+    run.reporter.say(f"train: in {count} processes")
+    try:
+        result: Result = launch(count, _train_in_rank, run.config, run.id, folder)
+    except RankFailedError as error:
+        raise _known_error(error, run) from error
+    return result
+
+
+def num_processes(config: Config) -> int:
+    """Processes that are to train together.
+
+    Raises `ConfigError` for more than there are GPUs, where GPUs are to be used.
+    """
+    if torchrun.num_processes() > 1:
+        return torchrun.num_processes()
+    wanted, device, dim = config.train.processes, _device(config), config.model.embedding_dim
+    if device.type != "cuda":
+        return 1 if wanted == "auto" else wanted
+    gpus = torch.cuda.device_count() if device.index is None else 1
+    if wanted == "auto":
+        return max(count for count in range(1, gpus + 1) if dim % count == 0)
+    if wanted > gpus:
+        raise ConfigError(
+            f"train.processes = {wanted}: one GPU each, but train.device {config.train.device!r} gives {gpus}; lower it"
+        )
+    return wanted
+
+
+def _train_in_rank(config: Config, run_id: str, folder: Path) -> Result:
+    return _train(Run(run_id, config, config.open_store(), Reporter()), folder)
+
+
+def _known_error(error: RankFailedError, run: Run) -> MicrorecError:
+    """What one of the processes raised on purpose, as it raised it; else what happened to which."""
+    name, _, text = error.reason.partition(": ")
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, MicrorecError):
+        return kind(text)
+    if error.traceback:
+        run.reporter.say(error.traceback)
+    return MicrorecError(f"train: {error}; continue with --run-id {run.id}")
+
+
+def _train(run: Run, folder: Path) -> Result:
+    """Train with the columns of this process; the first one writes and returns what is true of all."""
     dataset = load_dataset(run.stage("prepare"))
     checkpoints = run.path / "checkpoints"
-    predicted = check_memory(run, dataset)
-    trainer = make_trainer(run, dataset)
-    history, started_from = _begin(run, trainer, dataset, checkpoints)
-    with run.reporter.task("train", run.config.train.max_epochs) as task:
-        task.advance(trainer.epoch)
-        _fit(trainer, history, checkpoints, task)
-    vectors = trainer.best_vectors()
-    tensors = {field.name: getattr(vectors, field.name).cpu().contiguous() for field in dataclasses.fields(vectors)}
-    save_file(
-        {name: tensors[name] for name in ("user_UD", "item_ID", "content_ID", "modality_weight_IM")},
-        folder / VECTORS,
-    )
-    save_file(
-        {name: value.cpu().contiguous() for name, value in trainer.best_parameters().items()},
-        folder / PARAMETERS,
-    )
-    write_json(UPath(str(folder / HISTORY)), history)
+    with joined(_device(run.config)) as columns:
+        predicted = columns.first(lambda: check_memory(run, dataset))
+        trainer = make_trainer(run, dataset, columns)
+        history, started_from = _begin(run, trainer, dataset, checkpoints)
+        with run.reporter.task("train", run.config.train.max_epochs) as task:
+            task.advance(trainer.epoch)
+            _fit(trainer, history, checkpoints, task)
+        _write(trainer, folder)
+    if columns.is_first:
+        write_json(UPath(str(folder / HISTORY)), history)
     return {
         "epochs": trainer.epoch,
         "best_epoch": trainer.best_epoch,
         "warm_start": started_from,
         "modalities": trainer.model.modality_names,
         "predicted_peak_memory_bytes": predicted,
+        "peak_memory_bytes": peak_memory_bytes(),
         "graph_recall": trainer.model.graph_recall(),
         "device": str(trainer.device),
+        "processes": columns.count,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "seconds_per_epoch": sum(row["seconds"] for row in history) / max(1, len(history)),
     }
+
+
+def _write(trainer: Trainer, folder: Path) -> None:
+    """Vectors and parameters of the best epoch."""
+    vectors = trainer.best_vectors()
+    whole = {name: trainer.columns.gather(getattr(vectors, name), Split(1)) for name in SPLIT_VECTORS}
+    whole["modality_weight_IM"] = vectors.modality_weight_IM.cpu().contiguous()
+    parameters = trainer.best_parameters()
+    if trainer.columns.is_first:
+        save_file(whole, folder / VECTORS)
+        save_file(parameters, folder / PARAMETERS)
+
+
+def _device(config: Config) -> torch.device:
+    try:
+        return resolve_device(config.train.device)
+    except ValueError as error:
+        raise ConfigError(f"train: {error}") from error
 
 
 def check_memory(run: Run, dataset: Dataset) -> int:
@@ -66,25 +135,28 @@ def check_memory(run: Run, dataset: Dataset) -> int:
     Raises `ConfigError` when that is more than this machine has left. On a GPU nothing is predicted: its memory runs
     out at once or not at all, with the reason.
     """
+    if _device(run.config).type != "cpu":
+        return 0
     try:
-        if resolve_device(run.config.train.device).type != "cpu":
-            return 0
-        prediction = predicted_peak(dataset.training_data(), run.config.model, run.config.train)
+        data = dataset.training_data()
+        prediction = predicted_peak(data, run.config.model, run.config.train, torchrun.num_processes())
     except ValueError as error:
         raise ConfigError(f"train: {error}") from error
     loaded = prediction.parts.get("features", 0)  # what is in memory already
     total, free = resident_memory_bytes() + prediction.total - loaded, free_memory_bytes()
-    run.reporter.say(f"train: predicted peak {total / GIB:.2f} GiB; training takes {prediction}")
-    if free is not None and prediction.total - loaded > free:
+    here = torchrun.num_processes_here()
+    each = f" for each of {here} processes" if here > 1 else ""
+    run.reporter.say(f"train: predicted peak {total / GIB:.2f} GiB{each}; training takes {prediction}")
+    if free is not None and (prediction.total - loaded) * here > free:
         raise ConfigError(
-            f"train: needs {prediction}, but only {free / GIB:.2f} GiB are free; lower model.embedding_dim "
+            f"train: needs {prediction}{each}, but only {free / GIB:.2f} GiB are free; lower model.embedding_dim "
             f"(now {run.config.model.embedding_dim}) or model.neighbours ({run.config.model.neighbours}), "
             "or use a larger machine"
         )
     return total
 
 
-def make_trainer(run: Run, dataset: Dataset) -> Trainer:
+def make_trainer(run: Run, dataset: Dataset, columns: Columns = WHOLE) -> Trainer:
     """The trainer of this run's configuration, checking on the validation interactions of `dataset`.
 
     Raises `ConfigError` for a configuration that does not fit the data.
@@ -93,7 +165,7 @@ def make_trainer(run: Run, dataset: Dataset) -> Trainer:
     candidate_I = EvaluationProtocol(dataset, run.config.split).validation_candidate_I
     held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=candidate_I)
     try:
-        return Trainer(dataset.training_data(), held_out, run.config.model, run.config.train)
+        return Trainer(dataset.training_data(), held_out, run.config.model, run.config.train, columns=columns)
     except ValueError as error:
         raise ConfigError(f"train: {error}") from error
 
@@ -102,10 +174,10 @@ def _begin(
     run: Run, trainer: Trainer, dataset: Dataset, checkpoints: UPath
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Resume from the latest checkpoint, else begin warm or fresh; return the history and what it all began from."""
-    found = load_checkpoint(checkpoints)
-    if found is None:
+    columns = trainer.columns
+    state, history = (load_checkpoint(checkpoints) if columns.is_first else None) or (None, [])
+    if columns.first(lambda: state is None):
         return [], start_warm(run, trainer, dataset)
-    state, history = found
     trainer.load_state(state)
     run.reporter.say(f"train: resumed after epoch {trainer.epoch}")
     return history, recorded_start(run)
@@ -117,7 +189,9 @@ def _fit(trainer: Trainer, history: list[dict[str, Any]], checkpoints: UPath, ta
             history.append(history_row(report))
             task.advance(note=_note(report, trainer))
             if report.validation is not None or report.epoch % trainer.config.check_every == 0:
-                save_checkpoint(checkpoints, trainer.state(), history)
+                state = trainer.state()
+                if trainer.columns.is_first:
+                    save_checkpoint(checkpoints, state, history)
     except DivergedError as error:
         raise MicrorecError(str(error)) from error
 

@@ -50,7 +50,9 @@ def start_warm(run: Run, trainer: Trainer, today: Dataset) -> Record | None:
     wanted = run.config.train.warm_start
     if wanted == NONE:
         return None
-    record = recorded_start(run) or {"run_id": _champion(run) if wanted == CHAMPION else wanted}
+    record = trainer.columns.first(
+        lambda: recorded_start(run) or {"run_id": _champion(run) if wanted == CHAMPION else wanted}
+    )
     try:
         record = _start(run, record, trainer, today)
     except _UnusableError as error:
@@ -58,7 +60,8 @@ def start_warm(run: Run, trainer: Trainer, today: Dataset) -> Record | None:
             raise ConfigError(f"train.warm_start = {wanted!r} cannot be used: {error}") from error
         record = {"run_id": None, "reason": str(error)}
         run.reporter.say(f"train: starts fresh, not from the champion: {error}")
-    write_json(run.path / RECORD, record)
+    if trainer.columns.is_first:
+        write_json(run.path / RECORD, record)
     return record
 
 
@@ -82,7 +85,7 @@ def _start(run: Run, record: Record, trainer: Trainer, today: Dataset) -> Record
     user_U, item_I = earlier_rows(then, today)
     with local_copy(earlier.stage("train") / PARAMETERS) as file:
         parameters, sha256 = load_file(file), file_sha256(file)
-    metric = trainer.start_from(carry_over(trainer.model, parameters, user_U, item_I))
+    metric = trainer.start_from(carry_over(trainer.model, trainer.own_columns(parameters), user_U, item_I))
     known_users, known_items = int((user_U >= 0).sum()), int((item_I >= 0).sum())
     run.reporter.say(
         f"train: starts from run {earlier.id}, which knows {known_users} of {len(user_U)} users and {known_items} of "
