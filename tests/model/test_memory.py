@@ -44,3 +44,12 @@ def test_predicted_peak_million_items_fits_in_sixteen_gib():
     prediction = predicted_peak(data, ModelConfig(), dataclasses.replace(TrainConfig(), batch_size=65_536))
     assert prediction.total < 16 * 2**30
     assert "propagation" in str(prediction)
+
+
+def test_predicted_peak_of_each_process_what_has_columns_is_divided_and_the_rest_is_not():
+    data = counts(10**6, 10**6, 10**7, content=64)
+    whole, share = (predicted_peak(data, ModelConfig(), TrainConfig(), processes).parts for processes in (1, 4))
+    for name in ("parameters", "propagation", "content"):
+        assert share[name] == pytest.approx(whole[name] / 4, rel=0.01)
+    for name in ("interactions", "features", "user-item graph", "item graphs"):
+        assert share[name] == whole[name]

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -17,9 +20,12 @@ from upath import UPath
 from pipeline.audit import verify_named_release
 from pipeline.config import load_config
 from pipeline.errors import InputError, StoreError
+from pipeline.progress import Reporter
 from pipeline.release import MANIFEST, read_manifest
+from pipeline.run import open_run
 from pipeline.sample import write_sample
-from pipeline.storage import Store
+from pipeline.stages import do_stage
+from pipeline.storage import Store, read_json
 from pipeline.verify import verify_release
 
 pytestmark = pytest.mark.integration
@@ -104,6 +110,46 @@ def test_run_killed_and_repeated_gives_the_undisturbed_digest(folder, first, tmp
     result, log = finish(folder, "killed", f"store.root={store}")
     assert result["digest"] == first["digest"]
     assert ("resumed after epoch" in log) == (moment == "train")
+
+
+def prepared(folder, run_id, *settings):
+    run = open_run(load_config(folder / "microrec.toml", [*SETTINGS, *settings]), run_id, Reporter())
+    do_stage(run, "prepare")
+    return run
+
+
+def losses(run):
+    return [epoch["loss"] for epoch in read_json(run.stage("train") / "history.json")]
+
+
+def lose_a_process(run, arguments):
+    """Begin stage `train`, kill one of its processes when a checkpoint is there; return exit status and log."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: any((run.path / "checkpoints").glob("epoch-*.safetensors")), process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, log = process.communicate()
+    assert run.result("train") is None
+    return process.returncode, log
+
+
+def test_train_in_two_processes_one_killed_and_repeated_comes_to_the_losses_of_one(folder, first):
+    run = prepared(folder, "two", "train.processes=2")
+    status, log = lose_a_process(run, command(folder, "two", "train.processes=2", name="train"))
+    assert status == 1
+    assert re.search(r"microrec: train: process . of 2 failed: .*SIGKILL.*; continue with --run-id two$", log.strip())
+    assert do_stage(run, "train")["processes"] == 2
+    assert losses(run) == pytest.approx(losses(replace(run, id="first")), rel=1e-4)
+
+
+def test_train_begun_by_torchrun_is_resumed_by_one_process(folder, first, tmp_path):
+    run = prepared(folder, "joined")
+    (tmp_path / "program.py").write_text("from pipeline.cli import main; main()")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [*torchrun, str(tmp_path / "program.py"), *command(folder, "joined", name="train")[3:]]
+    lose_a_process(run, arguments)
+    assert do_stage(run, "train")["processes"] == 1
+    assert losses(run) == pytest.approx(losses(replace(run, id="first")), rel=1e-4)
 
 
 def test_run_two_at_once_with_one_id_give_one_release(folder, first, tmp_path):
