@@ -61,7 +61,7 @@ def train(num_items: int, dim: int, batch: int) -> Measured:
             times.append(time.perf_counter() - start)
         moments = (slot for slots in trainer.optimizer.state_dict()["state"].values() for slot in slots.values())
         split = sum(tensor.nbytes for tensor in (*trainer.model.parameters(), *moments, *trainer._best.values()))
-        return Measured(split, peak_memory() - before, predicted, statistics.median(times), float(terms.total))
+        return Measured(split, peak_memory() - before, predicted, statistics.median(times), float(terms.total.detach()))
 
 
 def main() -> None:
