@@ -14,7 +14,7 @@ from model.parallel import WHOLE, Columns, Split
 from model.ranks import RankFailedError, joined, launch
 from model.training import DivergedError, EpochReport, HeldOut, Trainer
 from pipeline import errors, torchrun
-from pipeline.checkpoint import PARAMETERS, load_checkpoint, save_checkpoint
+from pipeline.checkpoint import CONTENT_MAP, PARAMETERS, load_checkpoint, save_checkpoint
 from pipeline.config import Config
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import ConfigError, MicrorecError
@@ -120,6 +120,10 @@ def _write(trainer: Trainer, folder: Path) -> None:
     if trainer.columns.is_first:
         save_file(whole, folder / VECTORS)
         save_file(parameters, folder / PARAMETERS)
+    if trainer.model.modality_names:
+        map_CD = trainer.columns.gather(trainer.model.content_map.fit(vectors.item_ID), Split(1))
+        if trainer.columns.is_first:
+            save_file({"map_CD": map_CD}, folder / CONTENT_MAP)
 
 
 def _device(config: Config) -> torch.device:

@@ -40,7 +40,7 @@ def make(case, columns, dim=8):
     model_config, terms, structure_gradient = CASES[case]
     data, held_out, _ = planted()
     settings = config(objective=terms, structure_gradient=structure_gradient, check_every=1)
-    settings = dataclasses.replace(settings, max_epochs=EPOCHS)
+    settings = dataclasses.replace(settings, max_epochs=EPOCHS, batch_size=180)
     return Trainer(data, held_out, dataclasses.replace(model_config, embedding_dim=dim), settings, columns=columns)
 
 
@@ -74,7 +74,7 @@ def whole_story(case, columns, saved_by_one=None):
     story = {"start": trainer.best_parameters(), "gradients": first_step(trainer)}
     story |= train(make(case, columns))
     resumed = make(case, columns)
-    resumed.load_state(saved_by_one if columns.count > 1 else story["saved"])
+    resumed.load_state(saved_by_one if columns.count > 1 else copy.deepcopy(story["saved"]))
     return story | {"resumed": train(resumed)["reports"]}
 
 
