@@ -167,16 +167,13 @@ class Columns:
         if self.count == 1:
             return whole or {}
         layout = self.first(lambda: {name: (value.shape, value.dtype) for name, value in (whole or {}).items()})
-        own = {}
+        source, own = whole or {}, {}
         for name, (shape, dtype) in layout.items():
-            value, split = (whole or {}).get(name, torch.empty(shape, dtype=dtype)), split_of(name)
-            if split is None:
-                dist.broadcast(value, src=0)
-                own[name] = value
-                continue
-            parts = [replace(self, rank=rank).own(value, split).contiguous() for rank in range(self.count)]
-            own[name] = torch.empty_like(parts[0])
-            dist.scatter(own[name], parts if self.is_first else None, src=0)
+            split = split_of(name)
+            own[name] = torch.empty(self.own(torch.empty(shape, device="meta"), split).shape, dtype=dtype)
+            ranks = range(self.count) if self.is_first else ()
+            parts = [replace(self, rank=rank).own(source[name], split).contiguous() for rank in ranks]
+            dist.scatter(own[name], parts or None, src=0)
         return own
 
 
