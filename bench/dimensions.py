@@ -78,7 +78,7 @@ def main() -> None:
             f"{processes} processes, each" if processes > 1 else "1 process",
             f"peak {measured.peak / GIB:.2f} GiB, {measured.seconds:.2f} s a step",
             f"predicted {measured.predicted / GIB:.2f} GiB; parameters, moments and the best copy "
-            f"{measured.split / GIB:.3f} GiB; loss {measured.loss:.6f}; {torch.get_num_threads()} thread(s) in all",
+            f"{measured.split / GIB:.3f} GiB; loss {measured.loss:.6f}",
         )
     report.finish()
 

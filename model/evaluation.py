@@ -114,18 +114,19 @@ def rank_items(
     """
     num_items = scorer.num_items
     kept = min(list_length, num_items)
-    blocks = []
+    item_QK = user_Q.new_empty(len(user_Q), kept)  # filled in place, as the graph's neighbours are
     block = CUDA_BLOCK_ELEMENTS if user_Q.is_cuda else BLOCK_ELEMENTS
-    for user_B in user_Q.split(max(1, block // num_items)):
+    rows = max(1, block // num_items)
+    for user_B, item_BK in zip(user_Q.split(rows), item_QK.split(rows), strict=True):
         score_BI = scorer.scores(user_B)
         for pairs in seen:
             row, item = pairs.of_users(user_B)
             score_BI[row, item] = -torch.inf
         if candidate_I is not None:
             score_BI.masked_fill_(~candidate_I, -torch.inf)
-        value_BK, item_BK = top_k(score_BI, kept)
-        blocks.append(item_BK.masked_fill(value_BK == -torch.inf, -1))
-    return Ranking(user_Q, torch.cat(blocks) if blocks else torch.zeros(0, kept, dtype=torch.int64))
+        value_BK, place_BK = top_k(score_BI, kept)
+        item_BK.copy_(place_BK.masked_fill(value_BK == -torch.inf, -1))
+    return Ranking(user_Q, item_QK)
 
 
 def metrics_per_user(ranking: Ranking, relevant: Pairs, cutoffs: Sequence[int]) -> dict[str, Tensor]:

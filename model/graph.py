@@ -94,14 +94,15 @@ def nearest_neighbours(
 
 def _top_k_by_rows(unit_PD: Tensor, kept: int) -> tuple[Tensor, Tensor]:
     """Every similarity, some rows at a time: for narrow features, where finding the largest is the work."""
-    parts = []
+    # Filled in place: small results kept between blocks would keep the allocator from reusing a block's memory.
+    value_PK = unit_PD.new_empty(len(unit_PD), kept)
+    index_PK = torch.empty(len(unit_PD), kept, dtype=torch.int64, device=unit_PD.device)
     chunk = rows_at_once(len(unit_PD), unit_PD.device)
     for row_C in torch.arange(len(unit_PD), device=unit_PD.device).split(chunk):
         sim_CP = unit_PD[row_C] @ unit_PD.T
         # The item itself comes first even where another item has the very same content.
         sim_CP[torch.arange(len(row_C), device=row_C.device), row_C] = OWN
-        parts.append(top_k(sim_CP, kept))
-    value_PK, index_PK = (torch.cat(side) for side in zip(*parts, strict=True))
+        value_PK[row_C], index_PK[row_C] = top_k(sim_CP, kept)
     return value_PK, index_PK
 
 

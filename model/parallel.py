@@ -24,7 +24,7 @@ from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 
 DRAWN_ELEMENTS = 1 << 22  # random numbers drawn at once, for all columns (16 MiB of float32)
-SENT_ELEMENTS = 1 << 22  # elements of a linear layer's output summed at once
+SENT_ELEMENTS = 1 << 22  # of a linear layer's output, summed at once
 SMALLEST_NORM = 1e-12  # as F.normalize has it
 
 Made = TypeVar("Made")
