@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from deploy.processes import proc_stat, session_of
 from tests.deploy.stack import BUCKET, Night, TestStack, wait_for
 
 
@@ -43,7 +44,7 @@ class Drill:
 
     def kill_tasks(self, stage: str, modality: str = "") -> None:
         """Kill the Airflow tasks that run a stage; their commands end with them."""
-        victims = {_parent(pid) for pid in self.commands(stage, modality)}
+        victims = {int(proc_stat(pid)[1]) for pid in self.commands(stage, modality)}  # their parents
         assert victims, f"no {stage} was running any more"
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
@@ -97,31 +98,9 @@ def kill_service(stack: TestStack, name: str) -> None:
     """Kill a service with everything that it has started, as when its machine is lost."""
     pid = stack.processes.running(name)
     assert pid, f"{name} was not running"
-    for victim in _session(pid):
+    for victim in session_of(pid):
         os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: not _session(pid), 30)
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    return _stat(pid)[:1] not in ([], ["Z"])
-
-
-def _session(leader: int) -> list[int]:
-    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
-    return [pid for pid in pids if is_running(pid) and _stat(pid)[3] == str(leader)]
-
-
-def _parent(pid: int) -> int:
-    return int(_stat(pid)[1])
-
-
-def _stat(pid: int) -> list[str]:
-    """State, parent, group, session and so on; empty where the process is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    wait_for(lambda: not session_of(pid), 30)
 
 
 def _command_line(pid: int) -> list[str]:

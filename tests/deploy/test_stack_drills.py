@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tests.deploy.drill import Drill, is_running, kill_service
+from deploy.processes import proc_stat
+from tests.deploy.drill import Drill, kill_service
 from tests.deploy.stack import wait_for
 
 CONSUMER = "microrec_to_pgvector"
@@ -84,7 +85,7 @@ def test_orphaned_training_beside_its_retry_gives_one_release(stack, calm):
     night = drill.finish()
     assert_done_once(night, calm, "train")
     assert drill.resumed(2) == last
-    wait_for(lambda: not is_running(orphan))
+    wait_for(lambda: not proc_stat(orphan))
 
 
 def test_scheduler_killed_loses_nothing(stack, calm):
