@@ -86,6 +86,10 @@ class TestStack:
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
+    def change(self, **settings: str) -> None:
+        """Give settings other values."""
+        self.env_file.write_text("".join(f"{name}={value}\n" for name, value in (self.settings | settings).items()))
+
     def pause(self, dag_id: str) -> None:
         """Let a DAG start no more runs."""
         self.airflow.call("PATCH", f"dags/{dag_id}?update_mask=is_paused", {"is_paused": True})

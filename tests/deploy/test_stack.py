@@ -3,8 +3,11 @@
 import io
 import os
 import shutil
+import threading
 import time
+from contextlib import contextmanager
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import polars as pl
@@ -108,6 +111,36 @@ def test_metrics_reach_statsd_from_scheduler_and_worker(first, statsd):
         pytest.fail(f"not among {sorted(names)}")
 
 
+def test_metrics_reach_an_opentelemetry_collector_after_a_change_of_settings(first, stack):
+    with collector() as (port, bodies):
+        stack.change(STATSD_ON="False", OTEL_ON="True", OTEL_ENDPOINT=f"http://127.0.0.1:{port}")
+        assert "airflow-scheduler: its settings have changed" in stack.run("up")
+        wait_for(lambda: any(b"airflow.scheduler_heartbeat" in body for body in bodies), pause=1)
+
+
+@contextmanager
+def collector():
+    """Takes metrics as an OpenTelemetry collector does, by OTLP over HTTP; yields its port and what it was sent."""
+    bodies = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            assert self.path == "/v1/metrics"
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield server.server_address[1], bodies
+        finally:
+            server.shutdown()
+
+
 def take_screenshots(stack, night, folder):
     """The pages of a night that has ended well, as PNG files."""
     server = f"127.0.0.1:{stack.settings['MLFLOW_PORT']}"
@@ -117,14 +150,24 @@ def take_screenshots(stack, night, folder):
     with Browser() as browser:
         browser.open(stack.airflow.base)
         browser.set_cookie("_token", stack.airflow.log_in())
-        for view in ("graph", "grid"):
-            browser.run(f"localStorage.setItem('default_dag_view', '\"{view}\"')")
-            browser.open(page, "extract_image", "promote")
-            time.sleep(5)  # the graph is laid out and drawn after its texts are there
-            browser.save(folder / f"airflow-{view}.png")
+        browser.remember("default_dag_view", '"grid"')
+        browser.open(page, "extract_image", "promote")
+        time.sleep(5)  # it is drawn after its texts are there
+        browser.save(folder / "airflow-grid.png")
+        browser.remember("default_dag_view", '"graph"')
+        browser.open(page, "extract_image", "promote")
+        for button in ("Collapse Details", "Expand all task groups", "Fit View"):
+            time.sleep(2)
+            browser.click(button)
+        time.sleep(2)
+        browser.save(folder / "airflow-graph.png")
         # The browser logs in once and remembers; the page itself may not be opened by an address with a password.
         browser.open(f"http://admin:{stack.settings['MLFLOW_ADMIN_PASSWORD']}@{server}/", "Experiments")
-        browser.open(f"{mlflow}/#/experiments/1/runs/{registered['run_id']}", "recall_at_20")
+        browser.remember("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true")
+        browser.remember("mlflow.assistant.panelOpen_v1", "false")
+        browser.open(f"{mlflow}/")
+        # Until MLflow knows whether there are child runs, grey bars stand in their place.
+        browser.open(f"{mlflow}/#/experiments/1/runs/{registered['run_id']}", "recall_at_20", without="Child runs")
         browser.save(folder / "mlflow-run.png")
         model = f"{mlflow}/#/models/{registered['model_name']}"
         browser.open(model, "champion")
