@@ -171,8 +171,8 @@ def is_taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 300, pause: float = 0.1) -> Any:
-    """Wait until the condition gives something true; return it."""
+def wait_for(condition: Callable[[], Any], seconds: float = 1800, pause: float = 0.1) -> Any:
+    """Wait until the condition gives something true; return it. Real time decides nothing here: be patient."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "waited in vain"

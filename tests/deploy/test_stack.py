@@ -20,7 +20,7 @@ from tests.deploy.stack import BUCKET, wait_for
 
 CONSUMER = "microrec_to_pgvector"
 SCREENS = ("airflow-graph", "airflow-grid", "mlflow-run", "mlflow-registry", "mlflow-version")
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")

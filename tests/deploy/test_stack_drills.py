@@ -15,7 +15,7 @@ CONSUMER = "microrec_to_pgvector"
 GPU_WORKER = "gpu-worker-on-cpu"
 SECONDS_AWAY = 20
 """How long a server stays dead."""
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
