@@ -19,7 +19,7 @@ from tests.deploy.browser import Browser
 from tests.deploy.stack import BUCKET, wait_for
 
 CONSUMER = "microrec_to_pgvector"
-SCREENS = ("airflow-graph", "airflow-grid", "mlflow-run", "mlflow-registry", "mlflow-version")
+SCREENS = ("airflow-graph", "airflow-grid", "mlflow-run", "mlflow-registry")
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
 
@@ -173,7 +173,6 @@ def take_screenshots(stack, night, folder):
         browser.open(model, "champion")
         browser.save(folder / "mlflow-registry.png")
         browser.open(f"{model}/versions/{registered['model_version']}", night.digest[:16])
-        browser.save(folder / "mlflow-version.png")
 
 
 def change_titles(stack, count):
