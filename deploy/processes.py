@@ -90,7 +90,7 @@ class Processes:
             _reap()
             time.sleep(0.1)
         for pid in ran.values():
-            _signal_group(pid, signal.SIGKILL)  # whatever of its group is left
+            _kill_session(pid)  # whatever is left: a worker's tasks have groups of their own
         _reap()
         for name in names:
             self._record(name).unlink(missing_ok=True)
@@ -114,16 +114,29 @@ def _digest(command: Sequence[str], environment: Mapping[str, str]) -> str:
 
 def _birth(pid: int) -> str | None:
     """When a process began, in ticks since boot: pid and birth together name a process for good."""
+    fields = proc_stat(pid)
+    return fields[19] if fields else None
+
+
+def proc_stat(pid: int) -> list[str]:
+    """State, parent, group, session and so on of a process, as proc(5) has them; empty where it has ended."""
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if state == "Z" else fields[18]
+        return []
+    return [] if fields[0] == "Z" else fields
 
 
-def _signal_group(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, number)
+def session_of(leader: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if proc_stat(pid)[3:4] == [str(leader)]]
+
+
+def _kill_session(leader: int) -> None:
+    for pid in session_of(leader):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _reap() -> None:

@@ -170,7 +170,10 @@ def _credentials() -> tuple[dict[str, str | None], int]:
 
 
 def _was_refused(error: OSError) -> bool:
-    """Whether a conditional request failed because its condition does not hold."""
-    response = getattr(error.__cause__, "response", {})
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return isinstance(error, FileExistsError) or status in _REFUSED
+    """Whether a conditional request failed because its condition does not hold.
+
+    The store's answer is the cause; of a read that found the object changed since it was opened, the cause's cause.
+    """
+    causes = (error.__cause__, error.__cause__ and error.__cause__.__cause__)
+    answers = [getattr(cause, "response", {}).get("ResponseMetadata", {}) for cause in causes]
+    return isinstance(error, FileExistsError) or any(answer.get("HTTPStatusCode") in _REFUSED for answer in answers)

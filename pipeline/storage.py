@@ -185,6 +185,7 @@ def publish_file(local: Path, path: UPath) -> None:
         return
     _sync(local)
     with _lock(local_path(path).parent):
+        _remove_dead_scratch(local_path(path))
         if not path.exists():
             local.rename(local_path(path))
 
@@ -212,6 +213,7 @@ def _rename_into_place(local: Path, folder: Path) -> bool:
         _sync(path)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent):
+        _remove_dead_scratch(folder)
         if (folder / SUCCESS).exists():
             return False
         if folder.exists():
@@ -252,19 +254,42 @@ def _lock(folder: Path) -> Iterator[None]:
 def scratch(target: UPath) -> Iterator[Path]:
     """Yield an empty local folder in which to prepare `target`; it is removed unless it was published.
 
-    For a local target it stands beside it, so that publishing is a rename on the same disk.
+    For a local target it stands beside it, so that publishing is a rename on the same disk. There it is locked while
+    its owner lives: who publishes the target removes what killed attempts have left.
     """
-    if is_local(target):
-        parent = local_path(target).parent
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
-        folder.chmod(0o755)
+    if not is_local(target):
+        folder, holder = Path(tempfile.mkdtemp(prefix="microrec-")), None
     else:
-        folder = Path(tempfile.mkdtemp(prefix="microrec-"))
+        parent = local_path(target).parent
+        with _lock(parent):
+            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
+            folder.chmod(0o755)
+            holder = _try_lock(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if holder is not None:
+            os.close(holder)
+
+
+def _try_lock(folder: Path) -> int | None:
+    """Lock the folder itself until the descriptor returned is closed; None where another process has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove_dead_scratch(target: Path) -> None:
+    """Remove scratch folders of `target` whose owners have died; the lock on its parent is held."""
+    for folder in target.parent.glob(f".{target.name}.*/"):
+        if (descriptor := _try_lock(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
 
 
 @contextmanager

@@ -41,12 +41,15 @@ def test_pod_template_limits(template, gpus):
 
 def test_training_asks_for_the_gpu_pod_where_the_setting_names_it(monkeypatch):
     import microrec_nightly
+    import microrec_stages
 
     monkeypatch.setenv("MICROREC_GPU_POD_TEMPLATE", str(KUBERNETES / "gpu-pod.yaml"))
     try:
+        importlib.reload(microrec_stages)
         dag = importlib.reload(microrec_nightly).microrec_nightly()
         configs = {task.task_id: task.executor_config for task in dag.tasks if task.executor_config}
     finally:
         monkeypatch.undo()
+        importlib.reload(microrec_stages)
         importlib.reload(microrec_nightly)
     assert configs == {"train": {"pod_template_file": str(KUBERNETES / "gpu-pod.yaml")}}

@@ -93,7 +93,7 @@ def dag_run(run_id, logical_date=None):
 
 
 def test_run_id_of_a_date_is_the_same_whatever_started_it():
-    from microrec_nightly import run_id_of
+    from microrec_run import run_id_of
 
     moment = datetime(2026, 11, 24, 3, tzinfo=timezone(timedelta(hours=1)))
     names = {run_id_of(dag_run(f"{kind}__x", moment)) for kind in ("scheduled", "backfill", "manual")}
@@ -103,13 +103,13 @@ def test_run_id_of_a_date_is_the_same_whatever_started_it():
 
 @pytest.mark.parametrize("dag_run_id", ["scheduled__2026-11-24T02:00:00+00:00", "manual__/../x", "/", "ü", "x" * 250])
 def test_run_id_of_any_dag_run_is_a_plain_name(dag_run_id):
-    from microrec_nightly import run_id_of
+    from microrec_run import run_id_of
 
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_id_of(dag_run(dag_run_id)))
 
 
 def test_run_id_of_different_dag_runs_is_different():
-    from microrec_nightly import run_id_of
+    from microrec_run import run_id_of
 
     assert len({run_id_of(dag_run(name)) for name in ("manual__a b", "manual__a-b", "manual__a/b", "/", "//", "")}) == 6
 

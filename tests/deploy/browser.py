@@ -49,10 +49,19 @@ class Browser:
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)["value"]
 
-    def open(self, address, *texts, seconds=90):
-        """Open a page and wait until it shows all the texts."""
+    def open(self, address, *texts, without="", seconds=90):
+        """Open a page and wait until it shows all the texts, and no longer the one that stands there meanwhile."""
         self._call("POST", "/url", {"url": address})
         self.wait(lambda: all(text in self.text() for text in texts), seconds)
+        self.wait(lambda: not without or without not in self.text(), seconds)
+
+    def click(self, label):
+        """Press the button of that label."""
+        self.run(f"document.querySelector('button[aria-label^=\"{label}\"]').click()")
+
+    def remember(self, name, value):
+        """Put a choice of the user's into what pages of this address remember."""
+        self.run(f"localStorage.setItem('{name}', '{value}')")
 
     def text(self):
         return self.run("return document.body ? document.body.innerText : ''")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from deploy.processes import Processes
+from deploy.processes import Processes, proc_stat
 
 SLEEP = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"]
 STUBBORN = [
@@ -46,6 +46,22 @@ def test_stop_ends_what_does_not_listen(processes):
     begin(processes, "stubborn", STUBBORN)
     assert processes.stop(["stubborn"], 0.5) == ["stubborn"]
     assert processes.running("stubborn") is None
+
+
+def test_stop_ends_children_in_groups_of_their_own(processes):
+    child = "import os, time; os.setpgid(0, 0); print('child', os.getpid(), flush=True); time.sleep(60)"
+    command = [
+        sys.executable,
+        "-c",
+        f"import subprocess, sys; print('begun'); subprocess.run([sys.executable, '-c', {child!r}])",
+    ]
+    processes.start("parent", command, {})
+    while "child" not in (said := processes.last_lines("parent")):
+        time.sleep(0.05)
+    processes.stop(["parent"], 5)
+    pid = int(said.split("child")[1].split()[0])
+    while proc_stat(pid):
+        time.sleep(0.05)
 
 
 def test_running_stale_pid_file_is_not_taken_for_the_process_that_has_the_pid_now(processes):

@@ -1,196 +1,184 @@
-"""The whole stack for real: processes on loopback, three nights, the consumer's table. `make test-stack` runs it."""
+"""The whole stack for real: processes on loopback, nights, the consumer's table, metrics, pages."""
 
 import io
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import tempfile
+import threading
 import time
+from contextlib import contextmanager
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import polars as pl
 import psycopg2
 import pytest
-import s3fs
 
-from deploy.airflow_api import Airflow
-from deploy.compose import ROOT
-from deploy.env_file import PORTS, complete, read
-from deploy.night import follow
+from deploy.night import DAG
 from tests.deploy.browser import Browser
+from tests.deploy.stack import BUCKET, wait_for
 
-NIGHTLY, CONSUMER = "microrec_nightly", "microrec_to_pgvector"
+CONSUMER = "microrec_to_pgvector"
 SCREENS = ("airflow-graph", "airflow-grid", "mlflow-run", "mlflow-registry")
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif(not os.environ.get("MICROREC_TEST_STACK"), reason="MICROREC_TEST_STACK is not set"),
-    pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed"),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
-def stack():
-    """A stack of its own with the sample catalogue; yields its env file."""
-    folder = Path(tempfile.mkdtemp(prefix="microrec-stack-"))
-    folder.chmod(0o755)  # PostgreSQL runs as another user where we are root
-    env_file = folder / "env"
-    small = {"SEED_ITEMS": "60", "SEED_USERS": "80", "MAX_EPOCHS": "5", "COMPOSE_PROFILES": "cpu"}
-    complete(env_file, small | free_ports())
-
-    def run(action):
-        options = ["--env-file", str(env_file), "--state", str(folder / "state")]
-        done = subprocess.run(
-            [sys.executable, "-m", "deploy.stack", action, *options],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
-
-    try:
-        run("up")
-        assert "started" not in run("up")
-        run("seed")
-        yield env_file
-    finally:
-        assert "stopped" in run("down")
-        assert "nothing was running" in run("down")
-        shutil.rmtree(folder)
-
-
-def free_ports():
-    """Ports that are free now, with the ones SeaweedFS adds 10000 to in the lower range."""
-    taken = {}
-    for name, port in PORTS.items():
-        candidate = port + 2000
-        while any(is_taken(number) for number in (candidate, candidate + 10000)) or str(candidate) in taken.values():
-            candidate += 1
-        taken[name] = str(candidate)
-    return taken
-
-
-def is_taken(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.fixture(scope="module")
-def airflow(stack):
-    return Airflow.of(stack)
-
-
-def night(airflow):
-    """Run a night to its end; return its states and results by task."""
-    run_id = airflow.trigger(NIGHTLY, {"shards": 1})
-    *_, (state, tasks) = follow(airflow, run_id)
-    states = {task["task_id"]: task["state"] for task in tasks}
-    assert state == "success", states
-    mapped = ("extract_image", "extract_text")
-    results = {
-        name: airflow.result(NIGHTLY, run_id, name, 0 if name in mapped else -1)
-        for name in states
-        if states[name] == "success" and not name.startswith(("plan", "changes"))
-    }
-    return {
-        "run_id": run_id,
-        "states": states,
-        "results": results,
-        "note": airflow.run(NIGHTLY, run_id)["note"],
-        "tasks": tasks,
-    }
-
-
-def encoded(done):
-    return {name: done["results"][f"extract_{name}"]["encoded"] for name in ("image", "text")}
-
-
-@pytest.fixture(scope="module")
-def first(airflow):
-    return night(airflow)
+def first(stack):
+    return stack.night(shards=1)
 
 
 def test_first_night_promotes_a_champion_trained_on_the_gpu_worker(first):
-    assert first["results"]["promote"]["digest"] == first["results"]["export"]["digest"]
-    assert min(encoded(first).values()) > 40
-    assert first["results"]["export"]["digest"] in first["note"]
-    train = next(task for task in first["tasks"] if task["task_id"] == "train")
+    assert first.results["promote"]["digest"] == first.digest
+    assert min(first.encoded.values()) > 80
+    assert first.digest in first.note
+    train = next(task for task in first.tasks if task["task_id"] == "train")
     assert (train["queue"], train["pool"]) == ("gpu", "microrec_gpu")
 
 
-def test_first_night_fills_the_consumers_table(first, airflow, stack):
-    while not (runs := airflow.runs(CONSUMER)) or runs[0]["state"] in ("queued", "running"):
-        pass
-    assert runs[0]["state"] == "success"
-    settings = read(stack)
-    dsn = f"postgresql://vectors:{settings['VECTORS_DB_PASSWORD']}@127.0.0.1:{settings['POSTGRES_PORT']}/vectors"
+def test_new_stack_waits_for_its_first_scheduled_night(first, stack):
+    assert {run["run_type"] for run in stack.airflow.runs(DAG)} == {"manual"}
+
+
+def test_first_night_fills_the_consumers_table(first, stack):
+    runs = wait_for(lambda: stack.airflow.runs(CONSUMER), pause=1)
+    wait_for(lambda: stack.airflow.runs(CONSUMER)[0]["state"] not in ("queued", "running"), pause=1)
+    assert stack.airflow.run(CONSUMER, runs[0]["dag_run_id"])["state"] == "success"
+    password, port = (stack.settings[name] for name in ("VECTORS_DB_PASSWORD", "POSTGRES_PORT"))
+    dsn = f"postgresql://vectors:{password}@127.0.0.1:{port}/vectors"
     with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT digest, (SELECT count(*) FROM item_vectors) FROM vectors_release")
-        assert cursor.fetchone() == (first["results"]["export"]["digest"], 60)
+        assert cursor.fetchone() == (first.digest, int(stack.settings["SEED_ITEMS"]))
     connection.close()
 
 
-def test_same_night_again_calls_no_encoder_and_keeps_the_digest(first, airflow):
-    again = night(airflow)
-    assert [again["results"][f"extract_{kind}"]["encoder_calls"] for kind in ("image", "text")] == [0, 0]
-    assert again["states"]["train"] == again["states"]["promote"] == "skipped"
-    assert "input unchanged" in again["note"]
-    assert first["results"]["export"]["digest"] in again["note"]
+def test_same_night_again_calls_no_encoder_and_keeps_the_digest(first, stack):
+    again = stack.night(shards=1)
+    assert [again.results[f"extract_{kind}"][0]["encoder_calls"] for kind in ("image", "text")] == [0, 0]
+    assert again.states["train"] == again.states["promote"] == "skipped"
+    assert "input unchanged" in again.note
+    assert first.digest in again.note
 
 
-def test_night_with_ten_changed_items_encodes_ten(first, airflow, stack):
+def test_night_with_ten_changed_items_encodes_ten(first, stack):
     change_titles(stack, 10)
-    third = night(airflow)
-    assert encoded(third) == {"image": 0, "text": 10}
-    assert third["results"]["export"]["digest"] != first["results"]["export"]["digest"]
+    third = stack.night(shards=1)
+    assert third.encoded == {"extract_image": 0, "extract_text": 10}
+    assert third.digest != first.digest
+    assert third.results["promote"]["digest"] == third.digest
+
+
+def test_backfill_two_at_once_gives_three_releases_and_promotes_none_out_of_order(first, stack):
+    store = "backfill"  # of its own: the nights before stand for later moments, and would keep these from promotion
+    settings = [f"store.root=s3://{BUCKET}/{store}", f"mlflow.model_name={store}"]
+    stack.pause(CONSUMER)  # it reads the store that the configuration names
+    asked = {"from_date": "2026-11-20T00:00:00Z", "to_date": "2026-11-22T12:00:00Z", "max_active_runs": 2}
+    conf = {"shards": 1, "set": settings}
+    backfill = stack.airflow.call("POST", "backfills", {"dag_id": DAG, "dag_run_conf": conf, **asked})
+    most = 0
+    while not stack.airflow.call("GET", f"backfills/{backfill['id']}")["completed_at"]:
+        most = max(most, sum(run["state"] == "running" for run in stack.airflow.runs(DAG)))
+        time.sleep(2)
+    nights = [stack.finish_night(run["dag_run_id"]) for run in stack.airflow.runs(DAG) if run["run_type"] == "backfill"]
+    nights.sort(key=lambda night: night.release)
+    assert most == 2
+    assert [night.release for night in nights] == [f"night-202611{day}T020000" for day in (20, 21, 22)]
+    options = [part for setting in settings for part in ("--set", setting)]
+    assert {stack.microrec("verify", night.release, *options)["digest"] for night in nights} == {nights[0].digest}
+    promoted = [night for night in nights if night.states["promote"] == "success"]
+    ends = [ended(night, "promote") for night in promoted]
+    assert ends == sorted(ends)
+    assert stack.read_json(f"{BUCKET}/{store}/champion.json")["run_id"] == nights[-1].release == promoted[-1].release
+
+
+def ended(night, task_id):
+    return datetime.fromisoformat(next(task["end_date"] for task in night.tasks if task["task_id"] == task_id))
 
 
 @pytest.mark.skipif(shutil.which("chromedriver") is None, reason="chromium-driver is not installed")
-def test_pages_show_the_night_and_its_model(first, airflow, stack, tmp_path):
+def test_pages_show_the_night_and_its_model(first, stack, tmp_path):
     folder = Path(os.environ.get("MICROREC_SCREENSHOTS", tmp_path))
-    take_screenshots(airflow, read(stack), first, folder)
+    take_screenshots(stack, first, folder)
     assert all((folder / f"{name}.png").stat().st_size > 20_000 for name in SCREENS)
 
 
-def take_screenshots(airflow, settings, done, folder):
+def test_metrics_reach_statsd_from_scheduler_and_worker(first, statsd):
+    names = set()
+    try:
+        while not {"airflow.scheduler_heartbeat", f"airflow.ti.finish.{DAG}.train.success"} <= names:
+            names |= {line.split(":")[0] for line in statsd.recv(65536).decode().splitlines()}
+    except TimeoutError:
+        pytest.fail(f"not among {sorted(names)}")
+
+
+def test_metrics_reach_an_opentelemetry_collector_after_a_change_of_settings(first, stack):
+    with collector() as (port, bodies):
+        stack.change(STATSD_ON="False", OTEL_ON="True", OTEL_ENDPOINT=f"http://127.0.0.1:{port}")
+        assert "airflow-scheduler: its settings have changed" in stack.run("up")
+        wait_for(lambda: any(b"airflow.scheduler_heartbeat" in body for body in bodies), pause=1)
+
+
+@contextmanager
+def collector():
+    """Takes metrics as an OpenTelemetry collector does, by OTLP over HTTP; yields its port and what it was sent."""
+    bodies = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            assert self.path == "/v1/metrics"
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield server.server_address[1], bodies
+        finally:
+            server.shutdown()
+
+
+def take_screenshots(stack, night, folder):
     """The pages of a night that has ended well, as PNG files."""
-    server = f"127.0.0.1:{settings['MLFLOW_PORT']}"
+    server = f"127.0.0.1:{stack.settings['MLFLOW_PORT']}"
     mlflow = f"http://{server}"
-    registered, digest = done["results"]["register"], done["results"]["export"]["digest"]
-    page = f"{airflow.base}/dags/{NIGHTLY}/runs/{done['run_id']}"
+    registered = night.results["register"]
+    page = f"{stack.airflow.base}/dags/{DAG}/runs/{night.run_id}"
     with Browser() as browser:
-        browser.open(airflow.base)
-        browser.set_cookie("_token", airflow.log_in())
-        for view in ("graph", "grid"):
-            browser.run(f"localStorage.setItem('default_dag_view', '\"{view}\"')")
-            browser.open(page, "extract_image", "promote")
-            time.sleep(5)  # the graph is laid out and drawn after its texts are there
-            browser.save(folder / f"airflow-{view}.png")
+        browser.open(stack.airflow.base)
+        browser.set_cookie("_token", stack.airflow.log_in())
+        browser.remember("default_dag_view", '"grid"')
+        browser.open(page, "extract_image", "promote")
+        time.sleep(5)  # it is drawn after its texts are there
+        browser.save(folder / "airflow-grid.png")
+        browser.remember("default_dag_view", '"graph"')
+        browser.open(page, "extract_image", "promote")
+        for button in ("Collapse Details", "Expand all task groups", "Fit View"):
+            time.sleep(2)
+            browser.click(button)
+        time.sleep(2)
+        browser.save(folder / "airflow-graph.png")
         # The browser logs in once and remembers; the page itself may not be opened by an address with a password.
-        browser.open(f"http://admin:{settings['MLFLOW_ADMIN_PASSWORD']}@{server}/", "Experiments")
-        browser.open(f"{mlflow}/#/experiments/1/runs/{registered['run_id']}", "recall_at_20")
+        browser.open(f"http://admin:{stack.settings['MLFLOW_ADMIN_PASSWORD']}@{server}/", "Experiments")
+        browser.remember("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true")
+        browser.remember("mlflow.assistant.panelOpen_v1", "false")
+        browser.open(f"{mlflow}/")
+        # Until MLflow knows whether there are child runs, grey bars stand in their place.
+        browser.open(f"{mlflow}/#/experiments/1/runs/{registered['run_id']}", "recall_at_20", without="Child runs")
         browser.save(folder / "mlflow-run.png")
-        browser.open(f"{mlflow}/#/models/{registered['model_name']}", "champion")
+        model = f"{mlflow}/#/models/{registered['model_name']}"
+        browser.open(model, "champion")
         browser.save(folder / "mlflow-registry.png")
-        browser.open(
-            f"{mlflow}/#/models/{registered['model_name']}/versions/{registered['model_version']}", digest[:16]
-        )
+        browser.open(f"{model}/versions/{registered['model_version']}", night.digest[:16])
 
 
-def change_titles(env_file, count):
+def change_titles(stack, count):
     """Give the first items that have a title another one."""
-    settings = read(env_file)
-    store = s3fs.S3FileSystem(
-        key=settings["S3_ACCESS_KEY"],
-        secret=settings["S3_SECRET_KEY"],
-        endpoint_url=f"http://127.0.0.1:{settings['S3_PORT']}",
-    )
-    place = "microrec/catalogue/items.parquet"
-    items = pl.read_parquet(io.BytesIO(store.cat_file(place)))
+    place = f"{BUCKET}/catalogue/items.parquet"
+    items = pl.read_parquet(io.BytesIO(stack.store.cat_file(place)))
     titled = items.filter(pl.col("title").is_not_null())["item_id"].head(count)
     changed = items.with_columns(
         pl.when(pl.col("item_id").is_in(titled.implode()))
@@ -200,4 +188,4 @@ def change_titles(env_file, count):
     )
     buffer = io.BytesIO()
     changed.write_parquet(buffer)
-    store.pipe_file(place, buffer.getvalue())
+    stack.store.pipe_file(place, buffer.getvalue())

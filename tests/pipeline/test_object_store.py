@@ -13,7 +13,16 @@ from pipeline import object_store
 from pipeline.cli import main
 from pipeline.errors import InputError, StoreError
 from pipeline.object_store import require_bucket
-from pipeline.storage import is_complete, list_files, publish_bytes, publish_folder, read_bytes, resolve, scratch
+from pipeline.storage import (
+    is_complete,
+    list_files,
+    publish_bytes,
+    publish_folder,
+    read_bytes,
+    resolve,
+    scratch,
+    swap_bytes,
+)
 from pipeline.tables import collect, find_files, read_tables, scan_table
 from tests.servers import stumbling
 
@@ -149,3 +158,18 @@ def test_tables_of_every_format_are_read_from_the_store(root, ending):
     for location in (root / "in", root / f"in/*.{ending}", root / f"in/items.{ending}"):
         frame = read_tables(find_files(location), scan_table, {}, ["item_id"], interactions=False)
         assert collect(frame, []).equals(table)
+
+
+def test_swap_bytes_changed_between_opening_and_reading_is_lost_to_the_other(root, monkeypatch):
+    path = root / "champion.json"
+    publish_bytes(path, b"a")
+    opened = path.fs.open
+
+    def overtaken(*arguments):
+        file = opened(*arguments)
+        publish_bytes(path, b"b")
+        return file
+
+    monkeypatch.setattr(path.fs, "open", overtaken)
+    assert not swap_bytes(path, b"a", b"c")
+    assert read_bytes(path) == b"b"

@@ -72,7 +72,21 @@ def test_scratch_failure_leaves_nothing_behind(tmp_path):
 
     with pytest.raises(RuntimeError, match="half way"):
         fail_half_way()
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("publish", [publish_folder, publish_file])
+def test_publish_removes_what_killed_attempts_left_and_no_living_one(tmp_path, publish):
+    target = UPath(str(tmp_path / "a"))
+    dying = f"import os, signal; from upath import UPath; from pipeline.storage import scratch; \
+        context = scratch(UPath({str(target)!r})); context.__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", dying], check=False)
+    (dead,) = tmp_path.glob(".a.*")
+    with scratch(target) as living, scratch(target) as folder:
+        (folder / "a").touch()
+        publish(folder / "a" if publish is publish_file else folder, target)
+        assert not dead.exists()
+        assert living.exists()
 
 
 def test_write_json_replaces_and_read_json_names_a_damaged_file(root):

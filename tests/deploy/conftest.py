@@ -1,0 +1,55 @@
+"""One stack for all tests that need one, with a sample catalogue in its store."""
+
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from deploy.env_file import complete
+from tests.deploy.stack import TestStack, free_ports
+
+SETTINGS = {
+    "SEED_ITEMS": "120",
+    "SEED_USERS": "150",
+    "MAX_EPOCHS": "5",
+    "COMPOSE_PROFILES": "cpu",
+    # A lost worker is noticed sooner than in production: the tests wait for it.
+    "TASK_HEARTBEAT_TIMEOUT": "40",
+    "ORPHANED_TASKS_CHECK": "30",
+}
+
+
+@pytest.fixture(scope="session")
+def statsd():
+    """A socket that takes metrics as a StatsD server would."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)  # read at the end, by one test
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(30)
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def stack(statsd):
+    """A stack of its own, seeded; its end leaves nothing running."""
+    if not os.environ.get("MICROREC_TEST_STACK"):
+        pytest.skip("MICROREC_TEST_STACK is not set")
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="microrec-stack-"))
+    folder.chmod(0o755)  # PostgreSQL runs as another user where we are root
+    stack = TestStack(folder / "env", folder / "state")
+    metrics = {"STATSD_ON": "True", "STATSD_HOST": "127.0.0.1", "STATSD_PORT": str(statsd.getsockname()[1])}
+    complete(stack.env_file, SETTINGS | metrics | free_ports())
+    try:
+        stack.run("up")
+        assert "started" not in stack.run("up")
+        stack.run("seed")
+        yield stack
+    finally:
+        stack.run("down")
+        assert "nothing was running" in stack.run("down")
+        shutil.rmtree(folder)
