@@ -5,13 +5,13 @@ Shapes: U users, I items, M modalities, D dimension, E edges, T training interac
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from model.backbones import make_backbone
+from model.backbones import find_backbone, make_backbone
 from model.data import TrainingData
 from model.fusion import FusionName, make_fusion
 from model.graph import GraphMethod, NeighbourGraph
@@ -24,7 +24,8 @@ from model.structure import ItemGraph
 class ModelConfig:
     """Shape of the model (method.md, sections 1 to 4)."""
 
-    backbone: Literal["mf", "ngcf", "lightgcn"] = "lightgcn"
+    backbone: str = "lightgcn"
+    """By its name under `model/backbones/`: `mf`, `ngcf`, `lightgcn`, or one of your own."""
     embedding_dim: int = 64
     """D of every exported vector."""
     neighbours: int = 10
@@ -45,6 +46,7 @@ class ModelConfig:
     """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
 
     def __post_init__(self) -> None:
+        find_backbone(self.backbone)
         for name in ("embedding_dim", "neighbours", "item_graph_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

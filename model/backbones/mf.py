@@ -1,15 +1,14 @@
 """Matrix factorisation: the ID embeddings themselves (Rendle et al., BPR, arXiv:1205.2618)."""
 
-from torch import Generator, Tensor, nn
+from torch import Tensor
 
-from model.sparse import SparseMatrix
+from model.backbones.backbone import Backbone
 
 
-class MF(nn.Module):
+class MF(Backbone, name="mf"):
     """No propagation at all."""
 
-    def __init__(self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator) -> None:
-        super().__init__()
+    node_tensors = 1
 
     def forward(self, user_UD: Tensor, item_ID: Tensor) -> tuple[Tensor, Tensor]:
         """Return the embeddings as they are."""
