@@ -4,7 +4,6 @@ The hash is what features are stored under, so an item that is renamed, moved or
 Contents themselves are read in passes and never held together: what stays in memory is one hash an item.
 """
 
-import difflib
 import errno
 import hashlib
 import tempfile
@@ -22,7 +21,7 @@ import pyarrow as pa
 from features.modality import ModalityConfig
 from pipeline.catalogue import item_batches, read_items
 from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
-from pipeline.errors import InputError
+from pipeline.errors import InputError, nearest
 from pipeline.storage import is_absence, read_bytes, require_reachable, resolve
 
 if TYPE_CHECKING:
@@ -94,9 +93,8 @@ def _as_text(column: pl.Series) -> list[str | None]:
 def _require_columns(there: Sequence[str], name: str, modality: ModalityConfig) -> None:
     for column in modality.columns:
         if column not in there:
-            near = difflib.get_close_matches(column, there, n=1, cutoff=0.0)[0]
             raise InputError(
-                f"modalities.{name}.columns names {column!r}; the catalogue has {', '.join(there)} (nearest: {near!r})"
+                f"modalities.{name}.columns names {column!r}, which the catalogue lacks; {nearest(column, there)}"
             )
 
 

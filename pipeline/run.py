@@ -64,7 +64,8 @@ Stage = Callable[[Run, Path], Result]
 def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     """Create the run or continue it; a run keeps the configuration it began with.
 
-    Raises `InputError` for an id that is no plain name, or when the configuration has changed since.
+    Raises `InputError` for an id that is no plain name, when the configuration has changed since, or
+    for one that cannot do (`ConfigError`): a run that has not begun leaves its id free.
     """
     if not RUN_ID.fullmatch(run_id):
         raise InputError(
@@ -72,6 +73,10 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
         )
     run = Run(run_id, config, config.open_store(), reporter)
     record = run.path / "config.json"
+    if not record.exists():
+        from pipeline.preflight import check  # all that a configuration speaks of: only a new run needs to know it
+
+        check(config, run.store)
     wanted = config.as_dict()
     changed = sorted(differences(parse_json(record, create_bytes(record, as_json(wanted))), wanted))
     if changed:

@@ -19,12 +19,12 @@ from model.training import DivergedError
 from pipeline.columns import SPLIT
 from pipeline.config import Config
 from pipeline.dataset import Dataset, load_dataset
-from pipeline.errors import ConfigError, InputError, MicrorecError
+from pipeline.errors import InputError, MicrorecError
 from pipeline.progress import Task
 from pipeline.register import epoch_metrics, spelled
 from pipeline.report import flatten
 from pipeline.run import Result, Run
-from pipeline.search_space import TuneConfig, decode, distributions, encode, ends, within
+from pipeline.search_space import TuneConfig, decode, distributions, encode, within
 from pipeline.split import TEST, VALIDATION
 from pipeline.stages import do_stage
 from pipeline.storage import local_copy, publish_bytes, read_json, write_json
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     import optuna
 
 TUNE, TRIALS, TABLE, BEST = "tune", "trials", "trials.parquet", "best.toml"
-SEARCHED = ("model", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +61,9 @@ def tune(run: Run) -> Result:
     """Try configurations until `tune.trials` are finished; write the best as TOML and all as a table.
 
     Raises:
-        ConfigError: a space that reaches outside of what may be searched.
         InputError: a split without validation interactions.
         MicrorecError: every trial diverged.
     """
-    _check_space(run.config)
     for name in ("validate", "extract", "prepare"):
         do_stage(run, name)
     dataset = without_test(load_dataset(run.stage("prepare")))
@@ -121,19 +118,6 @@ def load_trials(folder: UPath) -> list[Trial]:
 
 def _record(folder: UPath, number: int) -> UPath:
     return folder / TRIALS / f"{number:05d}.json"
-
-
-def _check_space(config: Config) -> None:
-    """Refuse keys that do not exist or change the data, and values the configuration would refuse."""
-    space = config.tune.space
-    for point in ends(space):
-        config.with_values(point, origin="tune.space")
-    for key in space:
-        if key.split(".")[0] not in SEARCHED:
-            raise ConfigError(
-                f"tune.space: {key!r} cannot be searched, for all trials share one data set; "
-                "keys of [model] and [train] can"
-            )
 
 
 def propose(trials: list[Trial], config: Config) -> "optuna.Trial":

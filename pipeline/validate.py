@@ -21,6 +21,7 @@ from pipeline.contents import picture_root, read_texts
 from pipeline.errors import InputError
 from pipeline.pictures import NOT_FOUND, UNREADABLE, check_pictures
 from pipeline.precomputed import PRECOMPUTED, load_precomputed
+from pipeline.split import split_interactions
 from pipeline.validation_report import find_warnings, render
 
 if TYPE_CHECKING:
@@ -39,11 +40,13 @@ def validate(config: "Config") -> Report:
     """Read everything once and count; the report holds plain JSON values.
 
     Raises:
-        InputError: an input no run could use: a table that cannot be read, ids that do not fit, nothing left.
+        InputError: an input no run could use: a table that cannot be read, ids that do not fit, nothing left, or not
+            what `split` needs.
         FeatureError: precomputed vectors that cannot be used.
     """
     items = clean_items(config, [IMAGE_PATH])
     interactions, kept = _interactions(config, items)
+    split_interactions(kept, config.split)  # what cannot be split is refused before anything is encoded
     report = {
         "items": _items(config, items, kept),
         "interactions": interactions,

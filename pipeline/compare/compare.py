@@ -1,7 +1,6 @@
 """The comparison: every contestant on every seed, each a transaction; then the table."""
 
 import dataclasses
-import difflib
 import io
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +10,7 @@ import polars as pl
 
 from pipeline.catalogue import clean_interactions, clean_items
 from pipeline.columns import IMAGE_PATH, TITLE
-from pipeline.compare.contestants import Contestant, contestants
+from pipeline.compare.contestants import Contestant, choose_contestants
 from pipeline.compare.measure import SeedData, measure
 from pipeline.compare.table import SeedResult, as_markdown, build_table
 from pipeline.compare.tracked import log_comparison, log_measured
@@ -34,9 +33,9 @@ def compare(run: Run, shard: tuple[int, int] = (0, 1)) -> dict[str, Any]:
         shard: measure every n-th contestant only, for several processes at once; the table is written by
             whichever finds everything measured.
 
-    Raises `InputError` for a model that does not exist.
+    Raises `ConfigError` for a model that does not exist.
     """
-    rows = _chosen(run)
+    rows = choose_contestants(run.config)
     for name in ("validate", "extract"):
         do_stage(run, name)
     data = _SeedLoader(run)
@@ -48,15 +47,6 @@ def compare(run: Run, shard: tuple[int, int] = (0, 1)) -> dict[str, Any]:
     if waiting:
         return {"run_id": run.id, "waiting_for": waiting}
     return _write_table(run, rows, "cold" if run.config.split.strategy == "cold-items" else "test")
-
-
-def _chosen(run: Run) -> list[Contestant]:
-    known = contestants(list(run.config.modalities), run.config.model.embedding_dim)
-    for name in run.config.compare.models:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise InputError(f"compare.models: there is no {name!r}; the nearest is {near!r}. All: {', '.join(known)}")
-    return [known[name] for name in run.config.compare.models] or list(known.values())
 
 
 def _seeds(run: Run) -> range:
