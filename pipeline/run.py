@@ -27,8 +27,8 @@ from pipeline.storage import (
 )
 
 RESULT = "result.json"
-EXTENDABLE = "tune.trials."
-"""A run may be continued with another value of this one."""
+EXTENDABLE = ("tune.trials", "compare.seeds", "compare.models")
+"""A run may be continued with other values of these: more is then done, and what was done stays."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 Result = dict[str, Any]
@@ -117,4 +117,5 @@ def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
             for key in sorted({*before, *now})
             for line in differences(before.get(key), now.get(key), f"{prefix}{key}.")
         ]
-    return [] if before == now or prefix == EXTENDABLE else [f"{prefix.rstrip('.')}: {before!r} then, {now!r} now"]
+    key = prefix.removesuffix(".")
+    return [] if before == now or key in EXTENDABLE else [f"{key}: {before!r} then, {now!r} now"]

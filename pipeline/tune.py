@@ -21,7 +21,7 @@ from pipeline.config import Config
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import InputError, MicrorecError
 from pipeline.progress import Task
-from pipeline.register import epoch_metrics, spelled
+from pipeline.register import epoch_metrics, parameters, spelled
 from pipeline.report import flatten
 from pipeline.run import Result, Run
 from pipeline.search_space import TuneConfig, decode, distributions, encode, within
@@ -226,16 +226,14 @@ class _StudyLog:
     def __init__(self, run: Run, tracking: Tracking) -> None:
         self._tracking, self._name, self._metric = tracking, f"{run.id}/{TUNE}", run.config.tune.metric
         self._parent = tracking.start_run(self._name)
-        parameters = flatten(run.config.as_dict())
-        del parameters["tune.trials"]  # may be raised later, and MLflow's parameters are for good
-        tracking.log_parameters(self._parent, {key: spelled(value) for key, value in parameters.items()})
+        tracking.log_parameters(self._parent, parameters(run))
 
     def add(self, trials: list[Trial]) -> None:
         """Log the last of the finished trials."""
         trial = trials[-1]
         child = self._tracking.start_run(f"{self._name}/{trial.number}", parent=self._parent)
-        parameters = {**trial.values, "trial.state": trial.state}
-        self._tracking.log_parameters(child, {key: spelled(value) for key, value in parameters.items()})
+        tried = {**trial.values, "trial.state": trial.state}
+        self._tracking.log_parameters(child, {key: spelled(value) for key, value in tried.items()})
         self._tracking.log_metrics(child, epoch_metrics(trial.history))
         self._tracking.finish(child)
         if (best := best_trial(trials)) and best.metric is not None:
