@@ -5,9 +5,7 @@ Shapes: U users, I items, D dimension.
 
 from typing import ClassVar
 
-from torch import Generator, Tensor, nn
-
-from model.sparse import SparseMatrix
+from torch import Tensor, nn
 
 BY_NAME: dict[str, type["Backbone"]] = {}
 """Those of the files imported so far; `find_backbone` imports all."""
@@ -17,7 +15,9 @@ class Backbone(nn.Module):
     """Turns ID embeddings into propagated ones.
 
     A subclass in a file of its own under `model/backbones/` is all that a new backbone takes:
-    `class Mine(Backbone, name="mine")` is what `model.backbone = "mine"` trains.
+    `class Mine(Backbone, name="mine")` is what `model.backbone = "mine"` trains. Its `__init__` takes, by keyword,
+    `adjacency`: normalised, bipartite (U+I, U+I), users first; `dim`: D; `num_layers`: `model.backbone_layers`, at
+    least 0; `generator`: what every random number is drawn from.
     """
 
     node_tensors: ClassVar[int]
@@ -28,17 +28,6 @@ class Backbone(nn.Module):
         known = BY_NAME.setdefault(name, cls).__module__
         if known != cls.__module__:
             raise ValueError(f"{cls.__module__}: {known} has a backbone {name!r}; choose another name")
-
-    def __init__(self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator) -> None:
-        """Prepare propagation.
-
-        Args:
-            adjacency: normalised, bipartite (U+I, U+I); users come first.
-            dim: D.
-            num_layers: `model.backbone_layers`, at least 0.
-            generator: what every random number is drawn from.
-        """
-        super().__init__()
 
     def forward(self, user_UD: Tensor, item_ID: Tensor) -> tuple[Tensor, Tensor]:
         """Return vectors of the same shapes."""

@@ -19,7 +19,7 @@ class LightGCN(Backbone, name="lightgcn"):
     node_tensors = 4
 
     def __init__(self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator) -> None:
-        super().__init__(adjacency=adjacency, dim=dim, num_layers=num_layers, generator=generator)
+        super().__init__()
         self.adjacency, self.num_layers = adjacency, num_layers
 
     def forward(self, user_UD: Tensor, item_ID: Tensor) -> tuple[Tensor, Tensor]:

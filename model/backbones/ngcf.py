@@ -22,7 +22,7 @@ class NGCF(Backbone, name="ngcf"):
     node_tensors = 12
 
     def __init__(self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator) -> None:
-        super().__init__(adjacency=adjacency, dim=dim, num_layers=num_layers, generator=generator)
+        super().__init__()
         self.adjacency, self.generator = adjacency, generator
         self.sum_weight = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_layers))
         self.product_weight = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_layers))

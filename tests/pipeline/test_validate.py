@@ -147,7 +147,10 @@ def test_validate_flawless_catalogue_has_no_warnings(tmp_path):
         ({"catalogue": {"filter": {"min_rating": 9.0}}}, "no interaction is left; dropped were .* 5 below min rating"),
         ({"catalogue": {"image_root": "nowhere"}}, r"image_root: .*nowhere does not exist"),
         ({"catalogue": {"columns": {"image_path": "photo"}}}, "needs a column 'image_path'; map yours"),
-        ({"modalities": {"text": {"encoder": "x", "columns": ["titel"]}}}, "'titel'.*nearest known one is 'title'"),
+        (
+            {"modalities": {"text": {"encoder": "x", "columns": ["titel"]}}},
+            r"items.*: there is no column 'titel', .* is 'title'",
+        ),
         ({"split": {"strategy": "given"}}, "split 'given' needs a column 'split' in the interactions"),
         ({"split": {"strategy": "time"}}, "split 'time' needs a 'timestamp' for every interaction"),
     ],
