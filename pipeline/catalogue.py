@@ -207,10 +207,12 @@ def clean_interactions(config: "Config", items: pl.DataFrame) -> pl.DataFrame:
     enters training.
 
     Raises:
-        InputError: ids of another type than the catalogue's, a filter without its column, or nothing is left.
+        InputError: ids of another type than the catalogue's, a filter without its column, a weight that is no
+            positive number, or nothing is left.
     """
     steps = interaction_steps(config, items)
     interactions = collect_interactions(config, steps[-1][1]).sort(USER_ID, ITEM_ID)
+    require_weights(config, interactions)
     if interactions.is_empty():
         require_interactions(config, interactions, losses(config, steps))
     return interactions
@@ -223,6 +225,19 @@ def require_interactions(config: "Config", interactions: pl.DataFrame, dropped: 
         raise InputError(
             f"{', '.join(config.catalogue.interactions)}: no interaction is left; dropped were "
             f"{told or 'none, for there were none'}; check the ids and catalogue.filter"
+        )
+
+
+def require_weights(config: "Config", interactions: pl.DataFrame) -> None:
+    """Raise `InputError` for a weight that is not above 0 and finite; an empty one counts as 1."""
+    if WEIGHT not in interactions.columns:
+        return
+    wrong = interactions.filter(~(pl.col(WEIGHT).is_finite() & (pl.col(WEIGHT) > 0)))
+    if len(wrong):
+        user, item, weight = wrong.select(USER_ID, ITEM_ID, WEIGHT).row(0)
+        raise InputError(
+            f"{', '.join(config.catalogue.interactions)}, column {WEIGHT}: {len(wrong)} weights are not above 0 and "
+            f"finite, such as {weight} of user {user!r} and item {item!r}; correct them, or leave these rows out"
         )
 
 

@@ -14,6 +14,7 @@ from pipeline.catalogue import (
     losses,
     read_catalogue,
     require_interactions,
+    require_weights,
     unused_mappings,
 )
 from pipeline.columns import CONTENT_HASH, IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
@@ -89,6 +90,7 @@ def _interactions(config: "Config", items: pl.DataFrame) -> tuple[Report, pl.Dat
     kept = collect_interactions(config, steps[-1][1])
     dropped = losses(config, steps)
     require_interactions(config, kept, dropped)
+    require_weights(config, kept)
     report = {
         "rows": rows,
         "kept": len(kept),
