@@ -1,6 +1,6 @@
 """Vectors for items the model has never seen, from their content alone and without retraining.
 
-A new item stands in each modality's graph like a training item does (method.md, sections 1 and 2): its row of
+A new item stands in each modality's graph like a training item does (model/graph.py): its row of
 A holds its K most similar items, itself counted as one. It has no ID embedding, so its own entry contributes
 nothing, and no interaction, so its backbone vector is zero: the enriched vector is h / |h|.
 Shapes: Q new items, I items of the model, K neighbours, F feature dimension, D embedding dimension, M modalities.

@@ -22,7 +22,7 @@ from model.structure import ItemGraph
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Shape of the model (method.md, sections 1 to 4)."""
+    """Shape of the model."""
 
     backbone: str = "lightgcn"
     """By its name under `model/backbones/`: `mf`, `ngcf`, `lightgcn`, or one of your own."""

@@ -134,21 +134,31 @@ def propose(trials: list[Trial], config: Config) -> "optuna.Trial":
     )
     study.add_trials([_as_optuna(trial, settings, known) for trial in trials])
     if not trials:
-        study.enqueue_trial(encode(settings.space, within(settings.space, flatten(config.as_dict()))))
+        study.enqueue_trial(encode(settings.space, within(settings.space, own_values(config))))
     return study.ask(known)
 
 
+def own_values(config: Config) -> dict[str, Any]:
+    """The configuration's own values of what is searched, which trial 0 tries even where the space leaves them out."""
+    flat = flatten(config.as_dict())
+    return {key: flat[key] for key in config.tune.space}
+
+
 def _as_optuna(trial: Trial, settings: TuneConfig, known: dict[str, Any]) -> "optuna.trial.FrozenTrial":
-    """A diverged trial counts as pruned before its first check: the sampler takes it for the worst."""
+    """A trial as Optuna knows it, without what the space does not reach.
+
+    A diverged trial counts as pruned before its first check: the sampler takes it for the worst.
+    """
     from optuna.trial import TrialState, create_trial
 
     complete = trial.state == "complete"
+    params = encode(settings.space, within(settings.space, trial.values))
     checked = {row["epoch"]: row[settings.metric] for row in trial.history if settings.metric in row}
     return create_trial(
         state=TrialState.COMPLETE if complete else TrialState.PRUNED,
         value=trial.metric if complete else None,
-        params=encode(settings.space, trial.values),
-        distributions=known,
+        params=params,
+        distributions={key: known[key] for key in params},
         intermediate_values={} if trial.state == "diverged" else checked,
     )
 
@@ -156,7 +166,7 @@ def _as_optuna(trial: Trial, settings: TuneConfig, known: dict[str, Any]) -> "op
 def _try(run: Run, dataset: Dataset, trials: list[Trial], task: Task) -> Trial:
     """Train one configuration to its end, or until it is worse than half of the trials before it."""
     settings, proposed = run.config.tune, propose(trials, run.config)
-    values = decode(settings.space, proposed.params)
+    values = decode(settings.space, proposed.params) if trials else own_values(run.config)
     trainer = make_trainer(dataclasses.replace(run, config=run.config.with_values(values)), dataset)
     history: list[dict[str, Any]] = []
     state: Literal["complete", "pruned", "diverged"] = "complete"

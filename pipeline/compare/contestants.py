@@ -46,7 +46,7 @@ PAPER: Settings = {
     "train.objective.temperature": 0.5,
     "train.objective.contrastive": "exact",
 }
-"""The authors' settings (method.md, section 5); `configs/paper.toml` holds the same."""
+"""The authors' settings (arXiv:2111.00678); `configs/paper.toml` holds the same."""
 
 _BPR: Settings = {
     "train.objective.ranking": "bpr",

@@ -113,10 +113,10 @@ def test_tune_best_is_the_highest_metric_on_validation(folder, first):
     assert table["model.neighbours"].to_list() == [trial["values"]["model.neighbours"] for trial in trials]
 
 
-def test_tune_first_trial_is_the_configuration_as_it_stands(folder, first):
-    values = trials_of(folder, "first")[0]["values"]
-    assert values["train.learning_rate"] == 0.05
-    for trial in trials_of(folder, "first"):
+def test_tune_first_trial_is_the_configuration_as_it_stands_even_outside_the_space(folder, first):
+    own, *others = trials_of(folder, "first")
+    assert own["values"] == {"train.learning_rate": 0.05, "model.neighbours": 10, "model.modalities": None}
+    for trial in others:
         assert 1e-2 <= trial["values"]["train.learning_rate"] <= 0.1
         assert trial["values"]["model.neighbours"] in range(3, 10)
         assert trial["values"]["model.modalities"] in (["shape"], [])
