@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 INTERACTION_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, RATING, WEIGHT, SPLIT)
 NAMED = 5  # ids named in a message
 BATCH_ROWS = 10_000
+_ROW = "__row"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +154,20 @@ def collect_interactions(config: "Config", frame: pl.LazyFrame) -> pl.DataFrame:
 
 def _parts(config: "Config", files: list[UPath], *, interactions: bool) -> Iterator[tuple[UPath, pl.LazyFrame]]:
     return ((file, _read(config, [file], interactions=interactions)) for file in files)
+
+
+def rows_without_id(config: "Config", *, interactions: bool) -> list[str]:
+    """The first rows that lack an id, as file and row number from 1; a csv's header is not counted."""
+    files = _interaction_files(config) if interactions else _item_files(config)
+    named = [USER_ID, ITEM_ID] if interactions else [ITEM_ID]
+    found: list[str] = []
+    for file, frame in _parts(config, files, interactions=interactions):
+        lacking = frame.with_row_index(_ROW, 1).filter(pl.any_horizontal(pl.col(named).is_null()))
+        rows = lacking.select(_ROW).head(NAMED - len(found)).collect(engine="streaming")
+        found += [f"{file}, row {row:,}" for row in rows[_ROW]]
+        if len(found) == NAMED:
+            break
+    return found
 
 
 def item_batches(config: "Config", columns: Sequence[str]) -> Iterator[pl.DataFrame]:

@@ -83,7 +83,7 @@ def tune(run: Run) -> Result:
             task.advance(note=_best_note(trials))
     best = best_trial(trials)
     if best is None:
-        raise MicrorecError("every trial diverged; lower the learning rates of tune.space and use a new run id")
+        raise MicrorecError("every trial diverged; lower train.learning_rate, also in tune.space, and use a new run id")
     _publish(run, folder, trials, best)
     log.finish(folder / BEST)
     states = [trial.state for trial in trials]

@@ -15,6 +15,7 @@ from pipeline.catalogue import (
     read_catalogue,
     require_interactions,
     require_weights,
+    rows_without_id,
     unused_mappings,
 )
 from pipeline.columns import CONTENT_HASH, IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
@@ -71,6 +72,7 @@ def _items(config: "Config", items: pl.DataFrame, kept: pl.DataFrame) -> Report:
         "rows": rows,
         "kept": len(items),
         "without_id": counts[ITEM_ID],
+        "rows_without_id": rows_without_id(config, interactions=False) if counts[ITEM_ID] else [],
         "repeated_rows": rows - counts[ITEM_ID] - in_catalogue,
         "left_out": in_catalogue - len(items) + not_in_catalogue,
         "not_in_catalogue": not_in_catalogue,
@@ -95,6 +97,7 @@ def _interactions(config: "Config", items: pl.DataFrame) -> tuple[Report, pl.Dat
         "rows": rows,
         "kept": len(kept),
         "dropped": dropped,
+        "rows_without_id": rows_without_id(config, interactions=True) if dropped["without_id"] else [],
         "unknown_items": _unknown_items(config, raw, items),
         "nulls": counts,
         "timestamps": _timestamps(kept),
