@@ -1,9 +1,12 @@
 """Vectors for items the model has never seen, from their content alone and without retraining.
 
-A new item stands in each modality's graph like a training item does (model/graph.py): its row of
-A holds its K most similar items, itself counted as one. It has no ID embedding, so its own entry contributes
-nothing, and no interaction, so its backbone vector is zero: the enriched vector is h / |h|.
-Shapes: Q new items, I items of the model, K neighbours, F feature dimension, D embedding dimension, M modalities.
+The vector is the content map's, as for the items of the catalogue that had no interactions (`model.content_map`),
+or with `model.new_items = "graphs"` the content vector.
+The content vector is the one that the item would have in the model: it stands in each modality's graph like a
+training item does (MICRO, arXiv:2111.00678, equations 1 to 10), its row of A holding its K most similar items, itself
+counted as one; it has no ID embedding, so its own entry contributes nothing.
+Shapes: Q new items, I items of the model, K neighbours, F feature dimension, D embedding dimension, M modalities,
+C content (see `model.content_map`).
 """
 
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.content_map import content_rows
 from model.fusion import make_fusion
 from model.graph import nearest_neighbours
 from model.micro import ModelConfig
@@ -29,18 +33,26 @@ class ContentSide:
     new_present_Q: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewItems:
+    """What the model says of them; all 0 for an item without content."""
+
+    vector_QD: Tensor
+    content_QD: Tensor
+    """Of length 1."""
+    modality_weight_QM: Tensor
+
+
 @torch.no_grad()
 def embed_new_items(
-    parameters: dict[str, Tensor], modalities: dict[str, ContentSide], config: ModelConfig
-) -> tuple[Tensor, Tensor]:
-    """Content vectors of new items.
+    parameters: dict[str, Tensor], map_CD: Tensor, modalities: dict[str, ContentSide], config: ModelConfig
+) -> NewItems:
+    """Vectors, content vectors and attention weights of new items.
 
     Args:
         parameters: of a trained `Micro`.
+        map_CD: its content map.
         modalities: in the model's order of modalities.
-
-    Returns:
-        vector_QD, of length 1 (0 for an item without content), and weight_QM.
     """
     if config.item_graph_layers != 1:
         raise ValueError("new items can be embedded by a model with model.item_graph_layers = 1 only")
@@ -54,7 +66,10 @@ def embed_new_items(
         {key.removeprefix("fusion."): value for key, value in parameters.items() if key.startswith("fusion.")}
     )
     fused_QD, weight_QM = fusion(torch.stack(hidden, dim=1), torch.stack(present, dim=1))
-    return F.normalize(fused_QD, dim=1), weight_QM
+    content_QD = F.normalize(fused_QD, dim=1)
+    rows_QC = content_rows([(side.new_QF, side.new_present_Q) for side in modalities.values()])
+    vector_QD = content_QD if config.new_items == "graphs" else rows_QC @ map_CD
+    return NewItems(vector_QD=vector_QD, content_QD=content_QD, modality_weight_QM=weight_QM)
 
 
 def _convolve(

@@ -8,6 +8,7 @@ Shapes: U users, I items, N = U + I nodes, T interactions, E edges, D dimension,
 from dataclasses import dataclass
 
 from model.backbones import find_backbone
+from model.content_map import BLOCK_ELEMENTS as CONTENT_ELEMENTS
 from model.data import TrainingData
 from model.graph import BLOCK_ELEMENTS, FAISS_ITEMS, HALF_BLOCK_ELEMENTS, HALF_ROWS, WIDE
 from model.micro import ModelConfig
@@ -64,7 +65,8 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig) 
         "batch": config.batch_size * dim * FLOAT * 20 + _scores(data, config),
         "libraries": LIBRARIES,
     }
-    parts["building graphs"] = max((_graph_building(data.num_items, size, model) for size in [*dims, dim]), default=0)
+    building = [_graph_building(data.num_items, size, model) for size in [*dims, dim]]
+    parts["building graphs"] = max(*building, _content_mapping(sum(size + 1 for size in dims)))
     return Prediction(_without_overlap(parts))
 
 
@@ -82,6 +84,11 @@ def _graph_building(num_items: int, dim: int, model: ModelConfig) -> int:
     copies = 3 if faiss else 2
     block = min(HALF_BLOCK_ELEMENTS, HALF_ROWS * num_items) * 2 if dim >= WIDE else BLOCK_ELEMENTS
     return (num_items * dim * copies + max(block, num_items)) * FLOAT
+
+
+def _content_mapping(width: int) -> int:
+    """Second moments of the content, their eigenvectors and what these are found in, in double precision."""
+    return 4 * width * width * LONG + CONTENT_ELEMENTS * FLOAT
 
 
 def _without_overlap(parts: dict[str, int]) -> dict[str, int]:

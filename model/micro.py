@@ -5,13 +5,14 @@ Shapes: U users, I items, M modalities, D dimension, E edges, T training interac
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from model.backbones import find_backbone, make_backbone
+from model.content_map import ContentMap
 from model.data import TrainingData
 from model.fusion import FusionName, make_fusion
 from model.graph import GraphMethod, NeighbourGraph
@@ -44,6 +45,9 @@ class ModelConfig:
     """Convolutions of LightGCN and NGCF over the user-item graph."""
     normalisation: Normalisation = "symmetric"
     """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
+    new_items: Literal["map", "graphs"] = "map"
+    """What the vector of an item without interactions is: what a linear `map` fitted to the others' vectors makes of
+    its content, or its row in the item graphs alone, as in the paper."""
 
     def __post_init__(self) -> None:
         find_backbone(self.backbone)
@@ -62,7 +66,8 @@ class Vectors:
 
     user_UD: Tensor
     item_ID: Tensor
-    """Backbone's item vectors plus the normalised content vectors."""
+    """Backbone's item vectors plus the normalised content vectors; in evaluation, the content map's for items
+    without interactions."""
     content_ID: Tensor
     """Fused content vectors h, L2-normalised; zero for an item without content."""
     modality_IMD: Tensor
@@ -97,6 +102,9 @@ class Micro(nn.Module):
                 {name: self._item_graph(data, name, generator) for name in self.modality_names}
             )
             self.fusion = make_fusion(config.fusion, len(self.modality_names), dim, generator)
+        self.trained_I = torch.bincount(data.item_T, minlength=data.num_items) > 0
+        features = {name: data.features[name] for name in self.modality_names}
+        self.content_map = ContentMap(features, data.present, self.trained_I)
         present = [data.present[name] for name in self.modality_names]
         self.present_IM = torch.stack(present, dim=1) if present else torch.zeros(data.num_items, 0, dtype=torch.bool)
 
@@ -138,10 +146,20 @@ class Micro(nn.Module):
             )  # fmt: skip
         modality_IMD, fused_ID, weight_IM = self._content(structure_gradient)
         content_ID = F.normalize(fused_ID, dim=1)
+        item_ID = item_ID + content_ID
+        if not self.training:
+            item_ID = self._with_new_items(item_ID)
         return Vectors(
-            user_UD=user_UD, item_ID=item_ID + content_ID, content_ID=content_ID, modality_IMD=modality_IMD,
+            user_UD=user_UD, item_ID=item_ID, content_ID=content_ID, modality_IMD=modality_IMD,
             modality_weight_IM=weight_IM, fused_ID=fused_ID,
         )  # fmt: skip
+
+    def _with_new_items(self, item_ID: Tensor) -> Tensor:
+        """Give items without interactions the vectors that the content map makes, where it is asked for."""
+        new = (~self.trained_I).nonzero().squeeze(1)
+        if self.config.new_items == "graphs" or not len(new):
+            return item_ID
+        return item_ID.index_copy(0, new, self.content_map.apply(self.content_map.fit(item_ID), new))
 
     def _graphs(self) -> list[ItemGraph]:
         return cast("list[ItemGraph]", list(self.item_graphs.values()))

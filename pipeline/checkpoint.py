@@ -16,6 +16,8 @@ STATE = "state"
 TRIES = 3
 PARAMETERS = "parameters.safetensors"
 """The best epoch's, in the folder of stage `train`: what a finished training leaves of its checkpoints."""
+CONTENT_MAP = "content_map.safetensors"
+"""Beside it: `map_CD`, from content to vectors of items without interactions (`model.content_map`)."""
 
 
 def save_checkpoint(folder: UPath, state: TrainingState, history: list[dict[str, Any]]) -> None:

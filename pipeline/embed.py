@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from model.inductive import ContentSide, embed_new_items
 from pipeline.catalogue import clean_items
-from pipeline.checkpoint import PARAMETERS
+from pipeline.checkpoint import CONTENT_MAP, PARAMETERS
 from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, IMAGE_PATH, ITEM_ID, SOURCE, modality_weight
 from pipeline.config import Config, compose
 from pipeline.dataset import load_dataset
@@ -27,7 +27,7 @@ from pipeline.storage import local_copy, publish_folder, require_known_scheme, r
 def embed_items(
     config: Config, items_file: str, out: str, release_name: str | None, reporter: Reporter
 ) -> dict[str, Any]:
-    """Encode the items, place them in the release's graphs, and write `OUT/item_embeddings/part-*.parquet`.
+    """Encode the items, map their content to vectors, and write `OUT/item_embeddings/part-*.parquet`.
 
     `items_file` and `out` are local, relative to the working directory, or `s3://`.
 
@@ -79,17 +79,18 @@ def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manife
             new_QF=torch.from_numpy(features.matrix),
             new_present_Q=torch.from_numpy(features.present),
         )
-        for name, features in sorted(new.items())
+        for name, features in ((name, new[name]) for name in manifest["training"]["modalities"])
     }
-    with local_copy(run.stage("train") / PARAMETERS) as file:
-        vector_QD, weight_QM = embed_new_items(load_file(file), sides, trained.model)
+    with local_copy(run.stage("train") / PARAMETERS) as file, local_copy(run.stage("train") / CONTENT_MAP) as map_file:
+        found = embed_new_items(load_file(file), load_file(map_file)["map_CD"], sides, trained.model)
+    weight_QM = found.modality_weight_QM
     has_content = weight_QM.sum(1).numpy() > 0
     columns = {
         ITEM_ID: items[ITEM_ID].to_arrow().cast(pa.string())
         if items[ITEM_ID].dtype == pl.String
         else items[ITEM_ID].to_arrow(),
-        EMBEDDING: vector_column(vector_QD.numpy()),
-        CONTENT_EMBEDDING: vector_column(vector_QD.numpy()),
+        EMBEDDING: vector_column(found.vector_QD.numpy()),
+        CONTENT_EMBEDDING: vector_column(found.content_QD.numpy()),
         SOURCE: pa.array(np.where(has_content, "content", "none").tolist(), pa.string()),
     }
     return pa.table(

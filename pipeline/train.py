@@ -11,7 +11,7 @@ from upath import UPath
 from model.data import resolve_device
 from model.memory import GIB, predicted_peak
 from model.training import DivergedError, EpochReport, HeldOut, Trainer
-from pipeline.checkpoint import PARAMETERS, load_checkpoint, save_checkpoint
+from pipeline.checkpoint import CONTENT_MAP, PARAMETERS, load_checkpoint, save_checkpoint
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import ConfigError, MicrorecError
 from pipeline.progress import Task
@@ -45,6 +45,8 @@ def train(run: Run, folder: Path) -> Result:
         {name: value.cpu().contiguous() for name, value in trainer.best_parameters().items()},
         folder / PARAMETERS,
     )
+    if trainer.model.modality_names:
+        save_file({"map_CD": trainer.model.content_map.fit(vectors.item_ID).cpu()}, folder / CONTENT_MAP)
     write_json(UPath(str(folder / HISTORY)), history)
     return {
         "epochs": trainer.epoch,

@@ -8,11 +8,8 @@ from model.micro import Micro, ModelConfig
 from tests.model.test_training import planted
 
 
-def test_embed_new_items_equals_the_model_with_the_item_in_it():
-    """A held-back item gets the vector it has inside the model, where its ID embedding is zero.
-
-    The item is put into the model's graphs without becoming anybody's neighbour, by the same rows.
-    """
+def test_embed_new_items_equal_the_model_with_the_item_in_it():
+    """The content vector is that of the graph's row without an ID embedding; absent modalities have no say."""
     data, _, _ = planted()
     shape = ModelConfig(embedding_dim=8, neighbours=5, initial_graph_weight=0.6)
     model = Micro(data, shape, torch.Generator().manual_seed(0)).eval()
@@ -25,12 +22,32 @@ def test_embed_new_items_equals_the_model_with_the_item_in_it():
         )
         for name in ("image", "text")
     }
-    vector, weight = embed_new_items(dict(model.state_dict()), sides, shape)
-    assert vector[2].abs().sum() == 0
-    assert weight[2].sum() == 0
-    torch.testing.assert_close(vector[[0, 1, 3]].norm(dim=1), torch.ones(3))
+    map_CD = model.content_map.fit(model().item_ID)
+    found = embed_new_items(dict(model.state_dict()), map_CD, sides, shape)
+    for nothing in (found.vector_QD, found.content_QD, found.modality_weight_QM):
+        assert nothing[2].abs().sum() == 0
+    torch.testing.assert_close(found.content_QD[[0, 1, 3]].norm(dim=1), torch.ones(3))
     expected = naive_vector(model, sides, shape, 0)
-    torch.testing.assert_close(vector[0], expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.content_QD[0], expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_embed_new_items_equal_those_of_the_catalogue_without_interactions():
+    data, _, _ = planted()
+    shape = ModelConfig(embedding_dim=8)
+    model = Micro(data, shape, torch.Generator().manual_seed(0)).eval()
+    in_model = model().item_ID
+    sides = {
+        name: ContentSide(
+            known_IF=data.features[name],
+            known_present_I=data.present[name],
+            new_QF=data.features[name][70:],
+            new_present_Q=data.present[name][70:],
+        )
+        for name in model.modality_names
+    }
+    found = embed_new_items(dict(model.state_dict()), model.content_map.fit(in_model), sides, shape)
+    torch.testing.assert_close(found.vector_QD, in_model[70:])
 
 
 def naive_vector(model, sides, shape, row):
@@ -56,4 +73,4 @@ def naive_vector(model, sides, shape, row):
 
 def test_embed_new_items_more_layers_are_refused():
     with pytest.raises(ValueError, match="item_graph_layers"):
-        embed_new_items({}, {}, dataclasses.replace(ModelConfig(), item_graph_layers=2))
+        embed_new_items({}, torch.zeros(0, 0), {}, dataclasses.replace(ModelConfig(), item_graph_layers=2))
