@@ -194,6 +194,7 @@ def _ours(modalities: list[str]) -> list[Contestant]:
         "backbone-ngcf": {"model.backbone": "ngcf"},
         **({f"only-{name}": {"model.modalities": (name,)} for name in modalities} if len(modalities) > 1 else {}),
         "no-contrast": {"train.objective.contrastive_weight": 0.0},
+        "contrast-exact": {"train.objective.contrastive": "exact"},
         "initial-graph": {"model.initial_graph_weight": 1.0},
         "learned-graph": {"model.initial_graph_weight": 0.0},
         "new-items-graphs": {"model.new_items": "graphs"},
