@@ -1,7 +1,7 @@
 """The plain formulation: what the paper's equations come to when they are written down directly.
 
 N x N similarities for graphs and contrast, coalesced COO matrices, a heap per user. Written for comparison
-(performance.md), never used by the program; tests hold it against the fast code, so both compute the same.
+(docs/benchmarks.md), never used by the program; tests hold it against the fast code, so both compute the same.
 Shapes: U users, I items, N = U + I nodes, B batch, D dimension, M modalities.
 """
 

@@ -1,4 +1,4 @@
-"""Contrastive fusion loss (method.md, section 3; MICRO, arXiv:2111.00678, equation 11).
+"""Contrastive fusion loss (MICRO, arXiv:2111.00678, equation 11).
 
     l_m(i) = -log  exp(s(h_mi, h_i)/t) / ( sum_j exp(s(h_mi, h_j)/t) + sum_{j != i} exp(s(h_mi, h_mj)/t) )
 

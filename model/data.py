@@ -19,6 +19,8 @@ class TrainingData:
     """int64, each (user, item) pair once."""
     item_T: Tensor
     """int64."""
+    weight_T: Tensor | None = None
+    """float32, how much each interaction counts in the ranking loss; None: all the same."""
     features: dict[str, Tensor]
     """Modality to float32 (I, D); rows of absent items are ignored."""
     present: dict[str, Tensor]
@@ -39,6 +41,7 @@ class TrainingData:
             self,
             user_T=self.user_T.to(device),
             item_T=self.item_T.to(device),
+            weight_T=None if self.weight_T is None else self.weight_T.to(device),
             features={name: feature_ID.to(device) for name, feature_ID in self.features.items()},
             present={name: present_I.to(device) for name, present_I in self.present.items()},
         )

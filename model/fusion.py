@@ -1,4 +1,4 @@
-"""Fusion of an item's modality vectors into one (method.md, section 3), by attention or one of its ablations.
+"""Fusion of an item's modality vectors into one, by attention (MICRO, arXiv:2111.00678) or one of its ablations.
 
 Everything downstream takes the fused vector's direction only, so `sum` and `mean` are one model.
 Shapes: I items, M modalities, D dimension.

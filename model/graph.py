@@ -1,4 +1,4 @@
-"""Item-item graphs mined from content: cosine k-nearest neighbours, in blocks (method.md, section 1).
+"""Item-item graphs mined from content: cosine k-nearest neighbours, in blocks.
 
 MICRO (arXiv:2111.00678), equations 1 to 4. No I x I matrix ever exists: memory is O(I K) plus one block.
 Shapes: I items, P items present, K neighbours, D dimension, C rows of a chunk.

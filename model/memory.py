@@ -7,6 +7,7 @@ Shapes: U users, I items, N = U + I nodes, T interactions, E edges, D dimension,
 
 from dataclasses import dataclass
 
+from model.backbones import find_backbone
 from model.content_map import BLOCK_ELEMENTS as CONTENT_ELEMENTS
 from model.data import TrainingData
 from model.graph import BLOCK_ELEMENTS, FAISS_ITEMS, HALF_BLOCK_ELEMENTS, HALF_ROWS, WIDE
@@ -19,7 +20,6 @@ GIB = 1 << 30
 PARAMETER_COPIES = 5  # values, gradients, two moments of Adam, the best check's
 LIBRARIES = 1 << 27  # what torch takes the first time that it multiplies, differentiates and steps
 SCORE_COPIES = 4  # of the softmax's scores of a batch: themselves, their exponentials, and two gradients
-NODE_TENSORS = {"mf": 1, "lightgcn": 4, "ngcf": 12}  # (N, D) held between forward and backward pass, by backbone
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
         "user-item graph": edges * 2 * (FLOAT + INDEX),
         "item graphs": width * graph_edges * (4 * LONG + 2 * INDEX + 3 * FLOAT),
         "parameters": parameters * FLOAT * PARAMETER_COPIES,
-        "propagation": num_nodes * dim * FLOAT * NODE_TENSORS[model.backbone],
+        "propagation": num_nodes * dim * FLOAT * find_backbone(model.backbone).node_tensors,
         "content": item_matrix * (6 * width + 4),
         "batch": config.batch_size * dim * FLOAT * 20 + _scores(data, config),
         "libraries": LIBRARIES,

@@ -10,7 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Generator, Tensor, nn
 
-from model.backbones import make_backbone
+from model.backbones import find_backbone, make_backbone
 from model.content_map import ContentMap
 from model.data import TrainingData
 from model.fusion import FusionName, make_fusion
@@ -23,9 +23,10 @@ from model.structure import ItemGraph
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Shape of the model (method.md, sections 1 to 4)."""
+    """Shape of the model."""
 
-    backbone: Literal["mf", "ngcf", "lightgcn"] = "lightgcn"
+    backbone: str = "lightgcn"
+    """By its name under `model/backbones/`: `mf`, `ngcf`, `lightgcn`, or one of your own."""
     embedding_dim: int = 64
     """D of every exported vector."""
     neighbours: int = 10
@@ -49,6 +50,7 @@ class ModelConfig:
     its content, or its row in the item graphs alone, as in the paper."""
 
     def __post_init__(self) -> None:
+        find_backbone(self.backbone)
         for name in ("embedding_dim", "neighbours", "item_graph_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

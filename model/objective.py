@@ -1,4 +1,4 @@
-"""The training objective: ranking loss + L2 + contrastive term (method.md, section 5).
+"""The training objective: ranking loss + L2 + contrastive term (MICRO, arXiv:2111.00678).
 
 Shapes: D dimension, I items.
 """

@@ -1,4 +1,4 @@
-"""Metrics as MICRO's authors' code computes them, for comparison with published tables only (method.md, section 6).
+"""Metrics as MICRO's authors' code computes them, for comparison with published tables only.
 
 Two deviations from the standard: NDCG's ideal is built from the hits found in the list, and (by the caller)
 validation items are not masked at test.

@@ -10,6 +10,20 @@ import torch
 from torch import Generator, Tensor
 
 
+@dataclass(frozen=True)
+class TripleBatch:
+    """Some training interactions, each with an item its user has not interacted with."""
+
+    user_B: Tensor
+    """int64."""
+    seen_B: Tensor
+    """int64, the item."""
+    unseen_B: Tensor
+    """int64, the other item."""
+    weight_B: Tensor | None = None
+    """float32, of the interaction; None: 1."""
+
+
 class TripleSampler:
     """One epoch is every training interaction once, in random order, each with one unseen item.
 
@@ -23,12 +37,15 @@ class TripleSampler:
     in a table of keys (user, s_j - j), sorted once.
     """
 
-    def __init__(self, user_T: Tensor, item_T: Tensor, num_users: int, num_items: int) -> None:
+    def __init__(
+        self, user_T: Tensor, item_T: Tensor, num_users: int, num_items: int, weight_T: Tensor | None = None
+    ) -> None:
         """Prepare the key table.
 
         Args:
             user_T, item_T: int64 pairs, each pair once.
             num_users, num_items: U and I.
+            weight_T: float32, what the batches carry for each pair.
 
         Raises `ValueError` when every user has seen every trained item: there is nothing to rank below what was seen.
         """
@@ -52,6 +69,7 @@ class TripleSampler:
                 "more interactions are needed"
             )
         self.user_T, self.item_T = user_T[teachable_T], item_T[teachable_T]
+        self._weight_T = None if weight_T is None else weight_T[teachable_T]
 
     def unseen_items(self, user_B: Tensor, generator: Generator) -> Tensor:
         """Draw one unseen trained item for each user, int64 (B,)."""
@@ -63,12 +81,13 @@ class TripleSampler:
         item_B: Tensor = self.trained_item[draw_B + below_B]
         return item_B
 
-    def epoch(self, batch_size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield batches (user_B, seen item_B, unseen item_B); the last may be shorter."""
+    def epoch(self, batch_size: int, generator: Generator) -> Iterator[TripleBatch]:
+        """Yield batches; the last may be shorter."""
         order = torch.randperm(len(self.user_T), generator=generator, device=self.user_T.device)
         for index_B in order.split(batch_size):
             user_B = self.user_T[index_B]
-            yield user_B, self.item_T[index_B], self.unseen_items(user_B, generator)
+            weight_B = None if self._weight_T is None else self._weight_T[index_B]
+            yield TripleBatch(user_B, self.item_T[index_B], self.unseen_items(user_B, generator), weight_B)
 
     def num_batches(self, batch_size: int) -> int:
         """Batches of one epoch."""
@@ -85,6 +104,8 @@ class UserBatch:
     """int64, where an interaction's user stands in `user_B`; ascending."""
     item_P: Tensor
     """int64, its item."""
+    weight_P: Tensor | None = None
+    """float32, its weight; None: 1."""
 
 
 class UserSampler:
@@ -94,14 +115,17 @@ class UserSampler:
     who has several batches' worth of them makes the epoch's batches fewer.
     """
 
-    def __init__(self, user_T: Tensor, item_T: Tensor, num_users: int) -> None:
+    def __init__(self, user_T: Tensor, item_T: Tensor, num_users: int, weight_T: Tensor | None = None) -> None:
         """Sort the interactions by user.
 
         Args:
             user_T, item_T: int64 pairs, each pair once.
             num_users: U.
+            weight_T: float32, what the batches carry for each pair.
         """
-        self._item_T = item_T[torch.argsort(user_T, stable=True)]
+        order = torch.argsort(user_T, stable=True)
+        self._item_T = item_T[order]
+        self._weight_T = None if weight_T is None else weight_T[order]
         self._count_U = torch.bincount(user_T, minlength=num_users)
         self._start_U = self._count_U.cumsum(0) - self._count_U
         self._active = self._count_U.nonzero().squeeze(1)
@@ -125,4 +149,11 @@ class UserSampler:
         count_B = self._count_U[user_B]
         row_P = torch.arange(len(user_B), device=user_B.device).repeat_interleave(count_B)
         within_P = torch.arange(len(row_P), device=user_B.device) - (count_B.cumsum(0) - count_B)[row_P]
-        return UserBatch(user_B, row_P, self._item_T[self._start_U[user_B][row_P] + within_P])
+        index_P = self._start_U[user_B][row_P] + within_P
+        weight_P = None if self._weight_T is None else self._weight_T[index_P]
+        return UserBatch(user_B, row_P, self._item_T[index_P], weight_P)
+
+
+def weighted_mean(loss_P: Tensor, weight_P: Tensor | None) -> Tensor:
+    """Mean over the interactions, each counted by its weight: one of weight 2 has twice the gradient of another."""
+    return (loss_P if weight_P is None else loss_P * weight_P).mean()

@@ -17,7 +17,7 @@ class ItemGraph(nn.Module):
 
     Gradients reach W and b through the similarities that were kept, on the steps that ask for them
     (`with_gradient`); on the others A is a constant. Deviation from the paper: an item that lacks the
-    modality has no edges here, instead of the mean vector (method.md, section 1).
+    modality has no edges here, instead of the mean vector.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The training loop: train an epoch, check, keep the best, yield a report (method.md, section 5).
+"""The training loop: train an epoch, check, keep the best, yield a report.
 
 Shapes: I items, B batch, P pairs.
 """

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 INTERACTION_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, RATING, WEIGHT, SPLIT)
 NAMED = 5  # ids named in a message
 BATCH_ROWS = 10_000
+_ROW = "__row"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,20 @@ def _parts(config: "Config", files: list[UPath], *, interactions: bool) -> Itera
     return ((file, _read(config, [file], interactions=interactions)) for file in files)
 
 
+def rows_without_id(config: "Config", *, interactions: bool) -> list[str]:
+    """The first rows that lack an id, as file and row number from 1; a csv's header is not counted."""
+    files = _interaction_files(config) if interactions else _item_files(config)
+    named = [USER_ID, ITEM_ID] if interactions else [ITEM_ID]
+    found: list[str] = []
+    for file, frame in _parts(config, files, interactions=interactions):
+        lacking = frame.with_row_index(_ROW, 1).filter(pl.any_horizontal(pl.col(named).is_null()))
+        rows = lacking.select(_ROW).head(NAMED - len(found)).collect(engine="streaming")
+        found += [f"{file}, row {row:,}" for row in rows[_ROW]]
+        if len(found) == NAMED:
+            break
+    return found
+
+
 def item_batches(config: "Config", columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Pass once over `item_id` and some columns of the rows that have an id, as many rows at a time as fit easily.
 
@@ -207,10 +222,12 @@ def clean_interactions(config: "Config", items: pl.DataFrame) -> pl.DataFrame:
     enters training.
 
     Raises:
-        InputError: ids of another type than the catalogue's, a filter without its column, or nothing is left.
+        InputError: ids of another type than the catalogue's, a filter without its column, a weight that is no
+            positive number, or nothing is left.
     """
     steps = interaction_steps(config, items)
     interactions = collect_interactions(config, steps[-1][1]).sort(USER_ID, ITEM_ID)
+    require_weights(config, interactions)
     if interactions.is_empty():
         require_interactions(config, interactions, losses(config, steps))
     return interactions
@@ -223,6 +240,19 @@ def require_interactions(config: "Config", interactions: pl.DataFrame, dropped: 
         raise InputError(
             f"{', '.join(config.catalogue.interactions)}: no interaction is left; dropped were "
             f"{told or 'none, for there were none'}; check the ids and catalogue.filter"
+        )
+
+
+def require_weights(config: "Config", interactions: pl.DataFrame) -> None:
+    """Raise `InputError` for a weight that is not above 0 and finite; an empty one counts as 1."""
+    if WEIGHT not in interactions.columns:
+        return
+    wrong = interactions.filter(~(pl.col(WEIGHT).is_finite() & (pl.col(WEIGHT) > 0)))
+    if len(wrong):
+        user, item, weight = wrong.select(USER_ID, ITEM_ID, WEIGHT).row(0)
+        raise InputError(
+            f"{', '.join(config.catalogue.interactions)}, column {WEIGHT}: {len(wrong)} weights are not above 0 and "
+            f"finite, such as {weight} of user {user!r} and item {item!r}; correct them, or leave these rows out"
         )
 
 

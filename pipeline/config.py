@@ -1,8 +1,8 @@
 """The configuration: one TOML file composed of the dataclasses that own each section."""
 
 import dataclasses
-import difflib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -18,15 +18,21 @@ from model.micro import ModelConfig
 from model.training import TrainConfig
 from pipeline.catalogue import CatalogueConfig
 from pipeline.compare.config import CompareConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, nearest
 from pipeline.promotion import GateConfig
 from pipeline.redact import without_passwords
 from pipeline.search_space import TuneConfig
 from pipeline.split import SplitConfig
-from pipeline.storage import Store, StoreConfig, is_local, require_reachable, resolve
+from pipeline.storage import Store, StoreConfig, is_local, require_known_scheme, require_reachable, resolve
 from pipeline.tracking import MlflowConfig
 
+if typing.TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 DEFAULT_FILE = Path("microrec.toml")
+_ALTERNATIVES = ("Range", "tuple[any, ...]")
+"""How pydantic calls the two kinds of values of `tune.space` in the place of a problem."""
+_EXPECTED = {"tuple_type": "expected a list", "dataclass_type": "expected a table", "dict_type": "expected a table"}
 
 
 def _default_modalities() -> dict[str, ModalityConfig]:
@@ -51,6 +57,16 @@ class Config:
     compare: CompareConfig = field(default_factory=CompareConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     base: Path = Path()
+
+    def __post_init__(self) -> None:
+        for key, location in (
+            ("store.root", self.store.root),
+            ("catalogue.items", self.catalogue.items),
+            *(("catalogue.interactions", one) for one in self.catalogue.interactions),
+            ("catalogue.image_root", self.catalogue.image_root),
+            *((f"modalities.{name}.vectors", one.vectors) for name, one in self.modalities.items()),
+        ):
+            require_known_scheme(location, key)
 
     def path(self, location: str) -> UPath:
         """Resolve a location that stands in this configuration."""
@@ -126,11 +142,33 @@ def compose(document: dict[str, Any], *, base: Path, origin: str = "configuratio
     if "base" in document:
         raise ConfigError(f"{origin}: unknown key 'base'")
     _refuse_unknown_keys(Config, document, origin, "")
+    _require_finite(document, origin)
     try:
         return TypeAdapter(Config).validate_python({**document, "base": base})
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors()]
-        raise ConfigError(f"{origin}: " + "; ".join(lines)) from error
+        raise ConfigError(f"{origin}: {'; '.join(map(_told, error.errors()))}") from error
+
+
+def _told(problem: "ErrorDetails") -> str:
+    """One problem that pydantic found: the key, what is expected there, and what is there."""
+    key = ".".join(str(part) for part in problem["loc"] if part not in _ALTERNATIVES) or "configuration"
+    if problem["type"] == "missing":
+        return f"{key} has no value; set it"
+    if problem["type"] == "value_error":
+        return f"{key}: {problem['ctx']['error']}"
+    expected = _EXPECTED.get(problem["type"], problem["msg"].replace("Input should be", "expected"))
+    return f"{key}: {expected}, got {without_passwords(problem['input'])!r}"
+
+
+def _require_finite(value: Any, origin: str, key: str = "") -> None:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _require_finite(inner, origin, f"{key}.{name}" if key else name)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _require_finite(inner, origin, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{origin}: {key}: expected a finite number, got {value}")
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:
@@ -161,8 +199,7 @@ def _refuse_unknown_keys(owner: Any, document: Any, origin: str, prefix: str) ->
     known = {f.name for f in dataclasses.fields(owner)} - {"base"}
     for key, value in document.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            raise ConfigError(f"{origin}: unknown key {prefix + key!r}; the nearest known one is {prefix + near[0]!r}")
+            raise ConfigError(f"{origin}: unknown key {prefix + key!r}; {nearest(key, known, prefix)}")
         for section, table in _sections(hints[key], value):
             _refuse_unknown_keys(
                 section,

@@ -4,7 +4,6 @@ The hash is what features are stored under, so an item that is renamed, moved or
 Contents themselves are read in passes and never held together: what stays in memory is one hash an item.
 """
 
-import difflib
 import errno
 import hashlib
 import tempfile
@@ -19,10 +18,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow as pa
 
-from features.modality import ModalityConfig
 from pipeline.catalogue import item_batches, read_items
 from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
-from pipeline.errors import InputError
+from pipeline.errors import InputError, nearest
 from pipeline.storage import is_absence, read_bytes, require_reachable, resolve
 
 if TYPE_CHECKING:
@@ -69,7 +67,13 @@ def read_texts(config: "Config", name: str, items: pl.DataFrame) -> pl.DataFrame
 def _hashed_texts(config: "Config", name: str) -> Iterator[pl.DataFrame]:
     """Pass over the catalogue: batches of `item_id`, `content_hash`, `text`; both null where there is no text."""
     modality = config.modalities[name]
-    _require_columns(read_items(config).collect_schema().names(), name, modality)
+    there = read_items(config).collect_schema().names()
+    for column in modality.columns:
+        if column not in there:
+            raise InputError(
+                f"{config.catalogue.items}: there is no column {column!r}, which modalities.{name}.columns names; "
+                f"{nearest(column, there)}"
+            )
     for batch in item_batches(config, modality.columns):
         texts = join_texts(batch, modality.columns)
         hashes = [hashlib.sha256(text.encode()).hexdigest() if text else None for text in texts]
@@ -89,15 +93,6 @@ def _as_text(column: pl.Series) -> list[str | None]:
     if isinstance(column.dtype, pl.List):
         column = column.cast(pl.List(pl.String)).list.drop_nulls().list.join(", ")
     return column.cast(pl.String).to_list()
-
-
-def _require_columns(there: Sequence[str], name: str, modality: ModalityConfig) -> None:
-    for column in modality.columns:
-        if column not in there:
-            near = difflib.get_close_matches(column, there, n=1, cutoff=0.0)[0]
-            raise InputError(
-                f"modalities.{name}.columns names {column!r}; the catalogue has {', '.join(there)} (nearest: {near!r})"
-            )
 
 
 def text_groups(config: "Config", name: str, groups: Sequence[pl.DataFrame]) -> Iterator[list[Content]]:

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from upath import UPath
 
 from model.data import TrainingData
-from pipeline.columns import ITEM_ID, ITEM_INDEX, SPLIT, USER_ID, USER_INDEX
+from pipeline.columns import ITEM_ID, ITEM_INDEX, SPLIT, USER_ID, USER_INDEX, WEIGHT
 from pipeline.split import TRAIN
 from pipeline.storage import local_copy
 
@@ -25,7 +25,7 @@ class Dataset:
     """The cleaned catalogue, sorted by item_id: ids, and what the report shows (title, image_path)."""
     users: pl.DataFrame
     interactions: pl.DataFrame
-    """user_index, item_index, split."""
+    """user_index, item_index, split; weight where the input has one."""
     features: dict[str, np.ndarray]
     """Modality to float32 (I, D)."""
     present: dict[str, np.ndarray]
@@ -41,11 +41,14 @@ class Dataset:
     def training_data(self) -> TrainingData:
         """The model's input."""
         user_T, item_T = self.pairs(TRAIN)
+        training = self.interactions.filter(pl.col(SPLIT) == TRAIN)
+        weight = training[WEIGHT].to_numpy().astype(np.float32) if WEIGHT in training.columns else None
         return TrainingData(
             num_users=len(self.users),
             num_items=len(self.items),
             user_T=user_T,
             item_T=item_T,
+            weight_T=None if weight is None else torch.from_numpy(weight),
             features={name: torch.from_numpy(matrix) for name, matrix in self.features.items()},
             present={name: torch.from_numpy(mask) for name, mask in self.present.items()},
         )
@@ -89,7 +92,8 @@ def index_interactions(interactions: pl.DataFrame, items: pl.DataFrame) -> tuple
     indexed = interactions.join(users.with_row_index(USER_INDEX), on=USER_ID, maintain_order="left").join(
         items.select(ITEM_ID).with_row_index(ITEM_INDEX), on=ITEM_ID, maintain_order="left"
     )
-    return users, indexed.select(pl.col(USER_INDEX).cast(pl.Int64), pl.col(ITEM_INDEX).cast(pl.Int64), SPLIT)
+    weight = [pl.col(WEIGHT).fill_null(1.0)] if WEIGHT in indexed.columns else []
+    return users, indexed.select(pl.col(USER_INDEX).cast(pl.Int64), pl.col(ITEM_INDEX).cast(pl.Int64), SPLIT, *weight)
 
 
 def _feature_file(modality: str) -> str:

@@ -21,7 +21,7 @@ from pipeline.extract import extract, load_features
 from pipeline.progress import Reporter
 from pipeline.release import ITEM_EMBEDDINGS, choose_release, read_manifest, vector_column, write_table
 from pipeline.run import Run
-from pipeline.storage import local_copy, publish_folder, require_reachable, resolve, scratch
+from pipeline.storage import local_copy, publish_folder, require_known_scheme, require_reachable, resolve, scratch
 
 
 def embed_items(
@@ -37,6 +37,8 @@ def embed_items(
         InputError: the release's run is no longer in the store, its encoders are not the configured ones, or
             OUT holds embeddings already.
     """
+    for option, location in (("--items", items_file), ("--out", out)):
+        require_known_scheme(location, option)
     store, place = config.open_store(), resolve(out, Path.cwd())
     require_reachable(place, "--out")
     manifest = read_manifest(choose_release(store, release_name))

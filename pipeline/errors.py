@@ -1,5 +1,8 @@
 """Exceptions of the pipeline; the command line turns each into one message and an exit status."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class MicrorecError(Exception):
     """Base of every error this program raises on purpose."""
@@ -25,3 +28,12 @@ class GateRefusedError(MicrorecError):
     """The quality gate did not let a release become champion."""
 
     exit_status = 3
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """What to say of an unknown name: the known one that it is most like, or all of them where it is like none."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f"the nearest known one is {prefix + near[0]!r}"
+    return f"known are {', '.join(prefix + one for one in names)}"

@@ -11,10 +11,9 @@ from upath import UPath
 
 from pipeline.columns import ITEM_ID, RANK, SCORE, USER_ID
 from pipeline.errors import StoreError
-from pipeline.redact import without_passwords
 from pipeline.release import ITEM_EMBEDDINGS, MANIFEST, REPORT, USER_VECTORS, read_manifest, read_table
 from pipeline.report import flatten, training_charts
-from pipeline.run import Result, Run
+from pipeline.run import EXTENDABLE, Result, Run
 from pipeline.storage import is_complete, local_copy, read_json
 from pipeline.tracking import DIGEST_TAG, RUN_TAG, Metric, Tracking, open_tracking
 
@@ -43,8 +42,7 @@ def register(run: Run, folder: Path) -> Result:
     tracking = open_tracking(run.config)
     mlflow_run = tracking.start_run(run.id)
     tracking.require_same_release(mlflow_run, manifest["release_digest"])
-    settings = flatten(without_passwords(run.config.as_dict()))
-    tracking.log_parameters(mlflow_run, {key: spelled(value) for key, value in settings.items()})
+    tracking.log_parameters(mlflow_run, parameters(run))
     _log_files(run, tracking, mlflow_run, release, folder)
     # Before the numbers: MLflow asks the server for the history of each metric that the run has when a model is logged.
     model_id = _log_model(tracking, mlflow_run, release, manifest)
@@ -173,6 +171,12 @@ def _local_tables(release: UPath) -> Iterator[dict[str, Path]]:
     """The tables the ranker reads, as local folders; fetched where the store is an object store."""
     with local_copy(release / ITEM_EMBEDDINGS) as items, local_copy(release / USER_VECTORS) as users:
         yield {ITEM_EMBEDDINGS: items, USER_VECTORS: users}
+
+
+def parameters(run: Run) -> dict[str, str]:
+    """The configuration as MLflow's parameters, which are for good: without what a run may be continued with."""
+    settings = flatten(run.config.as_dict())
+    return {key: spelled(value) for key, value in settings.items() if key not in EXTENDABLE}
 
 
 def spelled(value: Any) -> str:

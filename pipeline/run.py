@@ -27,8 +27,8 @@ from pipeline.storage import (
 )
 
 RESULT = "result.json"
-EXTENDABLE = "tune.trials."
-"""A run may be continued with another value of this one."""
+EXTENDABLE = ("tune.trials", "compare.seeds", "compare.models")
+"""A run may be continued with other values of these: more is then done, and what was done stays."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 Result = dict[str, Any]
@@ -64,7 +64,8 @@ Stage = Callable[[Run, Path], Result]
 def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     """Create the run or continue it; a run keeps the configuration it began with.
 
-    Raises `InputError` for an id that is no plain name, or when the configuration has changed since.
+    Raises `InputError` for an id that is no plain name, when the configuration has changed since, or
+    for one that cannot do (`ConfigError`): a run that has not begun leaves its id free.
     """
     if not RUN_ID.fullmatch(run_id):
         raise InputError(
@@ -72,6 +73,10 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
         )
     run = Run(run_id, config, config.open_store(), reporter)
     record = run.path / "config.json"
+    if not record.exists():
+        from pipeline.preflight import check  # all that a configuration speaks of: only a new run needs to know it
+
+        check(config, run.store)
     wanted = config.as_dict()
     changed = sorted(differences(parse_json(record, create_bytes(record, as_json(wanted))), wanted))
     if changed:
@@ -113,4 +118,5 @@ def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
             for key in sorted({*before, *now})
             for line in differences(before.get(key), now.get(key), f"{prefix}{key}.")
         ]
-    return [] if before == now or prefix == EXTENDABLE else [f"{prefix.rstrip('.')}: {before!r} then, {now!r} now"]
+    key = prefix.removesuffix(".")
+    return [] if before == now or key in EXTENDABLE else [f"{key}: {before!r} then, {now!r} now"]

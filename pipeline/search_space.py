@@ -4,8 +4,14 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.errors import ConfigError
+
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
+    from pipeline.config import Config
+
+SEARCHED = ("model", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,19 @@ class TuneConfig:
         empty = [key for key, dimension in self.space.items() if dimension == ()]
         if empty or not self.space:
             raise ValueError(f"space has nothing to choose from{f' for {empty[0]!r}' if empty else ''}; name values")
+
+
+def check_space(config: "Config") -> None:
+    """Raise `ConfigError` for keys that do not exist or change the data, and values the configuration would refuse."""
+    space = config.tune.space
+    for point in ends(space):
+        config.with_values(point, origin="tune.space")
+    for key in space:
+        if key.split(".")[0] not in SEARCHED:
+            raise ConfigError(
+                f"tune.space: {key!r} cannot be searched, for all trials share one data set; "
+                "keys of [model] and [train] can"
+            )
 
 
 def ends(space: dict[str, Dimension]) -> list[dict[str, Any]]:

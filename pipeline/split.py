@@ -1,4 +1,4 @@
-"""Splitting interactions into training, validation and test (method.md, section 6)."""
+"""Splitting interactions into training, validation and test."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -11,7 +11,6 @@ from pipeline import torchrun
 from pipeline.errors import GateRefusedError, InputError
 from pipeline.release import REPORT
 from pipeline.run import Result, Run, peak_memory_bytes, run_stage
-from pipeline.tracking_connection import absolute_uri
 
 STAGES = ("validate", "extract", "prepare", "train", "evaluate", "export", "register")
 """Stages that commit a folder under `runs/<run_id>/`; promotion follows them."""
@@ -62,7 +61,6 @@ def run_all(run: Run) -> dict[str, Any]:
 
     A refused promotion is part of the summary (`gate`), for the caller to turn into its exit status.
     """
-    absolute_uri(run.config.tracking_uri, run.config.base)  # one that cannot be used is refused now, not at the end
     results = {name: do_stage(run, name) for name in STAGES}
     alias, refusal = _promote(run, results["register"]["model_version"])
     exported, registered, metrics = results["export"], results["register"], results["evaluate"]["metrics"]

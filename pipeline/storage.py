@@ -23,7 +23,7 @@ import pyarrow.fs as pafs
 from upath import UPath
 
 from pipeline import object_store
-from pipeline.errors import InputError, StoreError
+from pipeline.errors import ConfigError, InputError, StoreError
 
 SUCCESS = object_store.SUCCESS
 LOCK = ".lock"
@@ -91,6 +91,13 @@ def polars_options(path: UPath) -> dict[str, Any]:
 def polars_name(path: UPath) -> str:
     """`path` as a Polars scan takes it."""
     return path.path if is_local(path) else str(path)
+
+
+def require_known_scheme(location: str, key: str) -> None:
+    """Raise `ConfigError` that names the setting `key` for a location that is neither local nor in an S3 store."""
+    scheme, separator, _ = location.partition("://")
+    if separator and scheme not in ("s3", "s3a", "file"):
+        raise ConfigError(f"{key}: {location!r} begins with {scheme}://; name a local path, or s3://bucket/prefix")
 
 
 def require_reachable(path: UPath, key: str) -> None:

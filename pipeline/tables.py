@@ -5,6 +5,7 @@ no types, so all its columns are text (007 stays 007), except those of interacti
 or moments (`rating`, `weight`, `timestamp`). A moment without a time zone is taken as UTC.
 """
 
+import gzip
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -110,6 +111,8 @@ def collect(frame: pl.LazyFrame, parts: Iterable[tuple[UPath, pl.LazyFrame]]) ->
         try:
             part.collect(engine="streaming")
         except (pl.exceptions.PolarsError, OSError) as error:
+            if _format_of(file) in ("csv", "jsonl") and (told := _not_utf8(file)):
+                raise InputError(told) from error
             problem, where = error, f"{file}: "
             break
     raise InputError(f"{where}cannot be read: {_first_line(problem)}; correct the value or leave it empty") from problem
@@ -138,9 +141,28 @@ def scan_csv(path: UPath, separator: str = ",") -> pl.LazyFrame:
     Raises `InputError` for a file that cannot be read.
     """
     name, options = polars_name(path), polars_options(path)
-    return _opened(
+    frame = _opened(
         path, "csv", lambda _: pl.scan_csv(name, separator=separator, infer_schema=False, glob=False, **options)
     )
+    if any("\ufffd" in column for column in frame.collect_schema().names()) and (problem := _not_utf8(path)):
+        raise InputError(problem)
+    return frame
+
+
+def _not_utf8(path: UPath) -> str | None:
+    """Where a text file stops being UTF-8; None where it does not."""
+    start = 0
+    with path.open("rb") as file, gzip.open(file) if path.name.endswith(".gz") else file as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return (
+                    f"{path}, line {number}, byte {start + error.start:,}: {line[error.start : error.end]!r} is not "
+                    "UTF-8; write the file anew in UTF-8"
+                )
+            start += len(line)
+    return None
 
 
 def _opened(path: UPath, kind: str, scan: Callable[[UPath], pl.LazyFrame]) -> pl.LazyFrame:
@@ -148,7 +170,8 @@ def _opened(path: UPath, kind: str, scan: Callable[[UPath], pl.LazyFrame]) -> pl
         frame = scan(path)
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as {kind}: {_first_line(error)}; write it anew") from error
+        problem = _not_utf8(path) if kind == "jsonl" and "UTF-8" in str(error) else None
+        raise InputError(problem or f"{path} cannot be read as {kind}: {_first_line(error)}; write it anew") from error
     return frame
 
 

@@ -36,6 +36,13 @@ class MlflowConfig:
     experiment: str = "microrec"
     model_name: str = "microrec"
 
+    def __post_init__(self) -> None:
+        for name in ("tracking_uri", "experiment", "model_name"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"{name} is empty; name one, or leave the key out")
+        if "/" in self.model_name or ":" in self.model_name:
+            raise ValueError(f"model_name is {self.model_name!r}; MLflow allows neither '/' nor ':' in it")
+
 
 @dataclass(frozen=True)
 class Metric:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import ConfigError
+from pipeline.redact import without_passwords
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+"""Of the databases, before a driver's name, and servers that MLflow knows."""
 ATTEMPTS = 5
 _Value = TypeVar("_Value")
 
@@ -26,9 +29,9 @@ def absolute_uri(uri: str, base: Path) -> str:
     """
     if uri.startswith(SQLITE):
         return SQLITE + str(base.resolve() / uri.removeprefix(SQLITE))
-    if "://" not in uri or uri.startswith("file:"):
+    if "://" not in uri or uri.partition(":")[0].partition("+")[0] not in SCHEMES:
         raise ConfigError(
-            f"mlflow.tracking_uri is {uri!r}; MLflow needs a database or a server: "
+            f"mlflow.tracking_uri is {without_passwords(uri)!r}; MLflow needs a database or a server: "
             "sqlite:///FILE, postgresql+psycopg2://…, http(s)://…"
         )
     return uri

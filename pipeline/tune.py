@@ -19,12 +19,12 @@ from model.training import DivergedError
 from pipeline.columns import SPLIT
 from pipeline.config import Config
 from pipeline.dataset import Dataset, load_dataset
-from pipeline.errors import ConfigError, InputError, MicrorecError
+from pipeline.errors import InputError, MicrorecError
 from pipeline.progress import Task
-from pipeline.register import epoch_metrics, spelled
+from pipeline.register import epoch_metrics, parameters, spelled
 from pipeline.report import flatten
 from pipeline.run import Result, Run
-from pipeline.search_space import TuneConfig, decode, distributions, encode, ends, within
+from pipeline.search_space import TuneConfig, decode, distributions, encode, within
 from pipeline.split import TEST, VALIDATION
 from pipeline.stages import do_stage
 from pipeline.storage import local_copy, publish_bytes, read_json, write_json
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     import optuna
 
 TUNE, TRIALS, TABLE, BEST = "tune", "trials", "trials.parquet", "best.toml"
-SEARCHED = ("model", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +61,9 @@ def tune(run: Run) -> Result:
     """Try configurations until `tune.trials` are finished; write the best as TOML and all as a table.
 
     Raises:
-        ConfigError: a space that reaches outside of what may be searched.
         InputError: a split without validation interactions.
         MicrorecError: every trial diverged.
     """
-    _check_space(run.config)
     for name in ("validate", "extract", "prepare"):
         do_stage(run, name)
     dataset = without_test(load_dataset(run.stage("prepare")))
@@ -86,7 +83,7 @@ def tune(run: Run) -> Result:
             task.advance(note=_best_note(trials))
     best = best_trial(trials)
     if best is None:
-        raise MicrorecError("every trial diverged; lower the learning rates of tune.space and use a new run id")
+        raise MicrorecError("every trial diverged; lower train.learning_rate, also in tune.space, and use a new run id")
     _publish(run, folder, trials, best)
     log.finish(folder / BEST)
     states = [trial.state for trial in trials]
@@ -123,19 +120,6 @@ def _record(folder: UPath, number: int) -> UPath:
     return folder / TRIALS / f"{number:05d}.json"
 
 
-def _check_space(config: Config) -> None:
-    """Refuse keys that do not exist or change the data, and values the configuration would refuse."""
-    space = config.tune.space
-    for point in ends(space):
-        config.with_values(point, origin="tune.space")
-    for key in space:
-        if key.split(".")[0] not in SEARCHED:
-            raise ConfigError(
-                f"tune.space: {key!r} cannot be searched, for all trials share one data set; "
-                "keys of [model] and [train] can"
-            )
-
-
 def propose(trials: list[Trial], config: Config) -> "optuna.Trial":
     """Ask Optuna for the trial after these."""
     import optuna
@@ -150,21 +134,31 @@ def propose(trials: list[Trial], config: Config) -> "optuna.Trial":
     )
     study.add_trials([_as_optuna(trial, settings, known) for trial in trials])
     if not trials:
-        study.enqueue_trial(encode(settings.space, within(settings.space, flatten(config.as_dict()))))
+        study.enqueue_trial(encode(settings.space, within(settings.space, own_values(config))))
     return study.ask(known)
 
 
+def own_values(config: Config) -> dict[str, Any]:
+    """The configuration's own values of what is searched, which trial 0 tries even where the space leaves them out."""
+    flat = flatten(config.as_dict())
+    return {key: flat[key] for key in config.tune.space}
+
+
 def _as_optuna(trial: Trial, settings: TuneConfig, known: dict[str, Any]) -> "optuna.trial.FrozenTrial":
-    """A diverged trial counts as pruned before its first check: the sampler takes it for the worst."""
+    """A trial as Optuna knows it, without what the space does not reach.
+
+    A diverged trial counts as pruned before its first check: the sampler takes it for the worst.
+    """
     from optuna.trial import TrialState, create_trial
 
     complete = trial.state == "complete"
+    params = encode(settings.space, within(settings.space, trial.values))
     checked = {row["epoch"]: row[settings.metric] for row in trial.history if settings.metric in row}
     return create_trial(
         state=TrialState.COMPLETE if complete else TrialState.PRUNED,
         value=trial.metric if complete else None,
-        params=encode(settings.space, trial.values),
-        distributions=known,
+        params=params,
+        distributions={key: known[key] for key in params},
         intermediate_values={} if trial.state == "diverged" else checked,
     )
 
@@ -172,7 +166,7 @@ def _as_optuna(trial: Trial, settings: TuneConfig, known: dict[str, Any]) -> "op
 def _try(run: Run, dataset: Dataset, trials: list[Trial], task: Task) -> Trial:
     """Train one configuration to its end, or until it is worse than half of the trials before it."""
     settings, proposed = run.config.tune, propose(trials, run.config)
-    values = decode(settings.space, proposed.params)
+    values = decode(settings.space, proposed.params) if trials else own_values(run.config)
     trainer = make_trainer(dataclasses.replace(run, config=run.config.with_values(values)), dataset)
     history: list[dict[str, Any]] = []
     state: Literal["complete", "pruned", "diverged"] = "complete"
@@ -242,16 +236,14 @@ class _StudyLog:
     def __init__(self, run: Run, tracking: Tracking) -> None:
         self._tracking, self._name, self._metric = tracking, f"{run.id}/{TUNE}", run.config.tune.metric
         self._parent = tracking.start_run(self._name)
-        parameters = flatten(run.config.as_dict())
-        del parameters["tune.trials"]  # may be raised later, and MLflow's parameters are for good
-        tracking.log_parameters(self._parent, {key: spelled(value) for key, value in parameters.items()})
+        tracking.log_parameters(self._parent, parameters(run))
 
     def add(self, trials: list[Trial]) -> None:
         """Log the last of the finished trials."""
         trial = trials[-1]
         child = self._tracking.start_run(f"{self._name}/{trial.number}", parent=self._parent)
-        parameters = {**trial.values, "trial.state": trial.state}
-        self._tracking.log_parameters(child, {key: spelled(value) for key, value in parameters.items()})
+        tried = {**trial.values, "trial.state": trial.state}
+        self._tracking.log_parameters(child, {key: spelled(value) for key, value in tried.items()})
         self._tracking.log_metrics(child, epoch_metrics(trial.history))
         self._tracking.finish(child)
         if (best := best_trial(trials)) and best.metric is not None:

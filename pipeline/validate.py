@@ -14,6 +14,8 @@ from pipeline.catalogue import (
     losses,
     read_catalogue,
     require_interactions,
+    require_weights,
+    rows_without_id,
     unused_mappings,
 )
 from pipeline.columns import CONTENT_HASH, IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
@@ -21,6 +23,7 @@ from pipeline.contents import picture_root, read_texts
 from pipeline.errors import InputError
 from pipeline.pictures import NOT_FOUND, UNREADABLE, check_pictures
 from pipeline.precomputed import PRECOMPUTED, load_precomputed
+from pipeline.split import split_interactions
 from pipeline.validation_report import find_warnings, render
 
 if TYPE_CHECKING:
@@ -39,11 +42,13 @@ def validate(config: "Config") -> Report:
     """Read everything once and count; the report holds plain JSON values.
 
     Raises:
-        InputError: an input no run could use: a table that cannot be read, ids that do not fit, nothing left.
+        InputError: an input no run could use: a table that cannot be read, ids that do not fit, nothing left, or not
+            what `split` needs.
         FeatureError: precomputed vectors that cannot be used.
     """
     items = clean_items(config, [IMAGE_PATH])
     interactions, kept = _interactions(config, items)
+    split_interactions(kept, config.split)  # what cannot be split is refused before anything is encoded
     report = {
         "items": _items(config, items, kept),
         "interactions": interactions,
@@ -67,6 +72,7 @@ def _items(config: "Config", items: pl.DataFrame, kept: pl.DataFrame) -> Report:
         "rows": rows,
         "kept": len(items),
         "without_id": counts[ITEM_ID],
+        "rows_without_id": rows_without_id(config, interactions=False) if counts[ITEM_ID] else [],
         "repeated_rows": rows - counts[ITEM_ID] - in_catalogue,
         "left_out": in_catalogue - len(items) + not_in_catalogue,
         "not_in_catalogue": not_in_catalogue,
@@ -86,10 +92,12 @@ def _interactions(config: "Config", items: pl.DataFrame) -> tuple[Report, pl.Dat
     kept = collect_interactions(config, steps[-1][1])
     dropped = losses(config, steps)
     require_interactions(config, kept, dropped)
+    require_weights(config, kept)
     report = {
         "rows": rows,
         "kept": len(kept),
         "dropped": dropped,
+        "rows_without_id": rows_without_id(config, interactions=True) if dropped["without_id"] else [],
         "unknown_items": _unknown_items(config, raw, items),
         "nulls": counts,
         "timestamps": _timestamps(kept),

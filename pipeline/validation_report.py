@@ -21,12 +21,14 @@ def find_warnings(report: Report) -> list[str]:
     dropped, unknown, times = interactions["dropped"], interactions["unknown_items"], interactions["timestamps"]
     missing_times = times["missing"] if times else 0
     findings = {
-        f"items: {items['without_id']} rows have no {ITEM_ID}; they are left out": items["without_id"],
+        f"items: {items['without_id']} rows have no {ITEM_ID}, such as {_some(items['rows_without_id'])}; they are "
+        "left out": items["without_id"],
         f"items: {items['repeated_rows']} rows repeat another word for word; one is kept": items["repeated_rows"],
         f"items: {items['not_in_catalogue']} are named by interactions only; they are items without content": items[
             "not_in_catalogue"
         ],
-        f"interactions: {dropped['without_id']} rows lack {USER_ID} or {ITEM_ID}": dropped["without_id"],
+        f"interactions: {dropped['without_id']} rows lack {USER_ID} or {ITEM_ID}, such as "
+        f"{_some(interactions['rows_without_id'])}; they are left out": dropped["without_id"],
         f"interactions: {dropped['of_unknown_items']} rows are of {unknown['count']} items that the catalogue lacks, "
         f"such as {_some(unknown['ids'])}": dropped["of_unknown_items"],
         f"interactions: {dropped['repeated_pairs']} rows repeat a (user, item) pair; the earliest is kept": dropped[

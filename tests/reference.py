@@ -36,7 +36,7 @@ def symmetric_normalised(matrix):
 
 
 def contrastive(modality, fused, items, temperature):
-    """Mean over `items` of the loss of method.md, section 3, as a triple loop."""
+    """Mean over `items` of MICRO's contrastive loss (arXiv:2111.00678, equation 11), as a triple loop."""
     total = 0.0
     for i in items:
         positive = math.exp(cosine(modality[i], fused[i]) / temperature)

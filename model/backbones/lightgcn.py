@@ -6,15 +6,18 @@ Shapes: U users, I items, N = U + I nodes, D dimension.
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 
+from model.backbones.backbone import Backbone
 from model.parallel import WHOLE, Columns
 from model.sparse import CompressedRows, SparseMatrix
 
 
-class LightGCN(nn.Module):
+class LightGCN(Backbone, name="lightgcn"):
     """Linear propagation over the user-item graph; no weights of its own."""
+
+    node_tensors = 4
 
     def __init__(
         self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE

@@ -1,13 +1,16 @@
 """Matrix factorisation: the ID embeddings themselves (Rendle et al., BPR, arXiv:1205.2618)."""
 
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
+from model.backbones.backbone import Backbone
 from model.parallel import WHOLE, Columns
 from model.sparse import SparseMatrix
 
 
-class MF(nn.Module):
+class MF(Backbone, name="mf"):
     """No propagation at all."""
+
+    node_tensors = 1
 
     def __init__(
         self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE

@@ -1,4 +1,4 @@
-"""NGCF (Wang et al., arXiv:1905.08108), with the layers averaged as MICRO uses it (method.md, section 4).
+"""NGCF (Wang et al., arXiv:1905.08108), with the layers averaged as in MICRO's code.
 
 Shapes: U users, I items, N = U + I nodes, D dimension.
 """
@@ -7,17 +7,20 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from model.backbones.backbone import Backbone
 from model.parallel import WHOLE, Columns
 from model.sparse import SparseMatrix
 
 MESSAGE_DROPOUT = 0.1
 
 
-class NGCF(nn.Module):
+class NGCF(Backbone, name="ngcf"):
     """Per layer: LeakyReLU(W1 A E) + LeakyReLU(W2 (E * A E)), message dropout, L2 normalisation.
 
     Deviation from the paper: layers are averaged instead of concatenated, so that vectors keep dimension D.
     """
+
+    node_tensors = 12
 
     def __init__(
         self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE

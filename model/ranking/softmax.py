@@ -1,6 +1,6 @@
 """Softmax over the catalogue: the multinomial likelihood of what users have (Liang et al., arXiv:1802.05814).
 
-    loss = mean over (u, i) of log sum_j exp(s_uj) - s_ui
+    loss = mean over (u, i) of w_ui (log sum_j exp(s_uj) - s_ui), w the interaction's weight, or 1
 
 A batch is some users with all their interactions, so that a user's scores are computed once for all of them. Where
 the catalogue is larger than the number of candidates, the sum is estimated from items drawn without replacement,
@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from model.data import TrainingData
 from model.gather import gather_rows
 from model.micro import Vectors
-from model.sampling import UserBatch, UserSampler
+from model.sampling import UserBatch, UserSampler, weighted_mean
 
 LARGEST_LOG_SHARE = -1e-6  # of the sum that is taken out again, so that the logarithm of the rest stays finite
 
@@ -41,7 +41,7 @@ class SoftmaxLoss:
     """Candidates are the trained items, all of them or a uniform sample (docs/decisions/0003-negatives.md)."""
 
     def __init__(self, data: TrainingData, num_candidates: int) -> None:
-        self._sampler = UserSampler(data.user_T, data.item_T, data.num_users)
+        self._sampler = UserSampler(data.user_T, data.item_T, data.num_users, data.weight_T)
         self._trained_item = torch.unique(data.item_T)
         if len(self._trained_item) < 2:
             raise ValueError("nothing to learn: all training interactions are with one item; more items are needed")
@@ -65,7 +65,8 @@ class SoftmaxLoss:
         score_BC = vectors.columns.total(user_BD @ gather_rows(vectors.item_ID, candidates.item_C).T)
         log_sum_P = _log_sum(score_BC, score_P, batch, candidates)
         squares = gather_rows(user_BD.square().sum(1), batch.row_P).sum() + item_PD.square().sum()
-        return (log_sum_P - score_P).mean(), 0.5 * vectors.columns.total(squares) / len(batch.item_P)
+        l2 = 0.5 * vectors.columns.total(squares) / len(batch.item_P)
+        return weighted_mean(log_sum_P - score_P, batch.weight_P), l2
 
     def _draw(self, generator: Generator) -> Candidates:
         trained_item, count = self._trained_item, self._num_candidates

@@ -1,9 +1,8 @@
 """The comparison: every contestant on every seed, each a transaction; then the table."""
 
 import dataclasses
-import difflib
 import io
-from functools import lru_cache
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ import polars as pl
 
 from pipeline.catalogue import clean_interactions, clean_items
 from pipeline.columns import IMAGE_PATH, TITLE
-from pipeline.compare.contestants import Contestant, contestants
+from pipeline.compare.contestants import Contestant, choose_contestants
 from pipeline.compare.measure import SeedData, measure
 from pipeline.compare.table import SeedResult, as_markdown, build_table
 from pipeline.compare.tracked import log_comparison, log_measured
-from pipeline.errors import InputError
 from pipeline.extract import ModalityFeatures, load_features
 from pipeline.prepare import assemble
 from pipeline.protocol import EvaluationProtocol
@@ -34,29 +32,25 @@ def compare(run: Run, shard: tuple[int, int] = (0, 1)) -> dict[str, Any]:
         shard: measure every n-th contestant only, for several processes at once; the table is written by
             whichever finds everything measured.
 
-    Raises `InputError` for a model that does not exist.
+    Seed after seed, so that one seed's data are in memory at a time.
+
+    Raises:
+        ConfigError: a model that does not exist.
+        InputError: the split leaves nothing to choose or to compare by.
     """
-    rows = _chosen(run)
+    rows = choose_contestants(run.config)
     for name in ("validate", "extract"):
         do_stage(run, name)
-    data = _SeedLoader(run)
-    for number, row in enumerate(rows):
-        if number % shard[1] == shard[0]:
-            for seed in range(run.config.compare.seeds):
-                _measure_once(run, row, seed, data)
+    load = _SeedLoader(run)
+    for seed in _seeds(run):
+        mine = [row for number, row in enumerate(rows) if number % shard[1] == shard[0]]
+        missing = [row for row in mine if run.result(_unit(row, seed)) is None]
+        if missing:
+            _measure_all(run, missing, seed, load(seed))
     waiting = [row.name for row in rows if any(run.result(_unit(row, seed)) is None for seed in _seeds(run))]
     if waiting:
         return {"run_id": run.id, "waiting_for": waiting}
     return _write_table(run, rows, "cold" if run.config.split.strategy == "cold-items" else "test")
-
-
-def _chosen(run: Run) -> list[Contestant]:
-    known = contestants(list(run.config.modalities), run.config.model.embedding_dim)
-    for name in run.config.compare.models:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise InputError(f"compare.models: there is no {name!r}; the nearest is {near!r}. All: {', '.join(known)}")
-    return [known[name] for name in run.config.compare.models] or list(known.values())
 
 
 def _seeds(run: Run) -> range:
@@ -72,31 +66,30 @@ class _SeedLoader:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._input = lru_cache(maxsize=1)(self._read)
-        self.of_seed = lru_cache(maxsize=None)(self._of_seed)
 
-    def _read(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, ModalityFeatures]]:
+    @cached_property
+    def _input(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, ModalityFeatures]]:
         config = self._run.config
         items = clean_items(config, [TITLE, IMAGE_PATH])
         return items, clean_interactions(config, items), load_features(config, self._run.store, items)
 
-    def _of_seed(self, seed: int) -> SeedData:
+    def __call__(self, seed: int) -> SeedData:
         config = self._run.config
         config = dataclasses.replace(
             config,
             split=dataclasses.replace(config.split, seed=config.split.seed + seed),
             train=dataclasses.replace(config.train, seed=config.train.seed + seed),
         )
-        items, interactions, features = self._input()
+        items, interactions, features = self._input
         dataset = assemble(items, interactions, features, config.split)
         return SeedData(config, dataset, EvaluationProtocol(dataset, config.split))
 
 
-def _measure_once(run: Run, row: Contestant, seed: int, data: _SeedLoader) -> None:
-    """Measure one contestant on one seed unless that is done."""
+def _measure_all(run: Run, rows: list[Contestant], seed: int, data: SeedData) -> None:
+    """Measure contestants on one seed, each a transaction."""
 
-    def stage(this: Run, folder: Path) -> Result:
-        measured = measure(row, data.of_seed(seed), this.reporter)
+    def stage(row: Contestant, this: Run, folder: Path) -> Result:
+        measured = measure(row, data, this.reporter)
         measured.per_user.write_parquet(folder / PER_USER)
         result = {
             "name": row.name,
@@ -105,11 +98,11 @@ def _measure_once(run: Run, row: Contestant, seed: int, data: _SeedLoader) -> No
             "metrics": measured.metrics,
             "fit_seconds": measured.seconds,
         }
-        log_measured(run, result)  # before the commit: what is committed is logged, whenever this process dies
+        log_measured(this, result)  # before the commit: what is committed is logged, whenever this process dies
         return result
 
-    if run.result(_unit(row, seed)) is None:
-        run_stage(run, _unit(row, seed), stage)
+    for row in rows:
+        run_stage(run, _unit(row, seed), partial(stage, row))
 
 
 def _write_table(run: Run, rows: list[Contestant], part: str) -> dict[str, Any]:
@@ -134,8 +127,6 @@ def _write_table(run: Run, rows: list[Contestant], part: str) -> dict[str, Any]:
 
 def _read_result(run: Run, row: Contestant, seed: int, part: str) -> SeedResult:
     result = run.result(_unit(row, seed)) or {}
-    metrics = result["metrics"][part]
-    if metrics is None:
-        raise InputError(f"compare: seed {seed} of the split has no {part} interactions; raise split.test")
+    metrics = result["metrics"]
     with local_copy(run.stage(_unit(row, seed)) / PER_USER) as file:
-        return SeedResult(metrics, result["metrics"]["validation"], pl.read_parquet(file), result["fit_seconds"])
+        return SeedResult(metrics[part], metrics["validation"], pl.read_parquet(file), result["fit_seconds"])

@@ -6,7 +6,7 @@ A contestant may have settings to choose from; the choice falls on validation, f
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from model.baselines.chance import chance
 from model.baselines.ease import ease
@@ -15,6 +15,10 @@ from model.baselines.popularity import popularity
 from model.data import TrainingData
 from model.evaluation import Scorer
 from pipeline.compare.implicit_models import als, bpr
+from pipeline.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
 
 Settings = Mapping[str, Any]
 Group = Literal["baseline", "model", "ablation"]
@@ -43,7 +47,7 @@ PAPER: Settings = {
     "train.objective.temperature": 0.5,
     "train.objective.contrastive": "exact",
 }
-"""The authors' settings (method.md, section 5); `configs/paper.toml` holds the same."""
+"""The authors' settings (arXiv:2111.00678); `configs/paper.toml` holds the same."""
 
 _BPR: Settings = {
     "train.objective.ranking": "bpr",
@@ -78,6 +82,18 @@ def contestants(modalities: list[str], embedding_dim: int) -> dict[str, Contesta
     """All of them by name, in the order of the table; `modalities` are those of the run."""
     rows = [*_computed(modalities, embedding_dim), *_trained_baselines(), *_ours(modalities)]
     return {row.name: row for row in rows}
+
+
+def choose_contestants(config: "Config") -> list[Contestant]:
+    """Those that `compare.models` names, in its order; all where it names none.
+
+    Raises `ConfigError` for a name that none has.
+    """
+    known = contestants(list(config.modalities), config.model.embedding_dim)
+    for name in config.compare.models:
+        if name not in known:
+            raise ConfigError(f"compare.models: there is no {name!r}; {nearest(name, known)}")
+    return [known[name] for name in config.compare.models] or list(known.values())
 
 
 def _computed(modalities: list[str], embedding_dim: int) -> list[Contestant]:

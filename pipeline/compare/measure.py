@@ -16,7 +16,7 @@ from pipeline.dataset import Dataset
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
 from pipeline.protocol import EvaluationProtocol
-from pipeline.split import VALIDATION
+from pipeline.split import TEST, VALIDATION
 
 CHOSEN_BY = "recall@20"
 COMPARED = ("recall@20", "ndcg@20")
@@ -25,11 +25,22 @@ COMPARED = ("recall@20", "ndcg@20")
 
 @dataclass(frozen=True)
 class SeedData:
-    """The dataset as one seed splits it, and the configuration that says so."""
+    """The dataset as one seed splits it, and the configuration that says so.
+
+    Raises `InputError` where validation, to choose by, or test has no interactions.
+    """
 
     config: Config
     dataset: Dataset
     protocol: EvaluationProtocol
+
+    def __post_init__(self) -> None:
+        for part in (VALIDATION, TEST):
+            if not len(self.dataset.pairs(part)[0]):
+                raise InputError(
+                    f"compare chooses settings on validation and measures them on test, and the split has no "
+                    f"{part} interactions; raise split.{part}, or use a split that has some"
+                )
 
     @property
     def is_cold(self) -> bool:
@@ -51,10 +62,7 @@ class Measured:
 
 
 def measure(contestant: Contestant, data: SeedData, reporter: Reporter) -> Measured:
-    """Fit with every choice, keep the one that validation likes best, and look at test with that alone.
-
-    Raises `InputError` where the split has no validation part to choose by.
-    """
+    """Fit with every choice, keep the one that validation likes best, and look at test with that alone."""
     tried = [_try(contestant, settings, data, reporter) for settings in contestant.choices]
     best = max(tried, key=lambda one: one.validation[CHOSEN_BY])
     metrics = {
@@ -78,8 +86,7 @@ def _try(contestant: Contestant, settings: Settings, data: SeedData, reporter: R
     scorer = _fit(contestant, settings, data, reporter)
     seconds = time.monotonic() - start
     validation = data.protocol.validation(scorer)
-    if validation is None:
-        raise InputError("compare chooses settings on validation: set split.validation above 0")
+    assert validation is not None, "SeedData has a validation part"
     return _Tried(settings, scorer, validation, seconds)
 
 

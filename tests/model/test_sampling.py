@@ -27,7 +27,7 @@ def test_unseen_items_many_draws_uniform_over_unseen_trained_items(sampler):
 
 def test_epoch_every_pair_once_but_users_who_saw_everything(sampler):
     batches = list(sampler.epoch(3, torch.Generator().manual_seed(0)))
-    pairs = [(u, i) for user, item, _ in batches for u, i in zip(user.tolist(), item.tolist(), strict=True)]
+    pairs = [(u, i) for batch in batches for u, i in zip(batch.user_B.tolist(), batch.seen_B.tolist(), strict=True)]
     assert sorted(pairs) == [(0, 1), (0, 4), (0, 5), (1, 2)]
     assert len(batches) == sampler.num_batches(3) == 2
 
@@ -39,8 +39,8 @@ def test_epoch_unseen_items_never_seen_on_random_data():
     seen = set(zip(user.tolist(), item.tolist(), strict=True))
     sampler = TripleSampler(user, item, 50, 40)
     for _ in range(20):
-        for batch_user, _, unseen in sampler.epoch(128, generator):
-            assert not seen & set(zip(batch_user.tolist(), unseen.tolist(), strict=True))
+        for batch in sampler.epoch(128, generator):
+            assert not seen & set(zip(batch.user_B.tolist(), batch.unseen_B.tolist(), strict=True))
 
 
 def test_sampler_everybody_has_everything_is_refused():

@@ -17,6 +17,8 @@ from pipeline.catalogue import (
 )
 from pipeline.config import compose
 from pipeline.errors import InputError
+from pipeline.prepare import assemble
+from pipeline.split import SplitConfig
 from pipeline.validate import validate
 from tests.pipeline.sources.files import write_amazon_2014
 
@@ -147,6 +149,10 @@ def test_read_items_mapping_onto_a_column_that_is_there_is_refused(tmp_path):
         ("items.txt", b"item_id\na\n", r"items\.txt: unknown ending; use one of \.parquet"),
         ("items.parquet", b"not parquet at all", r"items\.parquet cannot be read as parquet"),
         ("items.csv", b"", r"items\.csv cannot be read as csv: empty"),
+        ("items.csv", b"item_id\na\nb\xe9\n", r"items\.csv, line 3, byte 11: b'\\xe9' is not UTF-8"),
+        ("items.csv", b"item_id,titl\xe9\na,b\n", r"items\.csv, line 1, byte 12: b'\\xe9' is not UTF-8"),
+        ("items.csv.gz", gzip.compress(b"item_id\na\xe9\n"), r"items\.csv\.gz, line 2, byte 9: b'\\xe9' is not UTF-8"),
+        ("items.jsonl", b'{"item_id":"\xe9"}\n', r"items\.jsonl, line 1, byte 12: b'\\xe9' is not UTF-8"),
         ("items.jsonl", b'{"item_id": 7', r"items\.jsonl"),
         ("items.csv.gz", b"no gzip", r"items\.csv\.gz"),
         ("items.csv", b"item_id,title\n", "no row has an item_id"),
@@ -278,6 +284,28 @@ def test_clean_interactions_filters_follow_one_another_once(tmp_path):
     kept = [pair for pair in kept if sum(other[1] == pair[1] for other in kept) >= 2]
     assert ["".join(row) for row in clean(config).rows()] == sorted(kept)
     assert sorted(kept) == ["ua", "ub", "wa", "wb", "wd", "ya", "yd"]
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("inf")])
+def test_clean_interactions_weight_that_is_not_positive_is_refused(tmp_path, weight):
+    pl.DataFrame(ITEMS).write_parquet(tmp_path / "items.parquet")
+    pl.DataFrame({**PAIRS, "weight": [1.0, weight, None]}).write_parquet(tmp_path / "interactions.parquet")
+    config = settle(tmp_path)
+    with pytest.raises(InputError, match=rf"column weight: 1 weights are .* such as {weight} of user 'v' and item 'a'"):
+        clean_interactions(config, clean_items(config))
+
+
+def test_training_data_weights_stand_with_their_interactions_and_an_empty_one_is_one(tmp_path):
+    pl.DataFrame(ITEMS).write_parquet(tmp_path / "items.parquet")
+    pl.DataFrame({**PAIRS, "weight": [0.5, 2.0, None]}).write_parquet(tmp_path / "interactions.parquet")
+    config = settle(tmp_path)
+    items = clean_items(config)
+    data = assemble(items, clean_interactions(config, items), {}, SplitConfig(strategy="none")).training_data()
+    assert list(zip(data.user_T.tolist(), data.item_T.tolist(), data.weight_T.tolist(), strict=True)) == [
+        (0, 0, 0.5),
+        (1, 0, 2.0),
+        (1, 1, 1.0),
+    ]
 
 
 def test_clean_interactions_nothing_left_tells_where_it_went(config, tmp_path):

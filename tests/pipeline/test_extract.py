@@ -199,7 +199,7 @@ def test_extract_precomputed_vectors_make_a_modality_of_any_name(make_run, sampl
 
 def test_extract_unknown_column_or_modality_is_named(make_run):
     text = {"encoder": "all-minilm-l6-v2", "columns": ["titel"]}
-    with pytest.raises(InputError, match=r"names 'titel'.*nearest: 'title'"):
+    with pytest.raises(InputError, match=r"no column 'titel', which .* is 'title'"):
         extract(make_run("a", text=text))
     with pytest.raises(InputError, match="configured are text"):
         extract(make_run("b"), "video")

@@ -1,5 +1,6 @@
 """Stage register against a real MLflow, and the model it registers, loaded where this repository is not."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,10 +15,12 @@ from mlflow.artifacts import download_artifacts
 from mlflow.models import Model
 
 from pipeline import register as register_module
+from pipeline.compare.config import CompareConfig
 from pipeline.errors import InputError, StoreError
 from pipeline.promotion import promote
-from pipeline.register import epoch_metrics, register
+from pipeline.register import epoch_metrics, parameters, register
 from pipeline.run import Run, run_stage
+from pipeline.search_space import TuneConfig
 from pipeline.tracking import Tracking, open_tracking
 from pipeline.tracking_connection import absolute_uri
 from tests.pipeline.release_factory import INPUT_DIGESTS, make_config, make_run, quiet
@@ -57,6 +60,14 @@ def test_register_logs_parameters_metrics_and_timings(registered):
     assert data.metrics["slices/users with fewer than 10 interactions/recall_at_20"] == 0.1
     assert data.metrics["train/best_epoch"] == 4
     assert {"seconds/prepare", "seconds/train", "seconds/evaluate", "seconds/export"} <= set(data.metrics)
+
+
+def test_register_again_after_what_a_run_may_be_continued_with_has_changed(registered):
+    run, result = registered
+    more = dataclasses.replace(run.config, compare=CompareConfig(seeds=9, models=("ease",)), tune=TuneConfig(trials=99))
+    tracking = open_tracking(run.config)
+    tracking.log_parameters(tracking.start_run("r1"), parameters(dataclasses.replace(run, config=more)))
+    assert client_of(run).get_run(result["run_id"]).data.params == parameters(run)
 
 
 def test_register_id_that_another_store_has_used_is_refused(registered, tmp_path):

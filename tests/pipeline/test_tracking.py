@@ -41,7 +41,7 @@ def test_open_tracking_relative_file_starts_at_the_configuration(tmp_path):
     assert (tmp_path / "db/here.db").exists()
 
 
-@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns"])
+@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "gopher://host/db"])
 def test_open_tracking_folder_is_refused(tmp_path, uri):
     with pytest.raises(ConfigError, match=r"mlflow\.tracking_uri is .*sqlite:///FILE"):
         open_tracking(make_config(tmp_path, mlflow={"tracking_uri": uri}))

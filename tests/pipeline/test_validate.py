@@ -40,7 +40,7 @@ def folder(tmp_path):
     }.items():
         (tmp_path / name).write_bytes(payload)
     items = {
-        "item_id": ["a", "b", "c", "d", "e", "f", "f", None],
+        "item_id": ["a", "b", "c", "d", "e", "f", "f", ""],
         "title": ["A", None, " ", "D", "E", "F", "F", "none"],
         "image_path": ["good.jpg", "cut.jpg", "text.png", "absent.jpg", None, "", "", "good.jpg"],
     }
@@ -55,7 +55,7 @@ def folder(tmp_path):
         ("w", "lost", 5, 50),
         ("w", "lost", 5, 60),
         (None, "a", 5, 70),
-        ("x", None, 5, 80),
+        ("x", "", 5, 80),
     ]
     schema = ["user_id", "item_id", "rating", "timestamp"]
     pl.DataFrame(rows, schema=schema, orient="row").write_parquet(tmp_path / "interactions.parquet")
@@ -82,6 +82,7 @@ def test_validate_every_flaw_is_counted_and_named(folder):
         "rows": 8,
         "kept": 6,
         "without_id": 1,
+        "rows_without_id": [f"{folder}/items.parquet, row 8"],
         "repeated_rows": 1,
         "left_out": 0,
         "not_in_catalogue": 0,
@@ -97,6 +98,7 @@ def test_validate_every_flaw_is_counted_and_named(folder):
         "below_min_rating": 1,
         "repeated_pairs": 1,
     }
+    assert interactions["rows_without_id"] == [f"{folder}/interactions.parquet, row {row}" for row in (9, 10)]
     assert interactions["kept"] == 3
     assert interactions["unknown_items"] == {"count": 2, "ids": ["gone", "lost"]}
     assert interactions["nulls"] == {"user_id": 1, "item_id": 1, "rating": 0, "timestamp": 1}
@@ -147,7 +149,12 @@ def test_validate_flawless_catalogue_has_no_warnings(tmp_path):
         ({"catalogue": {"filter": {"min_rating": 9.0}}}, "no interaction is left; dropped were .* 5 below min rating"),
         ({"catalogue": {"image_root": "nowhere"}}, r"image_root: .*nowhere does not exist"),
         ({"catalogue": {"columns": {"image_path": "photo"}}}, "needs a column 'image_path'; map yours"),
-        ({"modalities": {"text": {"encoder": "x", "columns": ["titel"]}}}, "'titel'.*nearest: 'title'"),
+        (
+            {"modalities": {"text": {"encoder": "x", "columns": ["titel"]}}},
+            r"items.*: there is no column 'titel', .* is 'title'",
+        ),
+        ({"split": {"strategy": "given"}}, "split 'given' needs a column 'split' in the interactions"),
+        ({"split": {"strategy": "time"}}, "split 'time' needs a 'timestamp' for every interaction"),
     ],
 )
 def test_validate_impossible_input_is_refused(folder, sections, message):

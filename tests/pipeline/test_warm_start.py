@@ -217,5 +217,5 @@ def test_train_champion_that_does_not_fit_is_left_and_the_reason_said(begin, cha
 def test_train_named_run_is_used_or_refused(begin):
     finish_training(begin("first", "yesterday"))
     assert finish_training(begin("night", "today", warm_start="first"))["warm_start"]["run_id"] == "first"
-    with pytest.raises(ConfigError, match=r"train\.warm_start = 'frist' cannot be used: there is no finished training"):
-        finish_training(begin("slip", "today", warm_start="frist"))
+    with pytest.raises(ConfigError, match=r"train\.warm_start = 'frist': there is no such run"):
+        begin("slip", "today", warm_start="frist")

@@ -1,12 +1,24 @@
 """Every backbone against its formula with dense float64 matrices."""
 
+import dataclasses
+import re
+import sys
+import textwrap
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from model import backbones
 from model.backbones import make_backbone
+from model.backbones.backbone import BY_NAME
 from model.data import TrainingData
-from model.micro import bipartite_adjacency
+from model.memory import predicted_peak
+from model.micro import ModelConfig, bipartite_adjacency
+from model.training import TrainConfig, Trainer
+
+ROOT = Path(__file__).resolve().parents[3]
 
 NUM_USERS, NUM_ITEMS, DIM, NUM_LAYERS = 7, 5, 4, 3
 
@@ -91,3 +103,48 @@ def test_ngcf_dropout_is_on_in_training_alone_and_from_the_given_generator(data)
         outcomes.append([torch.cat(backbone(nodes[:NUM_USERS], nodes[NUM_USERS:])) for _ in range(2)])
     assert torch.equal(outcomes[0][0], outcomes[1][0])
     assert not torch.equal(outcomes[0][0], outcomes[0][1])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder whose files count as files of `model/backbones/`, until the test ends."""
+    known, loaded = dict(BY_NAME), set(sys.modules)
+    monkeypatch.setattr(backbones, "__path__", [*backbones.__path__, str(tmp_path)])
+    yield tmp_path
+    BY_NAME.clear()
+    BY_NAME.update(known)
+    for name in set(sys.modules) - loaded:
+        if name.startswith("model.backbones."):
+            del sys.modules[name]
+
+
+def documented():
+    """The example of docs/development.md."""
+    page = (ROOT / "docs" / "development.md").read_text()
+    return textwrap.dedent(re.search(r"```python\n(.*?)  ```", page, flags=re.DOTALL)[1])
+
+
+def test_backbone_in_a_new_file_is_trained_by_its_name(folder, data):
+    (folder / "smooth.py").write_text(documented())
+    shape, config = ModelConfig(backbone="smooth", embedding_dim=8), TrainConfig(max_epochs=2, device="cpu")
+    trainer = Trainer(data, None, shape, config)
+    losses = [report.loss for report in trainer.fit()]
+    assert type(trainer.model.backbone).__name__ == "Smooth"
+    assert losses[1] < losses[0]
+    many = dataclasses.replace(data, num_users=10**8)
+    shapes = (shape, ModelConfig(backbone="mf", embedding_dim=8))
+    held, least = (predicted_peak(many, one, config).parts["propagation"] for one in shapes)
+    assert held == 3 * least
+
+
+def test_backbone_that_takes_another_ones_name_is_refused(folder):
+    (folder / "other.py").write_text(documented().replace("smooth", "mf"))
+    with pytest.raises(ValueError, match=r"model\.backbones\.mf has a backbone 'mf'; choose another name"):
+        ModelConfig()
+
+
+def test_model_config_unknown_backbone_names_the_nearest():
+    with pytest.raises(ValueError, match=r"backbone 'lightgnc' is unknown; use one of .*; the nearest is 'lightgcn'"):
+        ModelConfig(backbone="lightgnc")
+    with pytest.raises(ValueError, match=r"use one of lightgcn, mf, ngcf$"):
+        ModelConfig(backbone="zzz")

@@ -12,7 +12,8 @@ def test_bpr_terms_equal_naive_loop():
     loss, generator = make_ranking_loss("bpr", data, 1), torch.Generator().manual_seed(0)
     batch = next(iter(loss.batches(16, generator)))
     losses, squares = [], []
-    for user, seen, unseen in zip(*(side.tolist() for side in batch), strict=True):
+    sides = (batch.user_B, batch.seen_B, batch.unseen_B)
+    for user, seen, unseen in zip(*(side.tolist() for side in sides), strict=True):
         u, i, j = found.user_UD[user], found.item_ID[seen], found.item_ID[unseen]
         losses.append(-math.log(1 / (1 + math.exp(-float(u @ i - u @ j)))))
         squares.append(float(u @ u + i @ i + j @ j) / 2)

@@ -1,19 +1,25 @@
 """A whole comparison on a small sample."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+import torch
 
+from model.evaluation import InnerProduct
 from pipeline.compare.contestants import PAPER, Contestant, contestants
 from pipeline.compare.measure import SeedData, measure
 from pipeline.config import load_config
 from pipeline.errors import InputError
+from pipeline.prepare import assemble
 from pipeline.progress import Reporter
+from pipeline.protocol import EvaluationProtocol
 from pipeline.report import flatten
 from pipeline.sample import write_sample
 from pipeline.tracking import open_tracking
@@ -71,9 +77,9 @@ def test_compare_shards_then_table_then_nothing_twice(folder):
     assert all("test/recall_at_20" in child.data.metrics for child in children)
 
 
-def mlflow_children(folder):
+def mlflow_children(folder, run_id="c"):
     tracking = open_tracking(load_config(folder / "microrec.toml"))
-    parent = tracking.start_run("c")
+    parent = tracking.start_run(run_id)
     return tracking._client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     )
@@ -82,7 +88,7 @@ def mlflow_children(folder):
 def test_compare_unknown_model_names_the_nearest(folder):
     done = compare(folder, models=["eease"], run_id="d")
     assert done.returncode == 2
-    assert "the nearest is 'ease'" in done.stderr
+    assert "the nearest known one is 'ease'" in done.stderr
 
 
 def test_contestants_paper_settings_are_those_of_the_configuration_file():
@@ -96,37 +102,66 @@ def test_contestants_one_modality_has_no_single_modality_ablation():
     assert "micro, only-text" not in contestants(["text"], 8)
 
 
-class Remembering:
-    """Stands for dataset and protocol: one setting is best on validation, another on test."""
+class Remembering(EvaluationProtocol):
+    """Remembers which scorers were measured on test."""
 
-    def __init__(self, validation):
-        self.of_validation, self.tested = validation, []
-
-    def training_data(self):
-        return None
-
-    def validation(self, scorer):
-        return self.of_validation and {"recall@20": self.of_validation[scorer]}
+    def __init__(self, dataset, split):
+        super().__init__(dataset, split)
+        self.tested = []
 
     def test(self, scorer):
         self.tested.append(scorer)
-        return {"recall@20": 0.5}
+        return super().test(scorer)
 
 
-def measured_choice(folder, monkeypatch, stand_in):
-    monkeypatch.setattr("pipeline.compare.measure._per_user", lambda scorer, data: pl.DataFrame())
-    choices = tuple({"which": which} for which in "abc")
-    row = Contestant(name="x", group="baseline", fit=lambda training, seed, which: which, choices=choices)
-    data = SeedData(load_config(folder / "microrec.toml"), stand_in, stand_in)
-    return measure(row, data, Reporter())
+def seed_data(folder, **split):
+    """Sixty items, of which each of ten users likes ten, split at random."""
+    rng = np.random.default_rng(0)
+    liked = [(f"u{user}", f"i{item:02}") for user in range(10) for item in rng.choice(60, 10, replace=False)]
+    items = pl.DataFrame({"item_id": [f"i{item:02}" for item in range(60)]})
+    interactions = pl.DataFrame(liked, schema=["user_id", "item_id"], orient="row").sort("user_id", "item_id")
+    config = load_config(folder / "microrec.toml", [f"split.{key}={value}" for key, value in split.items()])
+    dataset = assemble(items, interactions, {}, config.split)
+    return SeedData(config, dataset, Remembering(dataset, config.split))
 
 
-def test_measure_chooses_on_validation_and_tests_the_choice_alone(folder, monkeypatch):
-    stand_in = Remembering({"a": 0.1, "b": 0.3, "c": 0.2})
-    assert measured_choice(folder, monkeypatch, stand_in).settings == {"which": "b"}
-    assert stand_in.tested == ["b"]
+def test_measure_chooses_on_validation_and_tests_the_choice_alone(folder):
+    data = seed_data(folder)
+
+    def oracle(training, seed, part):
+        """Scores exactly the interactions of one part highest."""
+        liked_IU = torch.zeros(training.num_items, training.num_users)
+        user_P, item_P = data.dataset.pairs(part)
+        liked_IU[item_P, user_P] = 1
+        return InnerProduct(torch.eye(training.num_users), liked_IU)
+
+    choices = tuple({"part": part} for part in ("test", "validation", "train"))
+    measured = measure(Contestant(name="x", group="baseline", fit=oracle, choices=choices), data, Reporter())
+    assert measured.settings == {"part": "validation"}
+    assert measured.metrics["validation"]["recall@20"] == 1
+    assert measured.metrics["test"]["recall@20"] < 1
+    (tested,) = data.protocol.tested
+    assert data.protocol.validation(tested)["recall@20"] == 1
+    assert measured.per_user["recall@20"].mean() == pytest.approx(measured.metrics["test"]["recall@20"])
 
 
-def test_measure_without_validation_is_refused(folder, monkeypatch):
-    with pytest.raises(InputError, match=r"set split\.validation above 0"):
-        measured_choice(folder, monkeypatch, Remembering(None))
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_seed_data_without_a_part_is_refused_before_anything_is_fitted(folder, part):
+    with pytest.raises(InputError, match=rf"no {part} interactions; raise split\.{part}"):
+        seed_data(folder, **{part: 0.0})
+
+
+@pytest.mark.integration
+def test_compare_again_with_more_seeds_and_models_measures_only_those(folder):
+    first = compare(folder, models=["ease", "popularity"], run_id="more")
+    assert first.returncode == 0, first.stderr
+    second = compare(folder, "--set", "compare.seeds=3", models=["ease", "popularity", "chance"], run_id="more")
+    assert second.returncode == 0, second.stderr
+    measured = set(re.findall(r"compare/(\S+): run", second.stderr))
+    assert measured == {"ease/seed-2", "popularity/seed-2", "chance/seed-0", "chance/seed-1", "chance/seed-2"}
+    assert {row["name"]: row["seeds"] for row in json.loads(second.stdout)["rows"]} == {
+        "ease": 3,
+        "popularity": 3,
+        "chance": 3,
+    }
+    assert len(mlflow_children(folder, "more")) == 9

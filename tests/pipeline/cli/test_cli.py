@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pipeline import cli
+from pipeline.cli.failures import exit_status
 
 
 def microrec(*arguments, cwd=None):
@@ -41,6 +41,7 @@ def test_help_names_every_command_of_the_contract():
         "rollback",
         "verify",
         "tune",
+        "compare",
     ]:
         assert command in done.stdout
 
@@ -94,10 +95,9 @@ def test_sample_json_is_alone_on_stdout(tmp_path):
 
 
 @pytest.mark.parametrize(("code", "status"), [(errno.ENOSPC, 1), (errno.EROFS, 2)])
-def test_exit_status_of_a_disk_that_takes_nothing_is_one_line(code, status, monkeypatch, capsys):
-    def fail(*arguments, **options):
+def test_exit_status_of_a_disk_that_takes_nothing_is_one_line(code, status, capsys):
+    def fail():
         raise OSError(code, os.strerror(code), "store/runs/x")
 
-    monkeypatch.setattr(cli, "app", fail)
-    assert cli._exit_status([]) == status
+    assert exit_status(fail) == status
     assert capsys.readouterr().err == f"microrec: store/runs/x: {os.strerror(code)}\n"

@@ -1,0 +1,69 @@
+"""Commands that look at the input: write a sample, validate, extract features."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import AsJson, ConfigFile, Overrides, load, parse_shard, show
+from pipeline.errors import InputError
+from pipeline.progress import Reporter
+
+app = typer.Typer()
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    items: Annotated[int, typer.Option(min=20, help="Number of items.")] = 600,
+    users: Annotated[int, typer.Option(min=10, help="Number of users.")] = 800,
+    seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 0,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a small catalogue with pictures, texts and interactions, and a ready microrec.toml."""
+    from pipeline.sample import write_sample
+
+    if config is not None or overrides:
+        raise InputError("sample writes its own configuration: it takes neither -c nor --set")
+    show(write_sample(folder, num_items=items, num_users=users, seed=seed), as_json)
+
+
+@app.command()
+def validate(config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check catalogue and interactions and print a report."""
+    from pipeline.validate import render
+    from pipeline.validate import validate as check
+
+    show(check(load(config, overrides)), as_json, render)
+
+
+@app.command()
+def extract(
+    modality: Annotated[str | None, typer.Option(help="Only this modality.")] = None,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Only shard I of N, from 0.")] = "0/1",
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Commit as this run's stage.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Encode pictures and texts that were not seen before into the feature store."""
+    from pipeline.extract import extract as extract_features
+    from pipeline.run import Run, open_run, run_stage
+    from pipeline.stages import do_stage
+
+    settings = load(config, overrides)
+    if run_id is None:
+        run = Run("extract", settings, settings.open_store(), Reporter())
+        result = {"modalities": extract_features(run, modality, parse_shard(shard))}
+    elif modality is None and shard == "0/1":
+        result = do_stage(open_run(settings, run_id, Reporter()), "extract")
+    else:
+        part = "-".join(["extract", *([modality] if modality else []), *(shard.split("/") if shard != "0/1" else [])])
+        result = run_stage(
+            open_run(settings, run_id, Reporter()),
+            part,
+            lambda this, folder: {"modalities": extract_features(this, modality, parse_shard(shard))},
+        )
+    show(result, as_json)

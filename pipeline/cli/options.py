@@ -1,0 +1,66 @@
+"""What several commands take: their options, how these are read, and where a result goes."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pipeline import torchrun
+from pipeline.errors import InputError
+from pipeline.show import show_fields
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Configuration (TOML); default microrec.toml.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
+RunId = Annotated[str, typer.Option("--run-id", help="Which run the stage belongs to.")]
+Release = Annotated[str | None, typer.Option("--release", help="Run id of the release; default the champion.")]
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", metavar="MOMENT", help="What the release stands for (ISO 8601, else UTC).")
+]
+NumResults = Annotated[int, typer.Option("-k", min=1, help="How many to show.")]
+
+Result = dict[str, Any]
+
+
+def load(file: Path | None, overrides: list[str] | None) -> "Config":
+    """Read the configuration."""
+    from pipeline.config import load_config
+
+    return load_config(file, overrides or ())
+
+
+def show(result: Result, as_json: bool, person: Callable[[Result, Console], None] = show_fields) -> None:
+    """Print the result on stdout: one JSON object, or what `person` prints; of several processes the first speaks."""
+    if torchrun.rank() > 0:
+        return
+    if as_json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+    else:
+        person(result, Console(highlight=False))
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read `--shard`."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise InputError(f"--shard {text!r}: expected I/N with 0 <= I < N, such as 0/4")
+    return int(index), int(count)
+
+
+def parse_moment(text: str | None) -> datetime | None:
+    """Read `--as-of`; a moment without a time zone is in UTC."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"--as-of {text!r}: expected a moment such as 2026-11-24T02:00:00+00:00") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,123 @@
+"""Commands that make a run, whole or by stages, and those that search and compare."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.options import AsJson, AsOf, ConfigFile, Overrides, RunId, load, parse_moment, parse_shard, show
+from pipeline.errors import GateRefusedError
+from pipeline.progress import Reporter
+
+if TYPE_CHECKING:
+    from pipeline.run import Run
+
+app = typer.Typer()
+
+
+def _stage_command(name: str, summary: str) -> None:
+    def command(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+        from pipeline.stages import do_stage
+
+        show(do_stage(_open(config, overrides, run_id), name), as_json)
+
+    app.command(name, help=summary)(command)
+
+
+_stage_command("prepare", "Clean, split and index the interactions and gather the features.")
+_stage_command("train", "Fit the model; continues from the latest checkpoint of the run.")
+_stage_command("evaluate", "Measure the trained vectors on validation and test.")
+_stage_command("export", "Write and publish the release.")
+_stage_command("register", "Log the run to MLflow and register the model.")
+
+
+@app.command()
+def changes(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what a prepared run would be trained on that the champion was not: nothing, and training can be spared."""
+    from pipeline.changes import find_changes
+
+    show(find_changes(_open(config, overrides, run_id)), as_json)
+
+
+@app.command()
+def gate(
+    run_id: RunId,
+    as_of: AsOf = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the quality gate about an evaluated run, before its release is written."""
+    from pipeline.promotion import check_gate
+
+    show(check_gate(_open(config, overrides, run_id), parse_moment(as_of)), as_json)
+
+
+@app.command()
+def run(
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Continue or name a run; default a new one.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run all stages in order; the same id continues where it stopped."""
+    from pipeline.show import show_run
+    from pipeline.stages import new_run_id, run_all
+
+    this = _open(config, overrides, run_id or new_run_id())
+    with _continuable(this):
+        result = run_all(this)
+    show(result, as_json, show_run)
+    if result["gate"]:
+        raise GateRefusedError(result["gate"])
+
+
+@app.command()
+def tune(
+    run_id: RunId,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search hyper-parameters on validation; the same id continues, the best configuration is written as TOML."""
+    from pipeline.tune import tune as search
+
+    this = _open(config, overrides, run_id)
+    with _continuable(this):
+        show(search(this), as_json)
+
+
+@app.command()
+def compare(
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Continue or name a comparison.")] = None,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Measure every N-th model only, from I.")] = "0/1",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train and evaluate the model, its ablations and the baselines under one protocol."""
+    from pipeline.compare.compare import compare as compare_models
+    from pipeline.show import show_comparison
+    from pipeline.stages import new_run_id
+
+    this = _open(config, overrides, run_id or new_run_id())
+    with _continuable(this):
+        show(compare_models(this, parse_shard(shard)), as_json, show_comparison)
+
+
+def _open(config: Path | None, overrides: list[str] | None, run_id: str) -> "Run":
+    from pipeline.run import open_run
+
+    return open_run(load(config, overrides), run_id, Reporter())
+
+
+@contextmanager
+def _continuable(run: "Run") -> Iterator[None]:
+    """Tell whoever interrupts how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.reporter.say(f"interrupted; continue with --run-id {run.id}")
+        raise
