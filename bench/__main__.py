@@ -1,17 +1,23 @@
 """Run every benchmark in a process of its own and write docs/benchmarks.md: `make bench`."""
 
 import json
+import math
 import os
 import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 
-BENCHMARKS = ("graph", "contrastive", "epoch", "evaluation", "extraction", "preflight", "scale 10000", "scale 100000")
+SIZES = (10_000, 100_000, 1_000_000)
+BENCHMARKS = (
+    *("graph", "contrastive", "epoch", "evaluation", "extraction", "preflight"),
+    *(f"scale {size}" for size in SIZES),
+)
 TARGET = Path("docs/benchmarks.md")
 KEPT = "<!-- kept: what follows is not written by make bench -->"
 
@@ -21,7 +27,9 @@ def main() -> None:
     reports = [report for name in BENCHMARKS if (report := run(name))]
     old = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
     kept = KEPT + old.partition(KEPT)[2] if KEPT in old else KEPT + "\n"
-    TARGET.write_text("\n".join([*heading(), *bars(reports), *tables(reports), kept]), encoding="utf-8")
+    TARGET.write_text(
+        "\n".join([*heading(), *bars(reports), *growth(reports), *tables(reports), kept]), encoding="utf-8"
+    )
     print(f"written: {TARGET}")
 
 
@@ -66,6 +74,21 @@ def bars(reports: list[dict[str, Any]]) -> list[str]:
         f"| {b['text']} | {b['measured']} | {'yes' if b['holds'] else '**no**'} |" for r in reports for b in r["bars"]
     ]
     return ["## Bars", "", "| bar | measured | holds |", "|---|---|---|", *rows, ""]
+
+
+def growth(reports: list[dict[str, Any]]) -> list[str]:
+    """Seconds per stage at every size, and the exponent between two: 1 where ten times the data take ten times."""
+    grown = [report["stages"] for report in reports if report["stages"]]
+    if len(grown) < len(SIZES):
+        return []
+    head = " | exponent | ".join(f"{size:,} items" for size in SIZES)
+    lines = ["## Growth", "", f"| seconds | {head} |", "|---|" + "---|" * (2 * len(SIZES) - 1)]
+    for stage, first in grown[0].items():
+        cells = [f"{first:.2f}"]
+        for before, after in pairwise(grown):
+            cells += [f"{math.log10(after[stage] / before[stage]):.2f}", f"{after[stage]:.2f}"]
+        lines.append(f"| {stage} | {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def tables(reports: list[dict[str, Any]]) -> list[str]:

@@ -38,6 +38,8 @@ class Report:
     title: str
     rows: list[Row] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
+    """Seconds by stage, of a benchmark that is run at several sizes."""
 
     def row(self, what: str, value: str, note: str = "") -> None:
         """Add a row, and show it at once."""

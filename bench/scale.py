@@ -32,6 +32,7 @@ class Stages:
         now = time.perf_counter()
         memory = f"resident peak so far {peak_memory() / GIB:.2f} GiB"
         self.report.row(what, f"{now - self.last:.2f} s", "; ".join(filter(None, [memory, note])))
+        self.report.stages[what] = now - self.last
         self.last = time.perf_counter()
 
 
@@ -48,7 +49,7 @@ def main() -> None:
     settings = TrainConfig(device="cpu", batch_size=BATCH)
     predicted = predicted_peak(data, ModelConfig(), settings).total
     trainer = Trainer(data, held_out, ModelConfig(), settings)
-    stages.done("model: initial and learned graph, adjacency", f"recall of the graphs {trainer.model.graph_recall()}")
+    stages.done("graphs (initial, learned) and adjacency", f"recall of the graphs {trainer.model.graph_recall()}")
     steps = trainer.ranking_loss.num_batches(BATCH)
     losses = trainer._train_epoch()
     stages.done("one epoch", f"{steps} steps, loss {losses[0]:.4f}")
@@ -60,8 +61,9 @@ def main() -> None:
     users = relevant.users()[:EVALUATED]
     ranking = rank_items(InnerProduct(vectors.user_UD, vectors.item_ID), users, [seen], 20)
     metrics = summarise(ranking, relevant, [20], data.num_items)
-    stages.done(f"evaluating {len(users):,} users", f"recall@20 {metrics['recall@20']:.4f}")
+    stages.done("evaluation", f"{len(users):,} users; recall@20 {metrics['recall@20']:.4f}")
     peak = peak_memory()
+    report.stages["peak, GiB"] = peak / GIB
     report.row("peak", f"{peak / GIB:.2f} GiB", f"predicted for training {predicted / GIB:.2f} GiB")
     if num_items == MILLION.num_items:
         report.bar("1,000,000 items: completes under 16 GiB", f"{peak / GIB:.2f} GiB", peak < LIMIT)
