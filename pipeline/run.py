@@ -11,8 +11,8 @@ from typing import Any
 
 from upath import UPath
 
-from pipeline.config import Config
-from pipeline.errors import InputError
+from pipeline.config import Config, compose
+from pipeline.errors import ConfigError, InputError
 from pipeline.progress import Reporter
 from pipeline.storage import (
     Store,
@@ -78,10 +78,21 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
 
         check(config, run.store)
     wanted = config.as_dict()
-    changed = sorted(differences(parse_json(record, create_bytes(record, as_json(wanted))), wanted))
+    recorded = _with_defaults(parse_json(record, create_bytes(record, as_json(wanted))), wanted)
+    changed = sorted(differences(recorded, wanted))
     if changed:
         raise InputError(f"run {run_id} was begun with another configuration ({'; '.join(changed)}); use a new run id")
     return run
+
+
+def _with_defaults(recorded: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """The recorded configuration with the default of every setting that a newer version has added since."""
+    if recorded == wanted:
+        return recorded
+    try:
+        return compose(recorded, base=Path()).as_dict()
+    except ConfigError:  # of a setting that there is no longer: the record as it stands shows the difference
+        return recorded
 
 
 def run_stage(run: Run, name: str, stage: Stage) -> Result:

@@ -1,9 +1,11 @@
 """A configuration that cannot do is refused before it takes the run id."""
 
+import json
+
 import pytest
 
 from pipeline.config import load_config
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, InputError
 from pipeline.run import open_run
 from tests.pipeline.release_factory import quiet
 
@@ -43,3 +45,16 @@ def test_open_run_continues_though_the_run_it_began_from_is_gone(tmp_path):
     opened(tmp_path, *settings)
     (earlier / "config.json").unlink()
     assert opened(tmp_path, *settings).config.train.warm_start == "earlier"
+
+
+@pytest.mark.parametrize("override", [None, "model.new_items=graphs"])
+def test_open_run_begun_by_an_older_version_goes_on_with_the_defaults_of_new_settings(tmp_path, override):
+    record = opened(tmp_path).path / "config.json"
+    older = json.loads(record.read_text())
+    del older["model"]["new_items"]
+    record.write_text(json.dumps(older))
+    if override is None:
+        assert opened(tmp_path).id == "r"
+    else:
+        with pytest.raises(InputError, match=r"another configuration \(model.new_items: 'map' then, 'graphs' now"):
+            opened(tmp_path, override)
