@@ -45,6 +45,10 @@ def embed_items(
     run = Run(manifest["run_id"], config, store, reporter)
     if run.result("train") is None:
         raise InputError(f"run {run.id} is no longer in {store.runs}: its parameters are needed to embed new items")
+    if not (run.stage("train") / CONTENT_MAP).exists():
+        raise InputError(
+            f"run {run.id} has no content map: it used no content, or an older version made it; train again"
+        )
     trained = compose(manifest["config"], base=config.base)
     asked = dataclasses.replace(
         config,
