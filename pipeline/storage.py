@@ -281,8 +281,11 @@ def scratch(target: UPath) -> Iterator[Path]:
 
 
 def _try_lock(folder: Path) -> int | None:
-    """Lock the folder itself until the descriptor returned is closed; None where another process has it."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Lock the folder itself until the descriptor returned is closed; None where its owner has it or has removed it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -113,6 +113,7 @@ def test_publish_folder_many_at_once_readers_see_one_attempt_whole(root):
         published = list(pool.map(attempt, range(8)))
     assert published.count(True) == 1
     winner = published.index(True)
+    assert not list(root.glob(".a.*"))
     assert set(list_files(target)) == {"_SUCCESS", "one", "two", "inner/three"}
     for name in ("one", "two", "inner/three"):
         assert read_bytes(target / name).decode() == f"{winner} {name}"
