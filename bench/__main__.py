@@ -1,5 +1,6 @@
-"""Run every benchmark in a process of its own and write docs/benchmarks.md: `make bench`."""
+"""Run every benchmark, each in a process of its own, and write docs/benchmarks.md: `make bench`."""
 
+import argparse
 import json
 import math
 import os
@@ -18,44 +19,69 @@ BENCHMARKS = (
     *("graph", "contrastive", "epoch", "evaluation", "extraction", "preflight"),
     *(f"scale {size}" for size in SIZES),
 )
+READINGS = Path("bench/readings")
 TARGET = Path("docs/benchmarks.md")
 KEPT = "<!-- kept: what follows is not written by make bench -->"
 
 
 def main() -> None:
-    """Run, collect, write."""
-    reports = [report for name in BENCHMARKS if (report := run(name))]
+    """Measure what is named, or everything, and write the page from the latest reading of each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}; those left out keep their last reading")
+    names = parser.parse_args().names or BENCHMARKS
+    failed = [name for name in names if not measure(name)]
+    readings = [
+        json.loads(file.read_text(encoding="utf-8")) for name in BENCHMARKS if (file := reading_of(name)).exists()
+    ]
     old = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
     kept = KEPT + old.partition(KEPT)[2] if KEPT in old else KEPT + "\n"
     TARGET.write_text(
-        "\n".join([*heading(), *bars(reports), *growth(reports), *tables(reports), kept]), encoding="utf-8"
+        "\n".join([*heading(), *bars(readings), *growth(readings), *tables(readings), kept]), encoding="utf-8"
     )
     print(f"written: {TARGET}")
+    if failed:
+        sys.exit(f"no reading of: {', '.join(failed)}")
 
 
-def run(name: str) -> dict[str, Any] | None:
-    """The report of one benchmark; None where it failed, its own words being on standard error."""
+def reading_of(name: str) -> Path:
+    """Where the latest reading of a benchmark is kept."""
+    return READINGS / f"{name.replace(' ', '-')}.json"
+
+
+def measure(name: str) -> bool:
+    """Run one benchmark and keep what it reports; False where it failed, its own words being on standard error."""
     print(f"--- {name}", file=sys.stderr, flush=True)
+    before = os.getloadavg()[1]
     done = subprocess.run(
         [sys.executable, "-m", *f"bench.{name}".split()], stdout=subprocess.PIPE, text=True, check=False
     )
-    report: dict[str, Any] | None = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
-    return report
+    if done.returncode:
+        return False
+    report = json.loads(done.stdout.splitlines()[-1])
+    reading = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine(), "load_before": round(before, 1), **report}
+    READINGS.mkdir(exist_ok=True)
+    reading_of(name).write_text(json.dumps(reading, indent=1) + "\n", encoding="utf-8")
+    return True
+
+
+def machine() -> str:
+    """Processor, cores, memory and versions."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    return (
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used, {memory:.0f} GiB, "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
 
 
 def heading() -> list[str]:
-    """Machine and versions."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    """How it was measured."""
     return [
         "# Benchmarks",
         "",
-        "Written by `make bench`. Ratios come from calls that took turns in one process; seconds depend on the",
-        "machine and on what else it was doing. Method: `bench/measure.py`; the plain formulation: `bench/plain.py`;",
-        "inputs: `bench/workload.py`, power-law degrees, seed 0.",
-        "",
-        f"{datetime.now(UTC):%Y-%m-%d}; {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used, "
-        f"{memory:.0f} GiB, load {os.getloadavg()[1]:.1f} at the end; Python {platform.python_version()}, "
-        f"torch {torch.__version__}.",
+        "Written by `make bench` from `bench/readings/`; `python -m bench graph` measures one anew. Ratios come",
+        "from calls that took turns in one process; seconds depend on the machine and on what else it was doing:",
+        "its load in the five minutes before stands with each. Method: `bench/measure.py`; the plain formulation:",
+        "`bench/plain.py`; inputs: `bench/workload.py`, power-law degrees, seed 0.",
         "",
     ]
 
@@ -96,7 +122,8 @@ def tables(reports: list[dict[str, Any]]) -> list[str]:
     lines = []
     for report in reports:
         rows = [f"| {row['what']} | {row['value']} | {row['note']} |" for row in report["rows"]]
-        lines += [f"## {report['title'].capitalize()}", "", "| | | |", "|---|---|---|", *rows, ""]
+        when = f"{report['date']}; {report['machine']}; load before {report['load_before']}."
+        lines += [f"## {report['title'].capitalize()}", "", when, "", "| | | |", "|---|---|---|", *rows, ""]
     return lines
 
 

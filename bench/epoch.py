@@ -34,7 +34,7 @@ def main() -> None:
         f"{plain_epoch:.0f} s",
         f"computed: a first step of {show(first)}, {slow.steps_per_epoch - 1} of {show(later)}",
     )
-    steps = trainer.ranking_loss.num_batches(trainer.config.batch_size)
+    steps = trainer.ranking_loss.num_batches(trainer.batch_size)
     report.row(
         "ours", show(ours), f"{gain:.0f} x plain; {steps} steps and the graphs anew; peak {memory / GIB:.2f} GiB"
     )
@@ -67,7 +67,7 @@ def _floor(report: Report, trainer: Trainer, ours: float) -> None:
             graph.forward @ item_ID
             graph.backward @ item_ID
 
-    steps = trainer.ranking_loss.num_batches(trainer.config.batch_size)
+    steps = trainer.ranking_loss.num_batches(trainer.batch_size)
     (bare,) = interleaved([products], rounds=5)
     total = steps * statistics.median(bare)
     report.row(
@@ -76,7 +76,7 @@ def _floor(report: Report, trainer: Trainer, ours: float) -> None:
 
 
 def _growth(report: Report) -> None:
-    """Cost of an epoch as items, users and interactions grow tenfold, at the same batch size."""
+    """Cost of an epoch as items, users and interactions grow tenfold, and by default the batch with them."""
     small = replace(BABY, name="small", features={"text": 64})
     taken = [statistics.median(_epochs(shape)) for shape in (small, small.times(10, "large"))]
     factor = taken[1] / taken[0]
@@ -88,8 +88,7 @@ def _growth(report: Report) -> None:
 
 def _epochs(shape: Shape) -> list[float]:
     data, _ = make(shape)
-    batch = max(2048, round(shape.num_pairs / 59))  # as many steps: the batch grows with the data
-    trainer = Trainer(data, None, ModelConfig(), TrainConfig(device="cpu", batch_size=batch))
+    trainer = Trainer(data, None, ModelConfig(), TrainConfig(device="cpu"))
     epoch(trainer)
     return [seconds(lambda: epoch(trainer)) for _ in range(3 if shape.num_items < 10_000 else 1)]
 

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from model.parallel import WHOLE, Columns
-from model.topk import top_k
+from model.topk import rows_at_once, top_k
 
 BLOCK_ELEMENTS = 1 << 20  # scores held at once (4 MiB of float32: they stay in cache)
-CUDA_BLOCK_ELEMENTS = 1 << 28
 
 
 class Scorer(Protocol):
@@ -115,8 +114,7 @@ def rank_items(
     num_items = scorer.num_items
     kept = min(list_length, num_items)
     item_QK = user_Q.new_empty(len(user_Q), kept)  # filled in place, as the graph's neighbours are
-    block = CUDA_BLOCK_ELEMENTS if user_Q.is_cuda else BLOCK_ELEMENTS
-    rows = max(1, block // num_items)
+    rows = rows_at_once(num_items, user_Q.device, BLOCK_ELEMENTS)
     for user_B, item_BK in zip(user_Q.split(rows), item_QK.split(rows), strict=True):
         score_BI = scorer.scores(user_B)
         for pairs in seen:

@@ -15,12 +15,11 @@ from model.approximate import approximate_top_k, measured_recall
 from model.gather import gather_rows
 from model.normalisation import normalise_edges
 from model.parallel import WHOLE, Columns
-from model.topk import top_k
+from model.topk import rows_at_once, top_k
 
 GraphMethod = Literal["auto", "exact", "faiss"]
 
 BLOCK_ELEMENTS = 1 << 21  # similarities held at once (8 MiB of float32: they stay in cache)
-CUDA_BLOCK_ELEMENTS = 1 << 28
 WIDE = 512  # dimensions from which a product costs more than finding the largest of its entries
 HALF_ROWS, HALF_BLOCK_ELEMENTS = 1024, 1 << 25
 FAISS_ITEMS = 100_000  # from here on faiss is faster than the exact graph (docs/decisions/0010-speed.md)
@@ -97,7 +96,7 @@ def _top_k_by_rows(unit_PD: Tensor, kept: int) -> tuple[Tensor, Tensor]:
     # Filled in place: small results kept between blocks would keep the allocator from reusing a block's memory.
     value_PK = unit_PD.new_empty(len(unit_PD), kept)
     index_PK = torch.empty(len(unit_PD), kept, dtype=torch.int64, device=unit_PD.device)
-    chunk = rows_at_once(len(unit_PD), unit_PD.device)
+    chunk = rows_at_once(len(unit_PD), unit_PD.device, BLOCK_ELEMENTS)
     for row_C in torch.arange(len(unit_PD), device=unit_PD.device).split(chunk):
         sim_CP = unit_PD[row_C] @ unit_PD.T
         # The item itself comes first even where another item has the very same content.
@@ -132,12 +131,6 @@ def _top_k_by_halves(unit_PD: Tensor, kept: int) -> tuple[Tensor, Tensor]:
             value_CK, index_CK = top_k(sim_CP[:, end - start :].T.contiguous(), min(kept, end - start))
             join(end, num_items, value_CK, index_CK + start)
     return value_PK, index_PK
-
-
-def rows_at_once(num_columns: int, device: torch.device, elements: int | None = None) -> int:
-    """Rows of a block of similarities: small on a CPU, where it should stay in cache, large on a GPU."""
-    wanted = elements or (CUDA_BLOCK_ELEMENTS if device.type == "cuda" else BLOCK_ELEMENTS)
-    return max(1, wanted // num_columns)
 
 
 def similarity_of_neighbours(feature_ID: Tensor, graph: NeighbourGraph, columns: Columns = WHOLE) -> NeighbourGraph:

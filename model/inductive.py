@@ -1,7 +1,7 @@
 """Vectors for items the model has never seen, from their content alone and without retraining.
 
 The vector is the content map's, as for the items of the catalogue that had no interactions (`model.content_map`),
-or with `model.new_items = "graphs"` the content vector.
+or with `model.new_items = "graphs"` the weighted content vector.
 The content vector is the one that the item would have in the model: it stands in each modality's graph like a
 training item does (MICRO, arXiv:2111.00678, equations 1 to 10), its row of A holding its K most similar items, itself
 counted as one; it has no ID embedding, so its own entry contributes nothing.
@@ -68,7 +68,7 @@ def embed_new_items(
     fused_QD, weight_QM = fusion(torch.stack(hidden, dim=1), torch.stack(present, dim=1))
     content_QD = F.normalize(fused_QD, dim=1)
     rows_QC = content_rows([(side.new_QF, side.new_present_Q) for side in modalities.values()])
-    vector_QD = content_QD if config.new_items == "graphs" else rows_QC @ map_CD
+    vector_QD = config.content_weight * content_QD if config.new_items == "graphs" else rows_QC @ map_CD
     return NewItems(vector_QD=vector_QD, content_QD=content_QD, modality_weight_QM=weight_QM)
 
 

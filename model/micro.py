@@ -3,6 +3,7 @@
 Shapes: U users, I items, M modalities, D dimension, E edges, T training interactions.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -35,6 +36,8 @@ class ModelConfig:
     """Which of the configured modalities to use; unset: all; `[]`: none, the plain backbone."""
     initial_graph_weight: float = 0.9
     """Lambda of the skip connection: 1 is the initial graph alone, 0 the learned one alone."""
+    content_weight: float = 1.0
+    """Length of the content's part of an item's vector; 1 in the paper."""
     fusion: FusionName = "attention"
     """Of an item's modalities: `attention`; `mean`, `sum` or `concat`; `graph` mixes the item graphs (LATTICE)."""
     item_graph_layers: int = 1
@@ -56,6 +59,8 @@ class ModelConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.backbone_layers < 0:
             raise ValueError(f"backbone_layers must not be negative, got {self.backbone_layers}")
+        if not 0 <= self.content_weight < math.inf:
+            raise ValueError(f"content_weight must not be negative, got {self.content_weight}")
         if not 0 <= self.initial_graph_weight <= 1:
             raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
 
@@ -66,7 +71,7 @@ class Vectors:
 
     user_UD: Tensor
     item_ID: Tensor
-    """Backbone's item vectors plus the normalised content vectors; in evaluation, the content map's for items
+    """Backbone's item vectors plus the weighted normalised content vectors; in evaluation, the content map's for items
     without interactions."""
     content_ID: Tensor
     """Fused content vectors h, L2-normalised; zero for an item without content."""
@@ -147,7 +152,7 @@ class Micro(nn.Module):
             )  # fmt: skip
         modality_IMD, fused_ID, weight_IM = self._content(structure_gradient)
         content_ID = self.columns.unit_rows(fused_ID)
-        item_ID = item_ID + content_ID
+        item_ID = item_ID + self.config.content_weight * content_ID
         if not self.training:
             item_ID = self._with_new_items(item_ID)
         return Vectors(

@@ -20,10 +20,13 @@ from model.ranking import RankingLoss
 class ObjectiveConfig:
     """Weights of the objective's terms."""
 
-    ranking: Literal["softmax", "bpr"] = "softmax"
-    """`bpr` ranks above one unseen item per interaction, as the paper does; `softmax` above many at once."""
+    ranking: Literal["softmax", "squares", "bpr"] = "softmax"
+    """`bpr` ranks above one unseen item per interaction, as the paper does; `softmax` above many at once; `squares`
+    takes every pair of a user and an item, as implicit ALS does."""
     softmax_candidates: int = 8192
     """Items in the softmax's denominator: all trained ones where there are no more, else a sample per step."""
+    unobserved_weight: float = 0.3
+    """Of a pair that was not observed, beside 1 for one that was, in `squares`."""
     l2: float = 0.02
     """Weight of half the squared norm of the batch's propagated vectors, per interaction."""
     contrastive_weight: float = 0.03
@@ -40,7 +43,7 @@ class ObjectiveConfig:
         for name in ("contrastive_samples", "softmax_candidates"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
-        for name in ("l2", "contrastive_weight"):
+        for name in ("l2", "contrastive_weight", "unobserved_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 

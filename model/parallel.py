@@ -109,6 +109,11 @@ class Columns:
         whole_RD: Tensor = by_process.unflatten(0, (self.count, -1)).transpose(0, 1).flatten(1)
         return whole_RD
 
+    def moments(self, own_RJ: Tensor) -> Tensor:
+        """Second moments (D, D) of all columns on every process: the sum over the rows of x x^T."""
+        moment_DD: Tensor = _Moments.apply(own_RJ, self)
+        return moment_DD
+
     def linear(self, layer: nn.Linear, blocks: int = 1) -> nn.Module:
         """A linear layer's part: from own columns to own columns, or to the whole of a single output.
 
@@ -263,3 +268,28 @@ class _SummedProduct(torch.autograd.Function):
             torch.mm(grad_CD, weight, out=input_grad_CJ)
             weight_grad.addmm_(grad_CD.T, input_CJ)
         return input_grad_RJ, weight_grad, None
+
+
+class _Moments(torch.autograd.Function):
+    """X^T X; no more than a chunk of rows has all columns at once."""
+
+    @staticmethod
+    def forward(ctx: Any, own_RJ: Tensor, columns: Columns) -> Tensor:
+        ctx.columns = columns
+        ctx.save_for_backward(own_RJ)
+        dim = own_RJ.shape[1] * columns.count
+        moment_DD = own_RJ.new_zeros(dim, dim)
+        for own_CJ in own_RJ.split(max(1, SENT_ELEMENTS // dim)):
+            row_CD = columns.whole(own_CJ)
+            moment_DD.addmm_(row_CD.T, row_CD)
+        return moment_DD
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_DD: Tensor) -> tuple[Tensor, None]:
+        (own_RJ,) = ctx.saved_tensors
+        own_DJ = ctx.columns.own(grad_DD + grad_DD.T, Split(1))
+        grad_RJ, chunk = torch.empty_like(own_RJ), max(1, SENT_ELEMENTS // len(grad_DD))
+        for own_CJ, grad_CJ in zip(own_RJ.split(chunk), grad_RJ.split(chunk), strict=True):
+            torch.mm(ctx.columns.whole(own_CJ), own_DJ, out=grad_CJ)
+        return grad_RJ, None

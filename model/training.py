@@ -23,6 +23,8 @@ from model.ranking import make_ranking_loss
 
 VALIDATION_CUTOFFS = (10, 20)
 VALIDATION_METRIC = "recall@20"
+STEPS_PER_EPOCH = 14
+SMALLEST_BATCH = 4096
 
 
 class DivergedError(RuntimeError):
@@ -39,8 +41,9 @@ class TrainConfig:
     """That train together, each with its columns of every embedding; `auto`: one for each GPU, one on a CPU."""
     seed: int = 0
     max_epochs: int = 1000
-    batch_size: int = 4096
-    """Interactions a step. With `softmax`, some users with all of theirs, about so many together."""
+    batch_size: int | Literal["auto"] = "auto"
+    """Interactions a step; with `softmax` and `squares`, some users with all of theirs, about so many together.
+    `auto`: at least 4,096, and so many that an epoch has 14 steps, however large the data."""
     learning_rate: float = 5e-3
     learning_rate_decay: float = 0.96
     """Factor reached every `learning_rate_decay_epochs`, applied smoothly."""
@@ -56,15 +59,22 @@ class TrainConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "batch_size", "check_every", "patience", "learning_rate_decay_epochs"):
+        for name in ("max_epochs", "check_every", "patience", "learning_rate_decay_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.processes != "auto" and self.processes < 1:
-            raise ValueError(f"processes must be 'auto' or at least 1, got {self.processes}")
+        for name in ("batch_size", "processes"):
+            if getattr(self, name) != "auto" and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 'auto' or at least 1, got {getattr(self, name)}")
         if self.structure_gradient not in ("epoch", "step"):
             raise ValueError(f"structure_gradient must be 'epoch' or 'step', got {self.structure_gradient!r}")
+
+    def interactions_per_step(self, num_interactions: int) -> int:
+        """`batch_size` for data with so many training interactions."""
+        if self.batch_size == "auto":
+            return max(SMALLEST_BATCH, -(-num_interactions // STEPS_PER_EPOCH))
+        return self.batch_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +137,17 @@ class Trainer:
             columns: of every embedding, held by this process; all processes call the same methods in the same order.
         """
         self.config, self.columns = config, columns
+        self.batch_size = config.interactions_per_step(len(data.user_T))
         self.device = resolve_device(config.device)
         self.generator = Generator(self.device)
         self.generator.manual_seed(config.seed)
         data = data.to(self.device)
         # `Vbpr` has what the loop uses of `Micro`.
         self.model = cast("Micro", model_type(data, model_config, self.generator, columns).to(self.device))
-        self.ranking_loss = make_ranking_loss(config.objective.ranking, data, config.objective.softmax_candidates)
+        settings = config.objective
+        self.ranking_loss = make_ranking_loss(
+            settings.ranking, data, settings.softmax_candidates, settings.unobserved_weight
+        )
         self._splits = {name: split_of(parameter) for name, parameter in self.model.named_parameters()}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self._seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
@@ -205,7 +219,7 @@ class Trainer:
         total = torch.zeros(3, device=self.device)
         steps = 0
         every_step = self.config.structure_gradient == "step"
-        for batch in self.ranking_loss.batches(self.config.batch_size, self.generator):
+        for batch in self.ranking_loss.batches(self.batch_size, self.generator):
             vectors = self.model(structure_gradient=every_step or steps == 0)
             terms = objective(
                 vectors, self.model.present_IM, self.ranking_loss, batch, self.config.objective, self.generator

@@ -208,7 +208,7 @@ def history_row(report: EpochReport) -> dict[str, Any]:
 
 
 def _note(report: EpochReport, trainer: Trainer) -> str:
-    speed = f"{trainer.ranking_loss.num_batches(trainer.config.batch_size) / report.seconds:.0f} steps/s"
+    speed = f"{trainer.ranking_loss.num_batches(trainer.batch_size) / report.seconds:.0f} steps/s"
     best = (
         f"best {trainer.best_metric:.4f} at {trainer.best_epoch}"
         if trainer.best_epoch and report.metric is not None

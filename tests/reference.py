@@ -67,6 +67,13 @@ def full_ranking(user_vector, item_vectors, masked, candidates=None):
     return sorted(allowed, key=lambda i: -float(user_vector @ item_vectors[i]))
 
 
+def squares_loss(user_vectors, item_vectors, pairs, users, candidates, unobserved_weight):
+    """Squared distance of the pairs' scores from 1, and of all scores from 0, over the number of pairs."""
+    observed = sum((1 - float(user_vectors[user] @ item_vectors[item])) ** 2 for user, item in pairs)
+    every = sum(float(user_vectors[user] @ item_vectors[item]) ** 2 for user in users for item in candidates)
+    return (observed + unobserved_weight * every) / len(pairs)
+
+
 def softmax_loss(user_vectors, item_vectors, pairs, candidates):
     """Mean over the pairs of the negative log share that the pair's item has among the candidates."""
     total = 0.0

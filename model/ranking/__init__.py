@@ -12,6 +12,7 @@ from model.data import TrainingData
 from model.micro import Vectors
 from model.ranking.bpr import BprLoss
 from model.ranking.softmax import SoftmaxLoss
+from model.ranking.squares import SquaresLoss
 
 
 class RankingLoss(Protocol):
@@ -30,17 +31,21 @@ class RankingLoss(Protocol):
         ...
 
 
-def make_ranking_loss(name: str, data: TrainingData, num_candidates: int) -> RankingLoss:
+def make_ranking_loss(
+    name: str, data: TrainingData, num_candidates: int = 8192, unobserved_weight: float = 0.3
+) -> RankingLoss:
     """Prepare a loss on the training interactions.
 
     Args:
-        name: `softmax` or `bpr`.
-        num_candidates: items in the softmax's denominator; BPR takes one.
+        name: `softmax`, `squares` or `bpr`.
+        num_candidates: items in the softmax's denominator.
+        unobserved_weight: of a pair that was not observed, in the squares.
 
     Raises `ValueError` when there is nothing to rank below what users have.
     """
     losses: dict[str, Callable[[], RankingLoss]] = {
         "softmax": lambda: SoftmaxLoss(data, num_candidates),
+        "squares": lambda: SquaresLoss(data, unobserved_weight),
         "bpr": lambda: BprLoss(data),
     }
     return losses[name]()

@@ -2,27 +2,29 @@
 
     loss = mean over (u, i) of w_ui (log sum_j exp(s_uj) - s_ui), w the interaction's weight, or 1
 
-A batch is some users with all their interactions, so that a user's scores are computed once for all of them. Where
-the catalogue is larger than the number of candidates, the sum is estimated from items drawn without replacement,
-each weighted with the inverse of its probability of being drawn (the logQ correction of sampled softmax, Bengio &
-Senecal 2008); the pair's own item always stands in it once, with weight 1.
+A user's scores are computed once for all the user's interactions. Where the catalogue is larger than the number of
+candidates, the sum is estimated from items drawn without replacement, each weighted with the inverse of its
+probability of being drawn (the logQ correction of sampled softmax, Bengio & Senecal 2008); the pair's own item always
+stands in it once, with weight 1.
 
-Shapes: T training interactions, P interactions of the batch, U users, I items, B users of the batch, C candidates,
-D dimension.
+Shapes: P interactions of the batch, I items, B users of the batch, C candidates,
+D dimension, R rows of a chunk.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
+from torch.utils.checkpoint import checkpoint
 
 from model.data import TrainingData
 from model.gather import gather_rows
-from model.micro import Vectors
-from model.sampling import UserBatch, UserSampler, weighted_mean
+from model.parallel import Columns
+from model.ranking.by_user import ByUserLoss
+from model.sampling import UserBatch, weighted_mean
 
+SCORE_ELEMENTS = 1 << 25  # scores of users for candidates held at once (128 MiB of float32)
 LARGEST_LOG_SHARE = -1e-6  # of the sum that is taken out again, so that the logarithm of the rest stays finite
 
 
@@ -37,36 +39,26 @@ class Candidates:
     """Of being drawn; 0 where every item stands among them."""
 
 
-class SoftmaxLoss:
+class SoftmaxLoss(ByUserLoss):
     """Candidates are the trained items, all of them or a uniform sample (docs/decisions/0003-negatives.md)."""
 
     def __init__(self, data: TrainingData, num_candidates: int) -> None:
-        self._sampler = UserSampler(data.user_T, data.item_T, data.num_users, data.weight_T)
-        self._trained_item = torch.unique(data.item_T)
-        if len(self._trained_item) < 2:
-            raise ValueError("nothing to learn: all training interactions are with one item; more items are needed")
-        self._num_items = data.num_items
+        super().__init__(data)
         self._num_candidates = min(num_candidates, len(self._trained_item))
 
-    def num_batches(self, batch_size: int) -> int:
-        """Batches of about `batch_size` interactions."""
-        return self._sampler.num_batches(batch_size)
-
-    def batches(self, batch_size: int, generator: Generator) -> Iterator[UserBatch]:
-        """Yield users with their interactions."""
-        return self._sampler.epoch(batch_size, generator)
-
-    def terms(self, vectors: Vectors, batch: UserBatch, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Loss, and half the squared norm of each interaction's user and item vector over P."""
-        user_BD = gather_rows(vectors.user_UD, batch.user_B)
-        item_PD = gather_rows(vectors.item_ID, batch.item_P)
-        score_P = vectors.columns.total((gather_rows(user_BD, batch.row_P) * item_PD).sum(1))
+    def _loss(
+        self,
+        score_P: Tensor,
+        user_BD: Tensor,
+        item_ID: Tensor,
+        batch: UserBatch,
+        columns: Columns,
+        generator: Generator,
+    ) -> Tensor:
         candidates = self._draw(generator)
-        score_BC = vectors.columns.total(user_BD @ gather_rows(vectors.item_ID, candidates.item_C).T)
-        log_sum_P = _log_sum(score_BC, score_P, batch, candidates)
-        squares = gather_rows(user_BD.square().sum(1), batch.row_P).sum() + item_PD.square().sum()
-        l2 = 0.5 * vectors.columns.total(squares) / len(batch.item_P)
-        return weighted_mean(log_sum_P - score_P, batch.weight_P), l2
+        log_sum_B = _log_sum_exp(user_BD, gather_rows(item_ID, candidates.item_C), columns)
+        log_sum_P = _log_sum_over_all(log_sum_B, score_P, batch, candidates)
+        return weighted_mean(log_sum_P - score_P, batch.weight_P)
 
     def _draw(self, generator: Generator) -> Candidates:
         trained_item, count = self._trained_item, self._num_candidates
@@ -80,9 +72,28 @@ class SoftmaxLoss:
         return Candidates(item_C, slot_I, math.log(len(trained_item) / count))
 
 
-def _log_sum(score_BC: Tensor, score_P: Tensor, batch: UserBatch, candidates: Candidates) -> Tensor:
+def _log_sum_exp(user_BD: Tensor, item_CD: Tensor, columns: Columns) -> Tensor:
+    """Log of the sum of exp(score) over the candidates, for every user (B,).
+
+    Of more than `SCORE_ELEMENTS` scores only so many exist at once; they are computed anew for the gradient.
+    """
+
+    def of_rows(user_RD: Tensor, item_CD: Tensor) -> Tensor:
+        return columns.total(user_RD @ item_CD.T).logsumexp(1)
+
+    rows = max(1, SCORE_ELEMENTS // len(item_CD))
+    if len(user_BD) <= rows:
+        return of_rows(user_BD, item_CD)
+    parts = [
+        checkpoint(of_rows, user_RD, item_CD, use_reentrant=False, preserve_rng_state=False)
+        for user_RD in user_BD.split(rows)
+    ]
+    return torch.cat(parts)
+
+
+def _log_sum_over_all(log_sum_B: Tensor, score_P: Tensor, batch: UserBatch, candidates: Candidates) -> Tensor:
     """Log of the (estimated) sum over all trained items, for every interaction."""
-    log_sum_P = gather_rows(score_BC.logsumexp(1), batch.row_P)
+    log_sum_P = gather_rows(log_sum_B, batch.row_P)
     if candidates.log_inverse_probability == 0:
         return log_sum_P
     drawn_P = candidates.slot_I[batch.item_P] >= 0

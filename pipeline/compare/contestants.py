@@ -29,6 +29,7 @@ PAPER: Settings = {
     "model.embedding_dim": 64,
     "model.neighbours": 10,
     "model.initial_graph_weight": 0.9,
+    "model.content_weight": 1.0,
     "model.fusion": "attention",
     "model.item_graph_layers": 1,
     "model.backbone_layers": 2,
@@ -58,7 +59,13 @@ _BPR: Settings = {
 _BPR_CHOICES: tuple[Settings, ...] = tuple(
     {"train.learning_rate": rate, "train.objective.l2": l2} for rate, l2 in ((2e-3, 1e-5), (5e-3, 1e-3), (5e-3, 1e-2))
 )
-"""BPR has optimisation settings of its own: those of a configuration are chosen for its own ranking loss."""
+_SOFTMAX: Settings = {"train.objective.ranking": "softmax", "train.objective.l2": 0.02}
+_SQUARES: Settings = {
+    "train.objective.ranking": "squares",
+    "train.objective.unobserved_weight": 0.3,
+    "train.objective.l2": 0.1,
+}
+"""A ranking loss has settings of its own: those of a configuration are chosen for the loss that it names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,11 +176,12 @@ def _trained_baselines() -> list[Contestant]:
         ),
         *(
             Contestant(
-                name=f"{name}-softmax",
+                name=f"{name}-{ranking}",
                 group="baseline",
-                settings={"model.backbone": name, "model.modalities": ()},
+                settings={"model.backbone": name, "model.modalities": (), **settings},
                 is_embedding=True,
             )
+            for ranking, settings in (("softmax", _SOFTMAX), ("squares", _SQUARES))
             for name in ("mf", "lightgcn")
         ),
         trained("vbpr", {}, is_vbpr=True),
@@ -201,6 +209,8 @@ def _ours(modalities: list[str]) -> list[Contestant]:
         "fusion-mean": {"model.fusion": "mean"},
         "fusion-concat": {"model.fusion": "concat"},
         "structure-step": {"train.structure_gradient": "step"},
+        "ranking-softmax": _SOFTMAX,
+        "ranking-squares": _SQUARES,
     }
     model = Contestant(name="micro", group="model", settings={}, is_embedding=True)
     ablations = [

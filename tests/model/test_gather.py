@@ -32,7 +32,7 @@ def test_gather_rows_gradient_repeats_bit_for_bit():
 
 @pytest.mark.parametrize("backbone", ["mf", "lightgcn", "ngcf"])
 @pytest.mark.parametrize("contrastive", ["exact", "sampled"])
-@pytest.mark.parametrize("ranking", ["softmax", "bpr"])
+@pytest.mark.parametrize("ranking", ["softmax", "squares", "bpr"])
 @pytest.mark.parametrize("normalisation", ["symmetric", "row"])
 def test_objective_no_gradient_is_summed_in_an_arbitrary_order(backbone, contrastive, ranking, normalisation):
     """Plain indexing under autograd is what must not come back: its gradient differs from run to run."""

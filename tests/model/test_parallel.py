@@ -32,6 +32,7 @@ CASES = {
         ObjectiveConfig(softmax_candidates=30),
         "epoch",
     ),
+    "squares": (ModelConfig(), ObjectiveConfig(ranking="squares"), "epoch"),
     "no content": (ModelConfig(modalities=()), ObjectiveConfig(), "epoch"),
 }
 

@@ -5,7 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
+import model.ranking.softmax
 from model.data import TrainingData
 from model.micro import Vectors
 from model.ranking import make_ranking_loss
@@ -52,6 +54,36 @@ def test_softmax_all_candidates_equal_naive_loop_whatever_the_batches(seed, batc
     pairs = list(zip(data.user_T.tolist(), data.item_T.tolist(), strict=True))
     expected = reference.softmax_loss(found.user_UD.numpy(), found.item_ID.numpy(), pairs, trained)
     assert loss_of_epoch(data, found, 1000, batch_size).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("num_candidates", [4, 1000])
+def test_softmax_scores_a_few_users_at_a_time_same_loss_and_gradient(monkeypatch, num_candidates):
+    data, outcomes = interactions(3), []
+    for elements in (model.ranking.softmax.SCORE_ELEMENTS, 30):
+        monkeypatch.setattr(model.ranking.softmax, "SCORE_ELEMENTS", elements)
+        found = vectors(3)
+        sides = found.user_UD.requires_grad_(), found.item_ID.requires_grad_()
+        loss = loss_of_epoch(data, found, num_candidates, 1000)
+        outcomes.append((loss, *torch.autograd.grad(loss, sides)))
+    for whole, parts in zip(*outcomes, strict=True):
+        torch.testing.assert_close(whole, parts)
+
+
+def test_softmax_scores_of_all_users_never_held_at_once(monkeypatch):
+    monkeypatch.setattr(model.ranking.softmax, "SCORE_ELEMENTS", 30)
+    sizes = []
+
+    class Largest(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            made = function(*args, **(kwargs or {}))
+            if function in (torch.Tensor.__matmul__, torch.Tensor.matmul, torch.matmul):
+                sizes.append(made.numel())
+            return made
+
+    with Largest():
+        loss_of_epoch(interactions(3), vectors(3), 1000, 1000)
+    assert max(sizes) <= 30
+    assert len(sizes) > 1
 
 
 def test_softmax_sampled_denominator_is_unbiased():

@@ -1,4 +1,4 @@
-"""Weights of interactions in both ranking losses, against gradients taken one interaction at a time."""
+"""Weights of interactions in the ranking losses, against gradients taken one interaction at a time."""
 
 import dataclasses
 
@@ -30,6 +30,9 @@ def gradient_of_one(name, data, batch, position):
     if name == "bpr":
         user, item, unseen = batch.user_B[position], batch.seen_B[position], batch.unseen_B[position]
         loss = -F.logsigmoid(found.user_UD[user] @ (item_ID[item] - item_ID[unseen]))
+    elif name == "squares":
+        user, item = batch.user_B[batch.row_P[position]], batch.item_P[position]
+        loss = (1 - found.user_UD[user] @ item_ID[item]) ** 2
     else:
         user, item = batch.user_B[batch.row_P[position]], batch.item_P[position]
         score_I = item_ID @ found.user_UD[user]
@@ -38,7 +41,7 @@ def gradient_of_one(name, data, batch, position):
     return item_ID.grad, user, item
 
 
-@pytest.mark.parametrize("name", ["bpr", "softmax"])
+@pytest.mark.parametrize("name", ["bpr", "softmax", "squares"])
 def test_terms_interaction_of_weight_two_has_its_gradient_twice(name):
     data = interactions(5)
     plain, batch = gradient(name, data)
@@ -50,7 +53,7 @@ def test_terms_interaction_of_weight_two_has_its_gradient_twice(name):
         torch.testing.assert_close(weighted - plain, of_one / len(data.user_T))
 
 
-@pytest.mark.parametrize("name", ["bpr", "softmax"])
+@pytest.mark.parametrize("name", ["bpr", "softmax", "squares"])
 def test_training_without_weights_is_training_with_ones(name):
     data = interactions(5)
     settings = TrainConfig(max_epochs=3, batch_size=16, device="cpu", objective=ObjectiveConfig(ranking=name))

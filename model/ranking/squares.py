@@ -1,0 +1,40 @@
+"""Squared error over all pairs of a user and an item: the objective of implicit ALS (Hu, Koren & Volinsky, ICDM 2008).
+
+    loss = mean over (u, i) of w_ui (1 - s_ui)^2, plus a / P times the sum over u and all trained items j of s_uj^2
+
+with w the interaction's weight, or 1, and `a` the weight of a pair that was not observed, in the form of Rendle et al.
+(arXiv:2110.14037). The second sum has every user and every item in it and takes no sample and no score: it is the
+product of the users' and the items' D x D second moments.
+
+Shapes: P interactions of the batch, I items, B users of the batch, D dimension.
+"""
+
+from torch import Generator, Tensor
+
+from model.data import TrainingData
+from model.gather import gather_rows
+from model.parallel import Columns
+from model.ranking.by_user import ByUserLoss
+from model.sampling import UserBatch, weighted_mean
+
+
+class SquaresLoss(ByUserLoss):
+    """Observed pairs score 1, all others 0 (docs/decisions/0018-squares.md)."""
+
+    def __init__(self, data: TrainingData, unobserved_weight: float) -> None:
+        super().__init__(data)
+        self._unobserved_weight = unobserved_weight
+
+    def _loss(
+        self,
+        score_P: Tensor,
+        user_BD: Tensor,
+        item_ID: Tensor,
+        batch: UserBatch,
+        columns: Columns,
+        generator: Generator,
+    ) -> Tensor:
+        trained_item_ID = gather_rows(item_ID, self._trained_item)
+        squared_scores = (columns.moments(user_BD) * columns.moments(trained_item_ID)).sum()
+        observed = weighted_mean((1 - score_P).square(), batch.weight_P)
+        return observed + self._unobserved_weight * squared_scores / len(score_P)
