@@ -109,8 +109,10 @@ def growth(reports: list[dict[str, Any]]) -> list[str]:
         return []
     head = " | exponent | ".join(f"{size:,} items" for size in SIZES)
     lines = ["## Growth", "", f"| seconds | {head} |", "|---|" + "---|" * (2 * len(SIZES) - 1)]
-    for stage, first in grown[0].items():
-        cells = [f"{first:.2f}"]
+    for stage in grown[0]:
+        if not all(stage in stages for stages in grown):
+            continue  # of a reading that was made before the stage was measured
+        cells = [f"{grown[0][stage]:.2f}"]
         for before, after in pairwise(grown):
             cells += [f"{math.log10(after[stage] / before[stage]):.2f}", f"{after[stage]:.2f}"]
         lines.append(f"| {stage} | {' | '.join(cells)} |")

@@ -53,7 +53,7 @@ def main() -> None:
 def _bare_encoder(run: Run, number: int) -> float:
     """Seconds of the encoder alone for as many pictures, the same prepared ones again and again."""
     encoder = find_encoder("image", run.config.modalities["image"]).load()
-    pictures = sorted(run.config.base.rglob("*.png")) or sorted(run.config.base.rglob("*.jpg"))
+    pictures = [path for path in sorted((run.config.base / "images").rglob("*")) if path.is_file()]
     ready = [encoder.prepare(picture.read_bytes()) for picture in pictures[: 2 * BATCH]]
     batches = [ready[:BATCH], ready[BATCH:]]
     encoder.encode(batches[0])

@@ -16,7 +16,7 @@ SHAPES = (
     replace(BABY, name="clothing, 4096 + 1024", num_users=39_387, num_items=23_033, num_pairs=197_338),
     replace(MILLION, name="150,000 items x 64", num_users=150_000, num_items=150_000, num_pairs=1_500_000),
 )
-CONFIG = TrainConfig(device="cpu")
+CONFIG = TrainConfig(device="cpu", check_every=1)
 TOLERANCE = 0.25
 
 

@@ -13,14 +13,12 @@ from model.data import TrainingData
 from model.graph import BLOCK_ELEMENTS, FAISS_ITEMS, HALF_BLOCK_ELEMENTS, HALF_ROWS, WIDE
 from model.micro import ModelConfig
 from model.parallel import Columns
-from model.ranking.softmax import SCORE_ELEMENTS
 from model.training import TrainConfig
 
 FLOAT, INDEX, LONG = 4, 4, 8  # bytes
 GIB = 1 << 30
 PARAMETER_COPIES = 5  # values, gradients, two moments of Adam, the best check's
 LIBRARIES = 1 << 27  # what torch takes the first time that it multiplies, differentiates and steps
-SCORE_COPIES = 4  # of the scores that the softmax holds at once: themselves, their exponentials, and two gradients
 
 
 @dataclass(frozen=True)
@@ -67,22 +65,12 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
         "parameters": parameters * FLOAT * PARAMETER_COPIES,
         "propagation": num_nodes * dim * FLOAT * find_backbone(model.backbone).node_tensors,
         "content": item_matrix * (6 * width + 4),
-        "batch": config.interactions_per_step(len(data.user_T)) * dim * FLOAT * 20 + _scores(data, config),
+        "batch": config.interactions_per_step(len(data.user_T)) * dim * FLOAT * 20,
         "libraries": LIBRARIES,
     }
     building = [_graph_building(data.num_items, size, model) for size in [*dims, model.embedding_dim]]
     parts["building graphs"] = max(*building, _content_mapping(sum(size + 1 for size in dims)))
     return Prediction(_without_overlap(parts))
-
-
-def _scores(data: TrainingData, config: TrainConfig) -> int:
-    """Scores of a batch's users for all candidates, where the ranking loss is the softmax."""
-    if config.objective.ranking != "softmax":
-        return 0
-    batch = config.interactions_per_step(len(data.user_T))
-    users = min(data.num_users, -(-batch * data.num_users // max(1, len(data.user_T))))
-    scores = users * min(config.objective.softmax_candidates, data.num_items)
-    return min(scores, SCORE_ELEMENTS) * FLOAT * SCORE_COPIES
 
 
 def _graph_building(num_items: int, dim: int, model: ModelConfig) -> int:

@@ -12,19 +12,22 @@ D dimension, R rows of a chunk.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from model.data import TrainingData
 from model.gather import gather_rows
 from model.parallel import Columns
 from model.ranking.by_user import ByUserLoss
 from model.sampling import UserBatch, weighted_mean
+from model.topk import rows_at_once
 
-SCORE_ELEMENTS = 1 << 25  # scores of users for candidates held at once (128 MiB of float32)
+SCORE_ELEMENTS = 1 << 20  # scores of users for candidates held at once (4 MiB of float32: they stay in cache)
 LARGEST_LOG_SHARE = -1e-6  # of the sum that is taken out again, so that the logarithm of the rest stays finite
 
 
@@ -73,22 +76,39 @@ class SoftmaxLoss(ByUserLoss):
 
 
 def _log_sum_exp(user_BD: Tensor, item_CD: Tensor, columns: Columns) -> Tensor:
-    """Log of the sum of exp(score) over the candidates, for every user (B,).
+    """Log of the sum of exp(score) over the candidates, for every user (B,)."""
+    log_sum_B: Tensor = _LogSumExp.apply(user_BD, item_CD, columns)
+    return log_sum_B
 
-    Of more than `SCORE_ELEMENTS` scores only so many exist at once; they are computed anew for the gradient.
-    """
 
-    def of_rows(user_RD: Tensor, item_CD: Tensor) -> Tensor:
-        return columns.total(user_RD @ item_CD.T).logsumexp(1)
+class _LogSumExp(torch.autograd.Function):
+    """Scores exist for a few users at a time, which stay in cache, and are computed anew for the gradient."""
 
-    rows = max(1, SCORE_ELEMENTS // len(item_CD))
-    if len(user_BD) <= rows:
-        return of_rows(user_BD, item_CD)
-    parts = [
-        checkpoint(of_rows, user_RD, item_CD, use_reentrant=False, preserve_rng_state=False)
-        for user_RD in user_BD.split(rows)
-    ]
-    return torch.cat(parts)
+    @staticmethod
+    def forward(ctx: Any, user_BD: Tensor, item_CD: Tensor, columns: Columns) -> Tensor:
+        log_sum_B = user_BD.new_empty(len(user_BD))
+        for rows in _blocks(user_BD, item_CD):
+            log_sum_B[rows] = columns.total(user_BD[rows] @ item_CD.T).logsumexp(1)
+        ctx.columns = columns
+        ctx.save_for_backward(user_BD, item_CD, log_sum_B)
+        return log_sum_B
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor, Tensor, None]:
+        user_BD, item_CD, log_sum_B = ctx.saved_tensors
+        user_grad_BD, item_grad_CD = torch.empty_like(user_BD), torch.zeros_like(item_CD)
+        for rows in _blocks(user_BD, item_CD):
+            share_RC = ctx.columns.total(user_BD[rows] @ item_CD.T).sub_(log_sum_B[rows, None]).exp_()
+            share_RC.mul_(grad_B[rows, None])
+            torch.mm(share_RC, item_CD, out=user_grad_BD[rows])
+            item_grad_CD.addmm_(share_RC.T, user_BD[rows])
+        return user_grad_BD, item_grad_CD, None
+
+
+def _blocks(user_BD: Tensor, item_CD: Tensor) -> Iterator[slice]:
+    rows = rows_at_once(len(item_CD), user_BD.device, SCORE_ELEMENTS)
+    return (slice(begin, begin + rows) for begin in range(0, len(user_BD), rows))
 
 
 def _log_sum_over_all(log_sum_B: Tensor, score_P: Tensor, batch: UserBatch, candidates: Candidates) -> Tensor:
