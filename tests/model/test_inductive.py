@@ -31,6 +31,24 @@ def test_embed_new_items_equal_the_model_with_the_item_in_it():
     torch.testing.assert_close(found.content_QD[0], expected, atol=1e-5, rtol=1e-4)
 
 
+def test_embed_new_items_by_graphs_have_the_content_s_part_of_an_item_s_vector():
+    data, _, _ = planted()
+    shape = ModelConfig(embedding_dim=8, new_items="graphs", content_weight=0.3)
+    model = Micro(data, shape, torch.Generator().manual_seed(0)).eval()
+    sides = {
+        name: ContentSide(
+            known_IF=data.features[name],
+            known_present_I=data.present[name],
+            new_QF=data.features[name][:4],
+            new_present_Q=torch.ones(4, dtype=torch.bool),
+        )
+        for name in model.modality_names
+    }
+    found = embed_new_items(dict(model.state_dict()), torch.zeros(0, 8), sides, shape)
+    torch.testing.assert_close(found.vector_QD, 0.3 * found.content_QD)
+    torch.testing.assert_close(found.vector_QD.norm(dim=1), torch.full((4,), 0.3))
+
+
 @torch.no_grad()
 def test_embed_new_items_equal_those_of_the_catalogue_without_interactions():
     data, _, _ = planted()

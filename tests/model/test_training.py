@@ -51,7 +51,7 @@ def losses(trainer):
 
 
 @pytest.mark.parametrize("backbone", ["mf", "lightgcn", "ngcf"])
-@pytest.mark.parametrize("ranking", ["softmax", "bpr"])
+@pytest.mark.parametrize("ranking", ["softmax", "squares", "bpr"])
 def test_trainer_planted_families_are_recovered(backbone, ranking):
     data, held_out, family = planted()
     settings = config(objective=ObjectiveConfig(ranking=ranking))
@@ -132,8 +132,9 @@ def make_model(**changes):
     return data, Micro(data, ModelConfig(embedding_dim=8, neighbours=5, **changes), torch.Generator().manual_seed(0))
 
 
-def test_micro_forward_equals_dense_float64_reference():
-    data, model = make_model(initial_graph_weight=0.7)
+@pytest.mark.parametrize("content_weight", [1.0, 0.3])
+def test_micro_forward_equals_dense_float64_reference(content_weight):
+    data, model = make_model(initial_graph_weight=0.7, content_weight=content_weight)
     model.eval()
     vectors = model()
     embedding = model.item_embedding_ID.detach().double().numpy()
@@ -158,9 +159,18 @@ def test_micro_forward_equals_dense_float64_reference():
     np.testing.assert_allclose(vectors.user_UD.detach().numpy(), layers[:NUM_USERS], atol=1e-5)
     content = vectors.fused_ID.detach().double().numpy()
     norm = np.linalg.norm(content, axis=1, keepdims=True)
-    expected = layers[NUM_USERS:] + np.divide(content, norm, out=np.zeros_like(content), where=norm > 0)
+    unit = np.divide(content, norm, out=np.zeros_like(content), where=norm > 0)
+    expected = layers[NUM_USERS:] + content_weight * unit
     trained = np.unique(data.item_T.numpy())  # the others' vectors: test_content_map.py
     np.testing.assert_allclose(vectors.item_ID.detach().numpy()[trained], expected[trained], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("interactions", "size"), [(100, 4096), (14 * 4096, 4096), (14 * 5000, 5000), (10**7, 714_286)]
+)
+def test_batch_size_auto_grows_with_the_interactions(interactions, size):
+    assert TrainConfig().interactions_per_step(interactions) == size
+    assert TrainConfig(batch_size=7).interactions_per_step(interactions) == 7
 
 
 def test_micro_structure_gradient_reaches_projection_and_only_when_asked():

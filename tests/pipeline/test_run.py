@@ -18,7 +18,9 @@ import pytest
 from upath import UPath
 
 from pipeline.audit import verify_named_release
+from pipeline.checkpoint import CONTENT_MAP
 from pipeline.config import load_config
+from pipeline.embed import embed_items
 from pipeline.errors import InputError, StoreError
 from pipeline.progress import Reporter
 from pipeline.release import MANIFEST, read_manifest
@@ -266,6 +268,19 @@ def test_embed_new_items_stand_near_their_twins(folder, first, tmp_path):
         theirs, ours = (unit_rows(table[column]) for table in (known, got))
         rank = (theirs @ ours.T >= (theirs[twins] * ours).sum(1)).sum(0)
         assert np.median(rank) <= 9  # an item's twin is among the nearest tenth of the catalogue
+
+
+def test_embed_release_of_a_version_without_content_maps_is_refused(folder, first, tmp_path):
+    config = load_config(folder / "microrec.toml", SETTINGS)
+    content_map = config.open_store().run("first") / "train" / CONTENT_MAP
+    kept = content_map.read_bytes()
+    content_map.unlink()
+    try:
+        with pytest.raises(InputError, match=r"run first has no content map: .* train again"):
+            embed_items(config, str(folder / "items.parquet"), str(tmp_path / "out"), "first", Reporter())
+    finally:
+        content_map.write_bytes(kept)
+    assert not (tmp_path / "out").exists()
 
 
 def unit_rows(column):
