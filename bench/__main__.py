@@ -29,6 +29,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}; those left out keep their last reading")
     names = parser.parse_args().names or BENCHMARKS
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        parser.error(f"there is no {unknown[0]!r}; known are {', '.join(BENCHMARKS)}; quote 'scale 1000000'")
     failed = [name for name in names if not measure(name)]
     readings = [
         json.loads(file.read_text(encoding="utf-8")) for name in BENCHMARKS if (file := reading_of(name)).exists()

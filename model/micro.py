@@ -60,7 +60,7 @@ class ModelConfig:
         if self.backbone_layers < 0:
             raise ValueError(f"backbone_layers must not be negative, got {self.backbone_layers}")
         if not 0 <= self.content_weight < math.inf:
-            raise ValueError(f"content_weight must not be negative, got {self.content_weight}")
+            raise ValueError(f"content_weight must be finite and not negative, got {self.content_weight}")
         if not 0 <= self.initial_graph_weight <= 1:
             raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
 

@@ -65,8 +65,9 @@ class TrainConfig:
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         for name in ("batch_size", "processes"):
-            if getattr(self, name) != "auto" and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 'auto' or at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} must be 'auto' or a whole number of at least 1, got {value}")
         if self.structure_gradient not in ("epoch", "step"):
             raise ValueError(f"structure_gradient must be 'epoch' or 'step', got {self.structure_gradient!r}")
 

@@ -19,7 +19,7 @@ from model.sampling import UserBatch, weighted_mean
 
 
 class SquaresLoss(ByUserLoss):
-    """Observed pairs score 1, all others 0 (docs/decisions/0018-squares.md)."""
+    """Observed pairs are drawn to 1 and every pair, they too, to 0 (docs/decisions/0018-squares.md)."""
 
     def __init__(self, data: TrainingData, unobserved_weight: float) -> None:
         super().__init__(data)
