@@ -12,7 +12,6 @@ from torch import Generator, Tensor
 from model.data import TrainingData
 from model.gather import gather_rows
 from model.micro import Vectors
-from model.parallel import Columns
 from model.sampling import UserBatch, UserSampler
 
 
@@ -42,16 +41,10 @@ class ByUserLoss(ABC):
         score_P = vectors.columns.total((gather_rows(user_BD, batch.row_P) * item_PD).sum(1))
         squares = gather_rows(user_BD.square().sum(1), batch.row_P).sum() + item_PD.square().sum()
         l2 = 0.5 * vectors.columns.total(squares) / len(batch.item_P)
-        return self._loss(score_P, user_BD, vectors.item_ID, batch, vectors.columns, generator), l2
+        return self._loss(score_P, user_BD, vectors, batch, generator), l2
 
     @abstractmethod
     def _loss(
-        self,
-        score_P: Tensor,
-        user_BD: Tensor,
-        item_ID: Tensor,
-        batch: UserBatch,
-        columns: Columns,
-        generator: Generator,
+        self, score_P: Tensor, user_BD: Tensor, vectors: Vectors, batch: UserBatch, generator: Generator
     ) -> Tensor:
         """The loss, a mean over the batch's interactions, from their scores and the vectors that gave them."""

@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from model.data import TrainingData
 from model.gather import gather_rows
+from model.micro import Vectors
 from model.parallel import Columns
 from model.ranking.by_user import ByUserLoss
 from model.sampling import UserBatch, weighted_mean
@@ -50,16 +51,10 @@ class SoftmaxLoss(ByUserLoss):
         self._num_candidates = min(num_candidates, len(self._trained_item))
 
     def _loss(
-        self,
-        score_P: Tensor,
-        user_BD: Tensor,
-        item_ID: Tensor,
-        batch: UserBatch,
-        columns: Columns,
-        generator: Generator,
+        self, score_P: Tensor, user_BD: Tensor, vectors: Vectors, batch: UserBatch, generator: Generator
     ) -> Tensor:
         candidates = self._draw(generator)
-        log_sum_B = _log_sum_exp(user_BD, gather_rows(item_ID, candidates.item_C), columns)
+        log_sum_B = _log_sum_exp(user_BD, gather_rows(vectors.item_ID, candidates.item_C), vectors.columns)
         log_sum_P = _log_sum_over_all(log_sum_B, score_P, batch, candidates)
         return weighted_mean(log_sum_P - score_P, batch.weight_P)
 

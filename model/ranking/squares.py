@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from model.data import TrainingData
 from model.gather import gather_rows
-from model.parallel import Columns
+from model.micro import Vectors
 from model.ranking.by_user import ByUserLoss
 from model.sampling import UserBatch, weighted_mean
 
@@ -26,15 +26,9 @@ class SquaresLoss(ByUserLoss):
         self._unobserved_weight = unobserved_weight
 
     def _loss(
-        self,
-        score_P: Tensor,
-        user_BD: Tensor,
-        item_ID: Tensor,
-        batch: UserBatch,
-        columns: Columns,
-        generator: Generator,
+        self, score_P: Tensor, user_BD: Tensor, vectors: Vectors, batch: UserBatch, generator: Generator
     ) -> Tensor:
-        trained_item_ID = gather_rows(item_ID, self._trained_item)
+        columns, trained_item_ID = vectors.columns, gather_rows(vectors.item_ID, self._trained_item)
         squared_scores = (columns.moments(user_BD) * columns.moments(trained_item_ID)).sum()
         observed = weighted_mean((1 - score_P).square(), batch.weight_P)
         return observed + self._unobserved_weight * squared_scores / len(score_P)
