@@ -68,6 +68,8 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
         "batch": config.interactions_per_step(len(data.user_T)) * dim * FLOAT * 20,
         "libraries": LIBRARIES,
     }
+    if config.objective.ranking == "squares":
+        parts["batch"] += 3 * item_matrix  # the trained items' rows, their gradient, and where it came from
     building = [_graph_building(data.num_items, size, model) for size in [*dims, model.embedding_dim]]
     parts["building graphs"] = max(*building, _content_mapping(sum(size + 1 for size in dims)))
     return Prediction(_without_overlap(parts))

@@ -6,6 +6,7 @@ import torch
 from model.data import TrainingData
 from model.memory import predicted_peak
 from model.micro import ModelConfig
+from model.objective import ObjectiveConfig
 from model.training import TrainConfig
 
 
@@ -53,3 +54,10 @@ def test_predicted_peak_of_each_process_what_has_columns_is_divided_and_the_rest
         assert share[name] == pytest.approx(whole[name] / 4, rel=0.01)
     for name in ("interactions", "features", "user-item graph", "item graphs"):
         assert share[name] == whole[name]
+
+
+def test_predicted_peak_squares_take_the_items_once_more_and_their_gradients():
+    data = counts(10**6, 10**6, 10**7, content=64)
+    squares = TrainConfig(objective=ObjectiveConfig(ranking="squares"))
+    softmax, squared = (predicted_peak(data, ModelConfig(), config).total for config in (TrainConfig(), squares))
+    assert squared - softmax == 3 * 10**6 * 64 * 4
