@@ -91,7 +91,7 @@ def test_num_processes_is_what_torchrun_has_started(run, monkeypatch):
 
 
 def test_config_no_process_at_all_is_refused(run):
-    with pytest.raises(ConfigError, match="processes must be 'auto' or at least 1, got 0"):
+    with pytest.raises(ConfigError, match="processes must be 'auto' or a whole number of at least 1, got 0"):
         with_train(run, processes=0)
 
 
