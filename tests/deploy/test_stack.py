@@ -75,11 +75,15 @@ def test_backfill_two_at_once_gives_three_releases_and_promotes_none_out_of_orde
     asked = {"from_date": "2026-11-20T00:00:00Z", "to_date": "2026-11-22T12:00:00Z", "max_active_runs": 2}
     conf = {"shards": 1, "set": settings}
     backfill = stack.airflow.call("POST", "backfills", {"dag_id": DAG, "dag_run_conf": conf, **asked})
+
+    def runs():
+        return [run for run in stack.airflow.runs(DAG) if run["run_type"] == "backfill"]
+
     most = 0
     while not stack.airflow.call("GET", f"backfills/{backfill['id']}")["completed_at"]:
-        most = max(most, sum(run["state"] == "running" for run in stack.airflow.runs(DAG)))
+        most = max(most, sum(run["state"] == "running" for run in runs()))
         time.sleep(2)
-    nights = [stack.finish_night(run["dag_run_id"]) for run in stack.airflow.runs(DAG) if run["run_type"] == "backfill"]
+    nights = [stack.finish_night(run["dag_run_id"]) for run in runs()]
     nights.sort(key=lambda night: night.release)
     assert most == 2
     assert [night.release for night in nights] == [f"night-202611{day}T020000" for day in (20, 21, 22)]

@@ -73,10 +73,11 @@ def test_orphaned_training_beside_its_retry_gives_one_release(stack, calm):
     drill = Drill.begin(stack, "orphan")
     wait_for(drill.checkpoints)
     (orphan,) = drill.commands("train")
-    os.kill(orphan, signal.SIGSTOP)  # so that it is not done before its retry begins
-    last = drill.checkpoints()[-1]
     # The worker and the processes that watch over its tasks die; the task itself, in a group of its own, does not.
     os.killpg(stack.processes.running(GPU_WORKER), signal.SIGKILL)
+    # So that it is not done before its retry begins. Not earlier: a stopped group that loses its parent is hung up.
+    os.kill(orphan, signal.SIGSTOP)
+    last = drill.checkpoints()[-1]
     stack.run("up")
     wait_for(lambda: drill.checkpoints()[-1] > last)  # by the retry
     os.kill(orphan, signal.SIGCONT)
