@@ -7,12 +7,15 @@ Shapes: U users, I items, N = U + I nodes, T interactions, E edges, D dimension,
 
 from dataclasses import dataclass
 
+import torch
+
 from model.backbones import find_backbone
 from model.content_map import BLOCK_ELEMENTS as CONTENT_ELEMENTS
 from model.data import TrainingData
 from model.graph import BLOCK_ELEMENTS, FAISS_ITEMS, HALF_BLOCK_ELEMENTS, HALF_ROWS, WIDE
 from model.micro import ModelConfig
 from model.parallel import Columns
+from model.topk import rows_at_once
 from model.training import TrainConfig
 
 FLOAT, INDEX, LONG = 4, 4, 8  # bytes
@@ -79,8 +82,10 @@ def _graph_building(num_items: int, dim: int, model: ModelConfig) -> int:
     """The normalised features and a block of similarities, or faiss's copy of the features and what it sorts."""
     faiss = model.graph == "faiss" or (model.graph == "auto" and num_items >= FAISS_ITEMS)
     copies = 3 if faiss else 2
-    block = min(HALF_BLOCK_ELEMENTS, HALF_ROWS * num_items) * 2 if dim >= WIDE else BLOCK_ELEMENTS
-    return (num_items * dim * copies + max(block, num_items)) * FLOAT
+    wide = dim >= WIDE
+    rows = rows_at_once(num_items, torch.device("cpu"), HALF_BLOCK_ELEMENTS if wide else BLOCK_ELEMENTS)
+    block = 2 * min(HALF_ROWS, rows) if wide else rows
+    return num_items * (dim * copies + block) * FLOAT
 
 
 def _content_mapping(width: int) -> int:

@@ -30,8 +30,8 @@ if typing.TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 DEFAULT_FILE = Path("microrec.toml")
-_ALTERNATIVES = ("Range", "tuple[any, ...]")
-"""How pydantic calls the two kinds of values of `tune.space` in the place of a problem."""
+_ALTERNATIVES = ("Range", "tuple[any, ...]", "int", "literal['auto']")
+"""How pydantic calls the kinds of values that a key takes, in the place of a problem."""
 _EXPECTED = {"tuple_type": "expected a list", "dataclass_type": "expected a table", "dict_type": "expected a table"}
 
 

@@ -154,8 +154,8 @@ def check_memory(run: Run, dataset: Dataset) -> int:
     if free is not None and (prediction.total - loaded) * here > free:
         raise ConfigError(
             f"train: needs {prediction}{each}, but only {free / GIB:.2f} GiB are free; lower model.embedding_dim "
-            f"(now {run.config.model.embedding_dim}) or model.neighbours ({run.config.model.neighbours}), "
-            "or use a larger machine"
+            f"(now {run.config.model.embedding_dim}), model.neighbours ({run.config.model.neighbours}) or "
+            f"train.batch_size ({run.config.train.interactions_per_step(len(data.user_T))}), or use a larger machine"
         )
     return total
 

@@ -41,11 +41,13 @@ def make_ranking_loss(
         num_candidates: items in the softmax's denominator.
         unobserved_weight: of a pair that was not observed, in the squares.
 
-    Raises `ValueError` when there is nothing to rank below what users have.
+    Raises `ValueError` for another name, and when there is nothing to rank below what users have.
     """
     losses: dict[str, Callable[[], RankingLoss]] = {
         "softmax": lambda: SoftmaxLoss(data, num_candidates),
         "squares": lambda: SquaresLoss(data, unobserved_weight),
         "bpr": lambda: BprLoss(data),
     }
+    if name not in losses:
+        raise ValueError(f"there is no ranking loss {name!r}; known: {', '.join(losses)}")
     return losses[name]()

@@ -51,7 +51,9 @@ PAPER: Settings = {
 """The authors' settings (arXiv:2111.00678); `configs/paper.toml` holds the same."""
 
 _BPR: Settings = {
+    "model.content_weight": 1.0,
     "train.objective.ranking": "bpr",
+    "train.objective.contrastive_weight": 0.03,
     "train.batch_size": 4096,
     "train.check_every": 5,
     "train.patience": 5,
@@ -59,11 +61,18 @@ _BPR: Settings = {
 _BPR_CHOICES: tuple[Settings, ...] = tuple(
     {"train.learning_rate": rate, "train.objective.l2": l2} for rate, l2 in ((2e-3, 1e-5), (5e-3, 1e-3), (5e-3, 1e-2))
 )
-_SOFTMAX: Settings = {"train.objective.ranking": "softmax", "train.objective.l2": 0.02}
+_SOFTMAX: Settings = {
+    "model.content_weight": 1.0,
+    "train.objective.ranking": "softmax",
+    "train.objective.l2": 0.02,
+    "train.objective.contrastive_weight": 0.03,
+}
 _SQUARES: Settings = {
+    "model.content_weight": 0.1,
     "train.objective.ranking": "squares",
     "train.objective.unobserved_weight": 0.3,
     "train.objective.l2": 0.1,
+    "train.objective.contrastive_weight": 0.003,
 }
 """A ranking loss has settings of its own: those of a configuration are chosen for the loss that it names."""
 

@@ -132,3 +132,8 @@ def test_softmax_l2_counts_user_and_item_of_every_interaction():
 def test_softmax_one_item_in_all_is_refused():
     with pytest.raises(ValueError, match="all training interactions are with one item"):
         make_ranking_loss("softmax", dataclasses.replace(interactions(0), item_T=interactions(0).item_T * 0), 10)
+
+
+def test_ranking_loss_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="there is no ranking loss 'square'; known: softmax, squares, bpr"):
+        make_ranking_loss("square", interactions(0), 10)
