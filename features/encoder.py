@@ -37,7 +37,9 @@ class EncoderSpec:
 class Encoder:
     """Turns a batch of contents into vectors."""
 
-    def __init__(self, dim: int, prepare: Callable[[Any], Any], encode: Callable[[Sequence[Any]], np.ndarray]) -> None:
+    def __init__(
+        self, dim: int, prepare: Callable[[Any], Any], encode: Callable[[Sequence[Any]], np.ndarray], device: str
+    ) -> None:
         """Join the two halves of an encoder.
 
         Args:
@@ -45,8 +47,9 @@ class Encoder:
             prepare: turns one content (a text, or a picture's bytes) into what `encode` takes; runs in worker
                 threads and raises `UnreadableError` for a picture that cannot be read.
             encode: turns prepared contents into float32 (B, D).
+            device: where `encode` computes, as torch names it.
         """
-        self.dim, self.prepare, self._encode = dim, prepare, encode
+        self.dim, self.prepare, self._encode, self.device = dim, prepare, encode, device
 
     def encode(self, prepared: Sequence[Any]) -> np.ndarray:
         """Encode a batch, float32 (B, D).

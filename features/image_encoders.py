@@ -148,4 +148,4 @@ def _network_encoder(network: Any, pixels: Callable[[Image.Image], np.ndarray], 
         with torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16, enabled=on_gpu):
             return np.asarray(network(batch).float().cpu().numpy())
 
-    return Encoder(dim, lambda payload: pixels(decode(payload)), encode)
+    return Encoder(dim, lambda payload: pixels(decode(payload)), encode, device.type)

@@ -71,7 +71,7 @@ def _load(name: str, config: ModalityConfig, content: ContentKind, *, local_only
         return np.asarray(vectors, dtype=np.float32)
 
     dim = model.get_embedding_dimension() or len(encode(["."])[0])
-    return Encoder(int(dim), decode if content == "image" else _unchanged, encode)
+    return Encoder(int(dim), decode if content == "image" else _unchanged, encode, model.device.type)
 
 
 def _unchanged(text: str) -> str:

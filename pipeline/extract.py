@@ -9,10 +9,12 @@ that shards started at different times agree without a word.
 """
 
 import hashlib
+import os
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from features.pictures import UnreadableError
 from features.registry import find_encoder
 from pipeline.catalogue import clean_items
 from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
-from pipeline.contents import Content, picture_groups, read_pictures, read_texts, text_groups
+from pipeline.contents import READERS, Content, picture_groups, read_pictures, read_texts, text_groups
 from pipeline.errors import InputError
 from pipeline.feature_store import OK, UNREADABLE, Encoded, FeatureStore
 from pipeline.precomputed import PRECOMPUTED, load_precomputed
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 BATCHES_PER_GROUP = 8
 AT_ONCE = 100_000
 _SHARD = "shard"
-DECODERS = 2
 NAMED = 20  # unreadable items named in the summary
 
 
@@ -118,10 +119,14 @@ def _encode_groups(
     config, batch_size = run.config, run.config.modalities[name].batch_size
     contents = text_groups(config, name, groups) if spec.content == "text" else picture_groups(config, groups)
     encoder, calls = spec.load(), 0
-    with run.reporter.task(f"extract {name}", sum(map(len, groups))) as task, ThreadPoolExecutor(DECODERS) as pool:
+    with (
+        run.reporter.task(f"extract {name}", sum(map(len, groups))) as task,
+        ThreadPoolExecutor(READERS) as readers,
+        ThreadPoolExecutor(os.cpu_count()) as preparers,
+    ):
         for group in contents:
             done: list[Encoded] = []
-            for batch in _prepared_batches(pool, encoder, group, batch_size):
+            for batch in _prepared_batches(readers, preparers, encoder, group, batch_size):
                 done += _encode_batch(encoder, batch)
                 calls += 1
                 task.advance(len(batch))
@@ -130,19 +135,36 @@ def _encode_groups(
 
 
 def _prepared_batches(
-    pool: ThreadPoolExecutor, encoder: Encoder, group: Sequence[Content], batch_size: int
+    readers: ThreadPoolExecutor,
+    preparers: ThreadPoolExecutor,
+    encoder: Encoder,
+    group: Sequence[Content],
+    batch_size: int,
 ) -> Iterator[list[tuple[str, Any]]]:
-    """Yield batches of (hash, prepared content or error), the next one being prepared meanwhile."""
+    """Yield batches of (hash, prepared content or error), the next one being read meanwhile.
+
+    On a GPU the next one is prepared meanwhile, too. On a CPU the encoder's threads have every core, and each layer
+    waits for the one whose core was taken: there a batch is prepared, on every core, right before it is encoded.
+    """
+
+    def begin(batch: Sequence[Content]) -> Callable[[], Iterable[tuple[str, Any]]]:
+        payloads = [readers.submit(content.read) for content in batch]
+        prepare = partial(preparers.map, partial(_prepare, encoder), batch, payloads)
+        if encoder.device == "cpu":
+            return prepare
+        prepared = prepare()
+        return lambda: prepared
+
     batches = [group[start : start + batch_size] for start in range(0, len(group), batch_size)]
-    ahead = [pool.submit(_prepare, encoder, content) for content in batches[0]]
+    ahead = begin(batches[0])
     for following in [*batches[1:], []]:
-        current, ahead = ahead, [pool.submit(_prepare, encoder, content) for content in following]
-        yield [future.result() for future in current]
+        current, ahead = ahead, begin(following)
+        yield list(current())
 
 
-def _prepare(encoder: Encoder, content: Content) -> tuple[str, Any]:
+def _prepare(encoder: Encoder, content: Content, payload: Future[str | bytes]) -> tuple[str, Any]:
     try:
-        return content.digest, encoder.prepare(content.read())
+        return content.digest, encoder.prepare(payload.result())
     except UnreadableError as error:
         return content.digest, error
 
