@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.approximate import approximate_top_k, measured_recall
-from model.gather import gather_rows
+from model.approximate import approximate_top_k, followed_top_k, measured_recall
 from model.normalisation import normalise_edges
 from model.parallel import WHOLE, Columns
+from model.sparse import neighbour_products
 from model.topk import rows_at_once, top_k
 
 GraphMethod = Literal["auto", "exact", "faiss"]
@@ -22,7 +22,7 @@ GraphMethod = Literal["auto", "exact", "faiss"]
 BLOCK_ELEMENTS = 1 << 21  # similarities held at once (8 MiB of float32: they stay in cache)
 WIDE = 512  # dimensions from which a product costs more than finding the largest of its entries
 HALF_ROWS, HALF_BLOCK_ELEMENTS = 1024, 1 << 25
-FAISS_ITEMS = 100_000  # from here on faiss is faster than the exact graph (docs/decisions/0010-speed.md)
+FAISS_ITEMS = 60_000  # from here on approximate graphs are faster (docs/decisions/0021-followed-graphs.md)
 OWN = 2.0  # more than any cosine
 
 
@@ -34,7 +34,7 @@ class NeighbourGraph:
     """
 
     neighbour_IK: Tensor
-    """int64, item indices."""
+    """int64, item indices; the item itself where a neighbour that was found approximately has no positive cosine."""
     similarity_IK: Tensor
     """float32, cosine clipped at 0."""
     recall: float | None = None
@@ -55,7 +55,11 @@ class NeighbourGraph:
 
 @torch.no_grad()
 def nearest_neighbours(
-    feature_ID: Tensor, present_I: Tensor, num_neighbours: int, method: GraphMethod = "exact"
+    feature_ID: Tensor,
+    present_I: Tensor,
+    num_neighbours: int,
+    method: GraphMethod = "exact",
+    earlier_IK: Tensor | None = None,
 ) -> NeighbourGraph:
     """Cosine k-nearest neighbours of every item among the items that have the modality.
 
@@ -65,6 +69,7 @@ def nearest_neighbours(
         num_neighbours: K; the item itself counts as one. With fewer items present, the rest has weight 0.
         method: `exact`, `faiss` (approximate; its recall is measured), or `auto`, which is `faiss` on a CPU from
             `FAISS_ITEMS` items on.
+        earlier_IK: int64, the neighbours before the features changed a little; an approximate search begins there.
 
     Raises `ImportError` where faiss is wanted and not installed.
     """
@@ -79,7 +84,7 @@ def nearest_neighbours(
     kept = min(num_neighbours, len(present))
     recall = None
     if method == "faiss" or (method == "auto" and len(present) >= FAISS_ITEMS and not unit_PD.is_cuda):
-        value_PK, index_PK = approximate_top_k(unit_PD, kept)
+        value_PK, index_PK = _approximate(unit_PD, kept, present, None if earlier_IK is None else earlier_IK[present])
         recall = measured_recall(unit_PD, index_PK)
     elif unit_PD.shape[1] >= WIDE:
         value_PK, index_PK = _top_k_by_halves(unit_PD, kept)
@@ -89,6 +94,21 @@ def nearest_neighbours(
     neighbour_IK[present, :kept] = present[index_PK]
     similarity_IK[present, :kept] = value_PK.clamp(min=0)
     return NeighbourGraph(neighbour_IK, similarity_IK, recall)
+
+
+def _approximate(unit_PD: Tensor, kept: int, present: Tensor, earlier_PK: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Followed from the items that were neighbours earlier, or from what a search finds; own place where none is."""
+    begin_PK = approximate_top_k(unit_PD, kept) if earlier_PK is None else _places(present)[earlier_PK[:, :kept]]
+    value_PK, index_PK = followed_top_k(unit_PD, begin_PK)
+    own_P1 = torch.arange(len(present), device=present.device)[:, None]
+    return value_PK, torch.where(value_PK > 0, index_PK, own_P1)
+
+
+def _places(present: Tensor) -> Tensor:
+    """The place among the present items by item; undefined for others."""
+    place_I = torch.zeros(int(present[-1]) + 1, dtype=torch.int64, device=present.device)
+    place_I[present] = torch.arange(len(present), device=present.device)
+    return place_I
 
 
 def _top_k_by_rows(unit_PD: Tensor, kept: int) -> tuple[Tensor, Tensor]:
@@ -133,12 +153,24 @@ def _top_k_by_halves(unit_PD: Tensor, kept: int) -> tuple[Tensor, Tensor]:
     return value_PK, index_PK
 
 
+@torch.no_grad()
+def known_neighbours(feature_ID: Tensor, present_I: Tensor, neighbour_IK: Tensor) -> NeighbourGraph:
+    """The graph of these neighbours, as an approximate search gave it that found them with these features."""
+    own_I1 = torch.arange(len(feature_ID), device=feature_ID.device)[:, None]
+    found_IK = present_I[:, None] & (neighbour_IK != own_I1)
+    found_IK[:, 0] = present_I
+    present = present_I.nonzero().squeeze(1)
+    place_PK = _places(present)[neighbour_IK[present]]
+    recall = measured_recall(F.normalize(feature_ID[present], dim=1), place_PK)
+    return similarity_of_neighbours(feature_ID, NeighbourGraph(neighbour_IK, found_IK.to(feature_ID.dtype), recall))
+
+
 def similarity_of_neighbours(feature_ID: Tensor, graph: NeighbourGraph, columns: Columns = WHOLE) -> NeighbourGraph:
     """Recompute the similarities of the neighbours already chosen, with a gradient for `feature_ID`.
 
     Edges of weight 0 in `graph` (absent items, negative similarity) stay 0. `columns` says which of D these are.
     """
     unit_ID = columns.unit_rows(feature_ID)
-    cosine_IK = columns.total(torch.einsum("id,ikd->ik", unit_ID, gather_rows(unit_ID, graph.neighbour_IK)))
+    cosine_IK = columns.total(neighbour_products(unit_ID, graph.neighbour_IK))
     similarity_IK = cosine_IK.clamp(min=0)
     return NeighbourGraph(graph.neighbour_IK, similarity_IK * (graph.similarity_IK > 0), graph.recall)

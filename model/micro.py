@@ -43,7 +43,7 @@ class ModelConfig:
     item_graph_layers: int = 1
     """Convolutions over the item graphs."""
     graph: GraphMethod = "auto"
-    """How neighbours are found: `exact`, `faiss` (approximate), or `auto`: faiss on a CPU from 100,000 items on."""
+    """How neighbours are found: `exact`, `faiss` (approximate), or `auto`: faiss on a CPU from 60,000 items on."""
     backbone_layers: int = 2
     """Convolutions of LightGCN and NGCF over the user-item graph."""
     normalisation: Normalisation = "symmetric"
@@ -61,6 +61,8 @@ class ModelConfig:
             raise ValueError(f"backbone_layers must not be negative, got {self.backbone_layers}")
         if not 0 <= self.content_weight < math.inf:
             raise ValueError(f"content_weight must be finite and not negative, got {self.content_weight}")
+        if self.content_weight == 0 and self.new_items == "graphs":
+            raise ValueError("content_weight = 0 leaves new_items = 'graphs' nothing; set new_items = 'map'")
         if not 0 <= self.initial_graph_weight <= 1:
             raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
 
@@ -131,10 +133,15 @@ class Micro(nn.Module):
         recalls = {name: graph.recall() for name, graph in graphs.items()}
         return {name: recall for name, recall in recalls.items() if recall}
 
-    def refresh_graphs(self) -> None:
-        """Choose the neighbours of every learned graph anew."""
+    def refresh_graphs(self, *, anew: bool = False) -> None:
+        """Choose the neighbours of every learned graph by the current parameters (`ItemGraph.refresh`)."""
         for graph in self._graphs():
-            graph.refresh()
+            graph.refresh(anew=anew)
+
+    def restore_graphs(self) -> None:
+        """Build every learned graph for a state that has been loaded (`ItemGraph.restore`)."""
+        for graph in self._graphs():
+            graph.restore()
 
     def initial_graphs(self) -> list[NeighbourGraph]:
         """The graphs of the pretrained features, in the order of `modality_names`."""

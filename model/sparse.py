@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-GATHER_ELEMENTS = 1 << 24  # elements gathered at once for the gradient of edge weights (64 MiB of float32)
+GATHER_ELEMENTS = 1 << 19  # elements gathered at once for products of rows (2 MiB of float32: they stay in cache)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CompressedRows:
             return csr @ dense_CD
         return F.embedding_bag(
             self.column_E,
-            dense_CD,
+            dense_CD.detach(),
             self.row_start,
             mode="sum",
             per_sample_weights=self.weight_E,
@@ -146,3 +146,40 @@ class _WeightedProduct(torch.autograd.Function):
         ]
         grad_E = torch.cat(parts) if parts else torch.zeros_like(weight_E)
         return grad_E, pattern.transposed(weight_E) @ grad_RD, None
+
+
+def neighbour_products(dense_ID: Tensor, neighbour_IK: Tensor) -> Tensor:
+    """Inner products of every row with its neighbours' rows, (I, K); differentiable, no (I, K, D) exists.
+
+    Args:
+        dense_ID: float.
+        neighbour_IK: int64, rows.
+    """
+    product_IK: Tensor = _NeighbourProducts.apply(dense_ID, neighbour_IK)
+    return product_IK
+
+
+class _NeighbourProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, dense_ID: Tensor, neighbour_IK: Tensor) -> Tensor:
+        ctx.save_for_backward(dense_ID, neighbour_IK)
+        product_IK = dense_ID.new_empty(neighbour_IK.shape)
+        rows = max(1, GATHER_ELEMENTS // max(1, neighbour_IK.shape[1] * dense_ID.shape[1]))
+        blocks = (part.split(rows) for part in (dense_ID, neighbour_IK, product_IK))
+        for own_BD, neighbour_BK, product_BK in zip(*blocks, strict=True):
+            near_BKD = dense_ID.index_select(0, neighbour_BK.flatten()).view(*neighbour_BK.shape, -1)
+            torch.bmm(near_BKD, own_BD[:, :, None], out=product_BK[:, :, None])
+        return product_IK
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_IK: Tensor) -> tuple[Tensor, None]:
+        dense_ID, neighbour_IK = ctx.saved_tensors
+        num_rows, num_neighbours = neighbour_IK.shape
+        neighbour_E, weight_E, shape = neighbour_IK.flatten(), grad_IK.flatten(), (num_rows, num_rows)
+        start = torch.arange(num_rows + 1, device=dense_ID.device) * num_neighbours
+        as_row_ID = CompressedRows(start, neighbour_E, weight_E, shape) @ dense_ID
+        order_E = neighbour_E.argsort(stable=True)
+        start = _row_start(neighbour_E, num_rows, torch.int64)
+        as_neighbour_ID = CompressedRows(start, order_E // num_neighbours, weight_E[order_E], shape) @ dense_ID
+        return as_row_ID.add_(as_neighbour_ID), None

@@ -7,13 +7,22 @@ Shapes: I items, D feature dimension, K neighbours, E edges.
 import torch
 from torch import Generator, Tensor, nn
 
-from model.graph import GraphMethod, NeighbourGraph, nearest_neighbours, similarity_of_neighbours
+from model.graph import (
+    GraphMethod,
+    NeighbourGraph,
+    known_neighbours,
+    nearest_neighbours,
+    similarity_of_neighbours,
+)
 from model.parallel import WHOLE, Columns
 from model.sparse import EdgePattern, SparseMatrix, weighted_product
 
 
 class ItemGraph(nn.Module):
     """A = lambda S + (1 - lambda) S' of one modality; S from X once, S' from X W + b once per epoch.
+
+    Where neighbours are searched approximately, those of S' are followed from epoch to epoch and are part of the
+    module's state beside its parameters; an exact S' is a function of the parameters alone.
 
     Gradients reach W and b through the similarities that were kept, on the steps that ask for them
     (`with_gradient`); on the others A is a constant. Deviation from the paper: an item that lacks the
@@ -45,16 +54,37 @@ class ItemGraph(nn.Module):
             nn.init.zeros_(projection.bias)
             self.projection = columns.projection(projection)
         self.learned: NeighbourGraph | None = None
+        self.neighbour_IK: Tensor | None
+        self.register_buffer("neighbour_IK", None)
         self.refresh()
 
     @torch.no_grad()
-    def refresh(self) -> None:
-        """Choose the neighbours of the learned graph anew from the current W and b."""
-        graphs = [self.initial]
+    def refresh(self, *, anew: bool = False) -> None:
+        """Choose the neighbours of the learned graph by the current W and b.
+
+        An approximate search begins at the neighbours that it found last, unless it is to begin `anew`.
+        """
         if self.projection is not None:
             projected_ID = self.columns.whole(self.projection(self.feature_ID))
-            self.learned = nearest_neighbours(projected_ID, self.present_I, self.num_neighbours, self.method)
-            graphs.append(self.learned)
+            earlier_IK = None if anew else self.neighbour_IK
+            self.learned = nearest_neighbours(
+                projected_ID, self.present_I, self.num_neighbours, self.method, earlier_IK
+            )
+            self.neighbour_IK = None if self.learned.recall is None else self.learned.neighbour_IK
+        self._combine()
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Build the learned graph for a state that has been loaded, as it was when that was saved."""
+        if self.projection is None or self.neighbour_IK is None:
+            self.refresh()
+            return
+        projected_ID = self.columns.whole(self.projection(self.feature_ID))
+        self.learned = known_neighbours(projected_ID, self.present_I, self.neighbour_IK)
+        self._combine()
+
+    def _combine(self) -> None:
+        graphs = [self.initial] if self.learned is None else [self.initial, self.learned]
         edges = [graph.edges() for graph in graphs]
         num_items = len(self.feature_ID)
         row_E, column_E = (torch.cat(side) for side in zip(*edges, strict=True))

@@ -48,8 +48,8 @@ class _LayerMean(torch.autograd.Function):
 
 
 def _layer_mean(matrix: CompressedRows, first_ND: Tensor, num_layers: int) -> Tensor:
-    """Horner's rule, E + A (E + A (E + ...)): one product and one addition in place a layer."""
-    total_ND = first_ND
-    for _ in range(num_layers):
-        total_ND = (matrix @ total_ND).add_(first_ND)
-    return total_ND / (num_layers + 1) if total_ND is first_ND else total_ND.div_(num_layers + 1)
+    """Horner's rule, E + A (E + A (E + ...)), as running means: one product and one pass in place a layer."""
+    mean_ND = first_ND
+    for layer in range(num_layers):
+        mean_ND = (matrix @ mean_ND).lerp_(first_ND, 1 / (layer + 2))
+    return mean_ND.clone() if mean_ND is first_ND else mean_ND

@@ -35,8 +35,11 @@ class Vbpr(nn.Module):
             nn.init.xavier_uniform_(weight, generator=generator)
         self.present_IM = torch.zeros(data.num_items, 0, dtype=torch.bool, device=device)
 
-    def refresh_graphs(self) -> None:
+    def refresh_graphs(self, *, anew: bool = False) -> None:
         """Nothing to choose: there are no graphs."""
+
+    def restore_graphs(self) -> None:
+        """Nothing to build: there are no graphs."""
 
     def forward(self, *, structure_gradient: bool = False) -> Vectors:
         """Return the concatenated vectors."""

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 import model.graph
-from model.graph import nearest_neighbours, similarity_of_neighbours
+import model.topk
+from model.approximate import REVERSE, followed_top_k
+from model.graph import known_neighbours, nearest_neighbours, similarity_of_neighbours
 from tests import reference
 
 
@@ -37,6 +39,7 @@ def test_nearest_neighbours_random_features_equal_naive_loops(num_items, k, seed
 def test_nearest_neighbours_smaller_blocks_same_graph(monkeypatch):
     features, present = random_features(60, 8), torch.ones(60, dtype=torch.bool)
     whole = nearest_neighbours(features, present, 5)
+    monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
     monkeypatch.setattr(model.graph, "BLOCK_ELEMENTS", 7 * 60)
     blocks = nearest_neighbours(features, present, 5)
     assert torch.equal(whole.neighbour_IK, blocks.neighbour_IK)
@@ -78,6 +81,49 @@ def test_nearest_neighbours_faiss_finds_nearly_all_and_says_how_many():
     assert exact.recall is None
     assert 0.9 < found.recall <= 1
     assert found.recall == pytest.approx(same.float().mean().item(), abs=0.03)
+
+
+def test_nearest_neighbours_followed_are_nearly_those_of_the_moved_features():
+    centre = random_features(40, 16, seed=1)
+    features = centre.repeat(50, 1) + 0.3 * random_features(2000, 16)
+    present = torch.arange(2000) % 7 != 0
+    graph = nearest_neighbours(features, present, 6, "faiss")
+    for seed in range(2, 8):
+        features = features + 0.03 * random_features(2000, 16, seed=seed)
+        stale = known_neighbours(features, present, graph.neighbour_IK).recall
+        graph = nearest_neighbours(features, present, 6, "faiss", graph.neighbour_IK)
+        assert graph.recall > stale
+    assert graph.recall > 0.9
+    assert graph.neighbour_IK[:, 0].tolist() == list(range(2000))
+    assert graph.similarity_IK[~present].sum() == 0
+    known = known_neighbours(features, present, graph.neighbour_IK)
+    torch.testing.assert_close(known.similarity_IK, graph.similarity_IK)
+    assert torch.equal(known.similarity_IK > 0, graph.similarity_IK > 0)
+
+
+@pytest.mark.parametrize("kept", [1, 2, 5])
+def test_followed_top_k_equals_a_search_among_neighbours_of_neighbours(kept):
+    unit = torch.nn.functional.normalize(random_features(50, 4), dim=1)
+    earlier = nearest_neighbours(random_features(50, 4, seed=1), torch.ones(50, dtype=torch.bool), kept).neighbour_IK
+    value, index = followed_top_k(unit, earlier)
+    for item in range(50):
+        having = [(earlier[other].tolist().index(item), other) for other in range(50) if item in earlier[other, 1:]]
+        near = [*earlier[item].tolist(), *(other for _, other in sorted(having)[:REVERSE])]
+        candidates = {neighbour for other in near for neighbour in earlier[other].tolist()}
+        ranked = sorted(candidates - {item}, key=lambda other: -float(unit[item] @ unit[other]))
+        assert index[item].tolist() == [item, *ranked][:kept]
+    assert (value[:, 0] == 2).all()
+
+
+def test_followed_top_k_costs_in_proportion_to_the_items():
+    def flops(num_items):
+        unit = torch.nn.functional.normalize(random_features(num_items, 8), dim=1)
+        earlier = torch.arange(num_items)[:, None] + torch.arange(4)
+        with FlopCounterMode(display=False) as counter:
+            followed_top_k(unit, earlier % num_items)
+        return counter.get_total_flops()
+
+    assert flops(2000) == 10 * flops(200)
 
 
 def test_nearest_neighbours_auto_is_exact_until_the_threshold(monkeypatch):

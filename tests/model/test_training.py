@@ -1,11 +1,13 @@
 import copy
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import torch
 
 from model.data import TrainingData, resolve_device
+from model.graph import nearest_neighbours
 from model.micro import Micro, ModelConfig
 from model.objective import ObjectiveConfig, objective
 from model.ranking import make_ranking_loss
@@ -75,10 +77,10 @@ def test_trainer_same_seed_same_losses_other_seed_others():
     assert first != other
 
 
-@pytest.mark.parametrize("backbone", ["lightgcn", "ngcf"])
-def test_trainer_resumed_equals_uninterrupted(backbone):
+@pytest.mark.parametrize(("backbone", "graph"), [("lightgcn", "exact"), ("ngcf", "exact"), ("lightgcn", "faiss")])
+def test_trainer_resumed_equals_uninterrupted(backbone, graph):
     data, held_out, _ = planted()
-    shape = ModelConfig(backbone=backbone, embedding_dim=8)
+    shape = ModelConfig(backbone=backbone, embedding_dim=8, graph=graph, initial_graph_weight=0.2)
     whole = Trainer(data, held_out, shape, config())
     states = [copy.deepcopy(whole.state()) for _ in whole.fit()]
     resumed = Trainer(data, held_out, shape, config())
@@ -89,9 +91,11 @@ def test_trainer_resumed_equals_uninterrupted(backbone):
     assert torch.equal(whole.best_vectors().item_ID, resumed.best_vectors().item_ID)
 
 
-def test_trainer_best_vectors_are_those_that_were_measured():
+@pytest.mark.parametrize("graph", ["exact", "faiss"])
+def test_trainer_best_vectors_are_those_that_were_measured(graph):
     data, held_out, _ = planted()
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), config())
+    shape = ModelConfig(embedding_dim=8, graph=graph, initial_graph_weight=0.2)
+    trainer = Trainer(data, held_out, shape, config())
     list(trainer.fit())
     trainer.best_vectors()
     assert trainer.check()["recall@20"] == trainer.best_metric
@@ -173,6 +177,19 @@ def test_batch_size_auto_grows_with_the_interactions(interactions, size):
     assert TrainConfig(batch_size=7).interactions_per_step(interactions) == 7
 
 
+def test_trainer_batch_size_auto_gives_an_epoch_fourteen_steps(monkeypatch):
+    monkeypatch.setattr("model.training.SMALLEST_BATCH", 2)
+    data, _, _ = planted()
+    trainer = Trainer(data, None, ModelConfig(embedding_dim=8), TrainConfig(device="cpu", batch_size="auto"))
+    assert trainer.batch_size == math.ceil(len(data.user_T) / 14)
+    assert trainer.ranking_loss.num_batches(trainer.batch_size) == 14
+
+
+def test_micro_without_content_and_map_new_items_are_refused():
+    with pytest.raises(ValueError, match="content_weight = 0 leaves new_items"):
+        ModelConfig(content_weight=0.0, new_items="graphs")
+
+
 def test_micro_structure_gradient_reaches_projection_and_only_when_asked():
     _, model = make_model()
     for asked in (True, False):
@@ -192,6 +209,27 @@ def test_item_graph_structure_gradient_equals_finite_differences():
     items = torch.randn(12, 3, dtype=torch.float64, generator=generator, requires_grad=True)
     parameters = (items, graph.projection.weight, graph.projection.bias)
     assert torch.autograd.gradcheck(lambda *_: graph.propagate(items, with_gradient=True), parameters)
+
+
+def test_item_graph_approximate_is_followed_restored_and_searched_anew():
+    generator = torch.Generator().manual_seed(0)
+    features, present = torch.randn(400, 6, generator=generator), torch.arange(400) % 9 != 0
+    settings = {"dim": 6, "num_neighbours": 4, "initial_weight": 0.5, "generator": generator, "method": "faiss"}
+    graph = ItemGraph(features, present, **settings)
+    found = graph.learned
+    with torch.no_grad():
+        graph.projection.weight.add_(0.05 * torch.randn(6, 6, generator=generator))
+    graph.refresh()
+    followed, matrix = graph.learned, graph._constant.forward @ torch.eye(400)
+    assert not torch.equal(followed.neighbour_IK, found.neighbour_IK)
+    restored = ItemGraph(features, present, **settings)
+    restored.load_state_dict(graph.state_dict())
+    restored.restore()
+    assert torch.equal(restored._constant.forward @ torch.eye(400), matrix)
+    assert restored.learned.recall == followed.recall
+    graph.refresh(anew=True)
+    projected = graph.projection(features).detach()
+    assert torch.equal(graph.learned.neighbour_IK, nearest_neighbours(projected, present, 4, "faiss").neighbour_IK)
 
 
 def test_objective_items_without_modality_take_no_part_in_contrast():
