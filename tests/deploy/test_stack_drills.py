@@ -73,20 +73,26 @@ def test_orphaned_training_beside_its_retry_gives_one_release(stack, calm):
     drill = Drill.begin(stack, "orphan")
     wait_for(drill.checkpoints)
     (orphan,) = drill.commands("train")
-    # The worker and the processes that watch over its tasks die; the task itself, in a group of its own, does not.
+    task = int(proc_stat(orphan)[1])
+    supervisor = int(proc_stat(task)[1])
+    # The worker and the processes that watch over its tasks die; task and command, in a group of their own, do not. They
+    # freeze, and the command wakes up beside its retry. Frozen after that death: a stopped group that loses its parents
+    # is hung up. The task sleeps on, for its command ends with it.
     os.killpg(stack.processes.running(GPU_WORKER), signal.SIGKILL)
-    # So that it is not done before its retry begins. Not earlier: a stopped group that loses its parent is hung up.
-    os.kill(orphan, signal.SIGSTOP)
+    wait_for(lambda: not proc_stat(supervisor), pause=0.01)
+    for pid in (task, orphan):
+        os.kill(pid, signal.SIGSTOP)
     last = drill.checkpoints()[-1]
     stack.run("up")
     wait_for(lambda: drill.checkpoints()[-1] > last)  # by the retry
-    os.kill(orphan, signal.SIGCONT)
     assert orphan in drill.commands("train")
     assert len(drill.commands("train")) == 2
+    os.kill(orphan, signal.SIGCONT)
     night = drill.finish()
     assert_done_once(night, calm, "train")
     assert drill.resumed(2) == last
-    wait_for(lambda: not proc_stat(orphan))
+    os.kill(task, signal.SIGCONT)
+    wait_for(lambda: not proc_stat(orphan) and not proc_stat(task))
 
 
 def test_scheduler_killed_loses_nothing(stack, calm):
