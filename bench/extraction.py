@@ -14,7 +14,7 @@ from pipeline.progress import Reporter
 from pipeline.run import Run
 from pipeline.sample import write_sample
 
-NUM_ITEMS = 500
+NUM_ITEMS = 1500
 BATCH = 32
 
 

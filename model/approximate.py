@@ -58,7 +58,7 @@ def followed_top_k(unit_PD: Tensor, earlier_PK: Tensor) -> tuple[Tensor, Tensor]
     block = max(1, GATHERED_ELEMENTS // (near_PN.shape[1] * kept * unit_PD.shape[1]))
     for row_B in torch.arange(num_rows, device=unit_PD.device).split(block):
         candidate_BC = earlier_PK[near_PN[row_B]].flatten(1).sort(dim=1).values
-        candidate_BCD = unit_PD[candidate_BC.flatten()].view(*candidate_BC.shape, -1)
+        candidate_BCD = unit_PD.index_select(0, candidate_BC.flatten()).view(*candidate_BC.shape, -1)
         similarity_BC = torch.bmm(candidate_BCD, unit_PD[row_B, :, None]).squeeze(2)
         similarity_BC[candidate_BC == row_B[:, None]] = 2.0
         similarity_BC[:, 1:][candidate_BC[:, 1:] == candidate_BC[:, :-1]] = -2.0
