@@ -75,9 +75,9 @@ def test_orphaned_training_beside_its_retry_gives_one_release(stack, calm):
     (orphan,) = drill.commands("train")
     task = int(proc_stat(orphan)[1])
     supervisor = int(proc_stat(task)[1])
-    # The worker and the processes that watch over its tasks die; task and command, in a group of their own, do not. They
-    # freeze, and the command wakes up beside its retry. Frozen after that death: a stopped group that loses its parents
-    # is hung up. The task sleeps on, for its command ends with it.
+    # The worker and the processes that watch over its tasks die; task and command, in a group of their own, do not.
+    # They freeze, and the command wakes up beside its retry. Frozen after that death: a stopped group that loses its
+    # parents is hung up. The task sleeps on, for its command ends with it.
     os.killpg(stack.processes.running(GPU_WORKER), signal.SIGKILL)
     wait_for(lambda: not proc_stat(supervisor), pause=0.01)
     for pid in (task, orphan):

@@ -78,14 +78,17 @@ def test_trainer_same_seed_same_losses_other_seed_others():
 
 
 @pytest.mark.parametrize(("backbone", "graph"), [("lightgcn", "exact"), ("ngcf", "exact"), ("lightgcn", "faiss")])
-def test_trainer_resumed_equals_uninterrupted(backbone, graph):
+def test_trainer_resumed_equals_uninterrupted(backbone, graph, monkeypatch):
+    # A search that misses much: what is followed then differs from what is searched anew.
+    monkeypatch.setattr("model.approximate.PROBES", 1)
+    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
     data, held_out, _ = planted()
-    shape = ModelConfig(backbone=backbone, embedding_dim=8, graph=graph, initial_graph_weight=0.2)
+    shape = ModelConfig(backbone=backbone, embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
     whole = Trainer(data, held_out, shape, config())
-    states = [copy.deepcopy(whole.state()) for _ in whole.fit()]
+    reports, states = zip(*((report, copy.deepcopy(whole.state())) for report in whole.fit()), strict=True)
     resumed = Trainer(data, held_out, shape, config())
-    resumed.load_state(states[9])
-    list(resumed.fit())
+    resumed.load_state(states[10])  # an epoch after the graphs were searched anew
+    assert losses(resumed) == [report.loss for report in reports[11:]]
     for name, value in whole.best_parameters().items():
         assert torch.equal(value, resumed.best_parameters()[name]), name
     assert torch.equal(whole.best_vectors().item_ID, resumed.best_vectors().item_ID)
