@@ -59,7 +59,7 @@ def main() -> None:
     losses = trainer._train_epoch()
     stages.done("one epoch, default batches", f"{steps} steps of {trainer.batch_size:,}, loss {losses[0]:.4f}")
     trainer.model.refresh_graphs()
-    stages.done("learned graph anew", f"recall of the graphs {trainer.model.graph_recall()}")
+    stages.done("learned graph again", f"recall of the graphs {trainer.model.graph_recall()}")
     vectors = trainer._vectors()
     seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
     relevant = Pairs(held_out.user_P, held_out.item_P, data.num_users, data.num_items)

@@ -95,12 +95,14 @@ def test_trainer_resumed_equals_uninterrupted(backbone, graph, monkeypatch):
 
 
 @pytest.mark.parametrize("graph", ["exact", "faiss"])
-def test_trainer_best_vectors_are_those_that_were_measured(graph):
+def test_trainer_best_vectors_are_those_that_were_measured(graph, monkeypatch):
+    monkeypatch.setattr("model.approximate.PROBES", 1)
+    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
     data, held_out, _ = planted()
-    shape = ModelConfig(embedding_dim=8, graph=graph, initial_graph_weight=0.2)
+    shape = ModelConfig(embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
     trainer = Trainer(data, held_out, shape, config())
-    list(trainer.fit())
-    trainer.best_vectors()
+    measured = {report.epoch: trainer._vectors().item_ID.clone() for report in trainer.fit()}
+    assert torch.equal(trainer.best_vectors().item_ID, measured[trainer.best_epoch])
     assert trainer.check()["recall@20"] == trainer.best_metric
 
 
