@@ -60,10 +60,23 @@ def measure(name: str) -> bool:
     if done.returncode:
         return False
     report = json.loads(done.stdout.splitlines()[-1])
-    reading = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine(), "load_before": round(before, 1), **report}
+    reading = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit(), "machine": machine(),
+        "load_before": round(before, 1), **report,
+    }  # fmt: skip
     READINGS.mkdir(exist_ok=True)
     reading_of(name).write_text(json.dumps(reading, indent=1) + "\n", encoding="utf-8")
     return True
+
+
+def commit() -> str:
+    """What was measured: the commit, `+` where files had changed since; nothing outside a repository."""
+    try:
+        return subprocess.check_output(
+            ["git", "describe", "--always", "--dirty=+"], stderr=subprocess.DEVNULL, text=True
+        ).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def machine() -> str:
@@ -126,7 +139,8 @@ def tables(reports: list[dict[str, Any]]) -> list[str]:
     lines = []
     for report in reports:
         rows = [f"| {row['what']} | {row['value']} | {row['note']} |" for row in report["rows"]]
-        when = f"{report['date']}; {report['machine']}; load before {report['load_before']}."
+        commit = f", {report['commit']}" if report.get("commit") else ""
+        when = f"{report['date']}{commit}; {report['machine']}; load before {report['load_before']}."
         lines += [f"## {report['title'].capitalize()}", "", when, "", "| | | |", "|---|---|---|", *rows, ""]
     return lines
 

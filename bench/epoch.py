@@ -4,8 +4,6 @@ import statistics
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from bench import plain
 from bench.measure import GIB, Report, interleaved, peak_memory, seconds, show
 from bench.workload import BABY, Shape, make
@@ -55,14 +53,14 @@ def _floor(report: Report, trainer: Trainer, ours: float) -> None:
     """The sparse products that an epoch cannot do without: every layer, forward and backward."""
     model: Any = trainer.model
     adjacency = model.backbone.adjacency
-    node_ND = torch.cat([model.user_embedding_UD, model.item_embedding_ID]).detach()
-    item_ID = model.item_embedding_ID.detach()
+    user_UD, item_ID = model.user_embedding_UD.detach(), model.item_embedding_ID.detach()
     graphs = [graph._constant for graph in model.item_graphs.values()]
 
     def products() -> None:
-        for matrix in (adjacency.forward, adjacency.backward):
+        for halves in (adjacency.forward, adjacency.backward):
             for _ in range(model.config.backbone_layers):
-                matrix @ node_ND
+                halves.to_user @ item_ID
+                halves.to_item @ user_UD
         for graph in graphs:
             graph.forward @ item_ID
             graph.backward @ item_ID

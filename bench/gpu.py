@@ -21,8 +21,9 @@ from bench.workload import CLOTHING, MILLION, make
 from model.contrastive import contrastive_loss
 from model.evaluation import InnerProduct, Pairs, rank_items
 from model.graph import nearest_neighbours
-from model.micro import ModelConfig, bipartite_adjacency
+from model.micro import ModelConfig
 from model.training import TrainConfig, Trainer
+from model.user_item import UserItemGraph
 
 TOLERANCE = 2e-4
 
@@ -73,7 +74,7 @@ def _outcome(device: torch.device) -> dict[str, Tensor]:
         f"graph of {name}": nearest_neighbours(data.features[name], data.present[name], 10).similarity_IK
         for name in data.features
     }
-    product = bipartite_adjacency(data, "symmetric") @ torch.cat([user, item])
+    product = UserItemGraph(data, "symmetric") @ torch.cat([user, item])
     leaf, everything = item.clone().requires_grad_(), torch.arange(len(item), device=device)
     zero = item.new_zeros(len(item))
     contrast = contrastive_loss(leaf, leaf.roll(1, 0), everything, everything, zero, 0.5)

@@ -15,11 +15,12 @@ from model.backbones import find_backbone, make_backbone
 from model.content_map import ContentMap
 from model.data import TrainingData
 from model.fusion import FusionName, make_fusion
+from model.gather import gather_rows
 from model.graph import GraphMethod, NeighbourGraph
-from model.normalisation import Normalisation, normalise_edges
+from model.normalisation import Normalisation
 from model.parallel import WHOLE, Columns
-from model.sparse import EdgePattern, SparseMatrix
 from model.structure import ItemGraph
+from model.user_item import UserItemGraph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,16 @@ class Vectors:
     """h before normalisation, for the contrastive term."""
     columns: Columns = WHOLE
     """Which of the D columns all of these have; modality weights are whole."""
+    user_B: Tensor | None = None
+    """The users whose rows `user_UD` has; None: everyone."""
+
+    def of_users(self, user_B: Tensor) -> Tensor:
+        """Vectors (B, D) of users, int64 (B,); raises `ValueError` where others were asked for."""
+        if self.user_B is None:
+            return gather_rows(self.user_UD, user_B)
+        if self.user_B is not user_B:
+            raise ValueError("these vectors are of other users")
+        return self.user_UD
 
 
 class Micro(nn.Module):
@@ -102,7 +113,7 @@ class Micro(nn.Module):
         device = data.user_T.device
         self.user_embedding_UD = columns.xavier_uniform(data.num_users, dim, generator, device)
         self.item_embedding_ID = columns.xavier_uniform(data.num_items, dim, generator, device)
-        adjacency = bipartite_adjacency(data, config.normalisation)
+        adjacency = UserItemGraph(data, config.normalisation)
         with torch.device(device):
             self.backbone = make_backbone(config.backbone, adjacency, dim, config.backbone_layers, generator, columns)
             self.item_graphs = nn.ModuleDict(
@@ -147,24 +158,30 @@ class Micro(nn.Module):
         """The graphs of the pretrained features, in the order of `modality_names`."""
         return [graph.initial for graph in self._graphs()]
 
-    def forward(self, *, structure_gradient: bool = False) -> Vectors:
-        """Propagate everything; `structure_gradient` lets gradients reach the learned graphs' W and b."""
-        user_UD, item_ID = self.backbone(self.user_embedding_UD, self.item_embedding_ID)
+    def forward(self, user_B: Tensor | None = None, *, structure_gradient: bool = False) -> Vectors:
+        """Propagate everything.
+
+        Args:
+            user_B: int64, users whose vectors are wanted, each once; None: everyone's.
+            structure_gradient: let gradients reach the learned graphs' W and b.
+        """
+        embeddings = self.user_embedding_UD, self.item_embedding_ID
+        user_UD, item_ID = self.backbone(*embeddings) if user_B is None else self.backbone.of_users(*embeddings, user_B)
         if not self.modality_names:
             empty = item_ID.new_zeros(len(item_ID), 0, item_ID.shape[1])
             zero_ID = torch.zeros_like(item_ID)
             return Vectors(
                 user_UD=user_UD, item_ID=item_ID, content_ID=zero_ID, modality_IMD=empty,
-                modality_weight_IM=empty[..., 0], fused_ID=zero_ID, columns=self.columns,
+                modality_weight_IM=empty[..., 0], fused_ID=zero_ID, columns=self.columns, user_B=user_B,
             )  # fmt: skip
         modality_IMD, fused_ID, weight_IM = self._content(structure_gradient)
         content_ID = self.columns.unit_rows(fused_ID)
-        item_ID = item_ID + self.config.content_weight * content_ID
+        item_ID = torch.add(item_ID, content_ID, alpha=self.config.content_weight)
         if not self.training:
             item_ID = self._with_new_items(item_ID)
         return Vectors(
             user_UD=user_UD, item_ID=item_ID, content_ID=content_ID, modality_IMD=modality_IMD,
-            modality_weight_IM=weight_IM, fused_ID=fused_ID, columns=self.columns,
+            modality_weight_IM=weight_IM, fused_ID=fused_ID, columns=self.columns, user_B=user_B,
         )  # fmt: skip
 
     def _with_new_items(self, item_ID: Tensor) -> Tensor:
@@ -199,16 +216,3 @@ def _chosen_modalities(data: TrainingData, config: ModelConfig) -> list[str]:
     if unknown:
         raise ValueError(f"model.modalities names {unknown}; there are features for {sorted(data.features)}")
     return chosen
-
-
-def bipartite_adjacency(data: TrainingData, normalisation: Normalisation) -> SparseMatrix:
-    """Normalised user-item adjacency (U+I, U+I), users first; `row` is D^-1 (A + I)."""
-    num_nodes = data.num_users + data.num_items
-    item_node_T = data.item_T + data.num_users
-    row_E = torch.cat([data.user_T, item_node_T])
-    column_E = torch.cat([item_node_T, data.user_T])
-    if normalisation == "row":
-        loop = torch.arange(num_nodes, device=row_E.device)
-        row_E, column_E = torch.cat([row_E, loop]), torch.cat([column_E, loop])
-    weight_E = normalise_edges(row_E, column_E, torch.ones(len(row_E), device=row_E.device), num_nodes, normalisation)
-    return SparseMatrix(EdgePattern(row_E, column_E, (num_nodes, num_nodes)), weight_E)

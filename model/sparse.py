@@ -48,6 +48,25 @@ class CompressedRows:
             include_last_offset=True,
         )
 
+    def rows(self, row_B: Tensor) -> "CompressedRows":
+        """The matrix (B, C) of these rows, int64 (B,), in their order."""
+        first_B = self.row_start[row_B].long()
+        start = F.pad((self.row_start[row_B + 1] - first_B).cumsum(0), (1, 0))
+        shift_E = (first_B - start[:-1]).repeat_interleave(start.diff())
+        edge_E = torch.arange(len(shift_E), device=shift_E.device) + shift_E
+        dtype = self.column_E.dtype
+        return CompressedRows(
+            start.to(dtype), self.column_E[edge_E], self.weight_E[edge_E], (len(row_B), self.shape[1])
+        )
+
+    def transposed(self) -> "CompressedRows":
+        """The transpose (C, R)."""
+        order_E = self.column_E.argsort(stable=True)
+        row_R = torch.arange(self.shape[0], dtype=self.column_E.dtype, device=self.column_E.device)
+        row_E = row_R.repeat_interleave(self.row_start.diff())
+        start = _row_start(self.column_E, self.shape[1], self.column_E.dtype)
+        return CompressedRows(start, row_E[order_E], self.weight_E[order_E], (self.shape[1], self.shape[0]))
+
 
 def _row_start(row_E: Tensor, num_rows: int, dtype: torch.dtype) -> Tensor:
     start = torch.zeros(num_rows + 1, dtype=dtype, device=row_E.device)

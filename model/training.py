@@ -223,7 +223,8 @@ class Trainer:
         steps = 0
         every_step = self.config.structure_gradient == "step"
         for batch in self.ranking_loss.batches(self.batch_size, self.generator):
-            vectors = self.model(structure_gradient=every_step or steps == 0)
+            users = self.ranking_loss.users(batch)
+            vectors = self.model(users, structure_gradient=every_step or steps == 0)
             terms = objective(
                 vectors, self.model.present_IM, self.ranking_loss, batch, self.config.objective, self.generator
             )

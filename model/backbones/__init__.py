@@ -11,7 +11,7 @@ from torch import Generator
 
 from model.backbones.backbone import BY_NAME, Backbone
 from model.parallel import WHOLE, Columns
-from model.sparse import SparseMatrix
+from model.user_item import UserItemGraph
 
 __all__ = ["Backbone", "find_backbone", "make_backbone"]
 
@@ -32,7 +32,7 @@ def find_backbone(name: str) -> type[Backbone]:
 
 def make_backbone(
     name: str,
-    adjacency: SparseMatrix,
+    adjacency: UserItemGraph,
     dim: int,
     num_layers: int,
     generator: Generator,

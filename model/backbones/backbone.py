@@ -1,11 +1,13 @@
 """What a collaborative-filtering backbone is.
 
-Shapes: U users, I items, D dimension.
+Shapes: U users, I items, B some of the users, D dimension.
 """
 
 from typing import ClassVar
 
 from torch import Tensor, nn
+
+from model.gather import gather_rows
 
 BY_NAME: dict[str, type["Backbone"]] = {}
 """Those of the files imported so far; `find_backbone` imports all."""
@@ -16,9 +18,9 @@ class Backbone(nn.Module):
 
     A subclass in a file of its own under `model/backbones/` is all that a new backbone takes:
     `class Mine(Backbone, name="mine")` is what `model.backbone = "mine"` trains. Its `__init__` takes, by keyword,
-    `adjacency`: normalised, bipartite (U+I, U+I), users first; `dim`: D; `num_layers`: `model.backbone_layers`, at
-    least 0; `generator`: what every random number is drawn from; `columns`: which of the D columns this process
-    has (`model.parallel`), for what joins columns.
+    `adjacency`: normalised, (U+I, U+I), users first, `adjacency @ node_ND` its product; `dim`: D; `num_layers`:
+    `model.backbone_layers`, at least 0; `generator`: what every random number is drawn from; `columns`: which of the
+    D columns this process has (`model.parallel`), for what joins columns.
     """
 
     node_tensors: ClassVar[int]
@@ -33,3 +35,11 @@ class Backbone(nn.Module):
     def forward(self, user_UD: Tensor, item_ID: Tensor) -> tuple[Tensor, Tensor]:
         """Return vectors of the same shapes."""
         raise NotImplementedError
+
+    def of_users(self, user_UD: Tensor, item_ID: Tensor, user_B: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` returns, with the vectors of these users only, int64 (B,), each once.
+
+        Overridden where that is less work.
+        """
+        user_UD, item_ID = self(user_UD, item_ID)
+        return gather_rows(user_UD, user_B), item_ID

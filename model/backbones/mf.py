@@ -4,7 +4,7 @@ from torch import Generator, Tensor
 
 from model.backbones.backbone import Backbone
 from model.parallel import WHOLE, Columns
-from model.sparse import SparseMatrix
+from model.user_item import UserItemGraph
 
 
 class MF(Backbone, name="mf"):
@@ -13,7 +13,7 @@ class MF(Backbone, name="mf"):
     node_tensors = 1
 
     def __init__(
-        self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE
+        self, *, adjacency: UserItemGraph, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE
     ) -> None:
         super().__init__()
 

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from model.backbones.backbone import Backbone
 from model.parallel import WHOLE, Columns
-from model.sparse import SparseMatrix
+from model.user_item import UserItemGraph
 
 MESSAGE_DROPOUT = 0.1
 
@@ -23,7 +23,7 @@ class NGCF(Backbone, name="ngcf"):
     node_tensors = 12
 
     def __init__(
-        self, *, adjacency: SparseMatrix, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE
+        self, *, adjacency: UserItemGraph, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE
     ) -> None:
         super().__init__()
         self.adjacency, self.generator, self.columns, self.dim = adjacency, generator, columns, dim

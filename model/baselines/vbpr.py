@@ -41,8 +41,8 @@ class Vbpr(nn.Module):
     def restore_graphs(self) -> None:
         """Nothing to build: there are no graphs."""
 
-    def forward(self, *, structure_gradient: bool = False) -> Vectors:
-        """Return the concatenated vectors."""
+    def forward(self, user_B: Tensor | None = None, *, structure_gradient: bool = False) -> Vectors:
+        """Return the concatenated vectors, of everyone."""
         content_ID: Tensor = self.projection(self.feature_IF)
         empty = self.item_embedding_ID.new_zeros(len(content_ID), 0, content_ID.shape[1])
         return Vectors(

@@ -26,6 +26,10 @@ class RankingLoss(Protocol):
         """Yield one epoch: every training interaction once, in random order."""
         ...
 
+    def users(self, batch: Any) -> Tensor | None:
+        """The users whose vectors `terms` looks at, int64, each once; None: everyone."""
+        ...
+
     def terms(self, vectors: Vectors, batch: Any, generator: Generator) -> tuple[Tensor, Tensor]:
         """Return the loss, a mean over the batch's interactions, and half the squared norm of its vectors likewise."""
         ...

@@ -30,9 +30,12 @@ class BprLoss:
         """Yield triples."""
         return self._sampler.epoch(batch_size, generator)
 
+    def users(self, batch: TripleBatch) -> None:
+        """Everyone: a batch of drawn interactions has most users in it, some of them often."""
+
     def terms(self, vectors: Vectors, batch: TripleBatch, generator: Generator) -> tuple[Tensor, Tensor]:
         """Loss, and half the squared norm of the users', seen and unseen items' vectors over B."""
-        user_BD = gather_rows(vectors.user_UD, batch.user_B)
+        user_BD = vectors.of_users(batch.user_B)
         seen_BD, unseen_BD = gather_rows(vectors.item_ID, batch.seen_B), gather_rows(vectors.item_ID, batch.unseen_B)
         loss_B = F.softplus(vectors.columns.total((user_BD * unseen_BD).sum(1) - (user_BD * seen_BD).sum(1)))
         squares = user_BD.square().sum() + seen_BD.square().sum() + unseen_BD.square().sum()

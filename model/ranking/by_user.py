@@ -34,9 +34,13 @@ class ByUserLoss(ABC):
         """Yield users with their interactions."""
         return self._sampler.epoch(batch_size, generator)
 
+    def users(self, batch: UserBatch) -> Tensor:
+        """The batch's."""
+        return batch.user_B
+
     def terms(self, vectors: Vectors, batch: UserBatch, generator: Generator) -> tuple[Tensor, Tensor]:
         """Loss, and half the squared norm of each interaction's user and item vector over P."""
-        user_BD = gather_rows(vectors.user_UD, batch.user_B)
+        user_BD = vectors.of_users(batch.user_B)
         item_PD = gather_rows(vectors.item_ID, batch.item_P)
         score_P = vectors.columns.total((gather_rows(user_BD, batch.row_P) * item_PD).sum(1))
         squares = gather_rows(user_BD.square().sum(1), batch.row_P).sum() + item_PD.square().sum()

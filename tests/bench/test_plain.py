@@ -8,7 +8,7 @@ from bench.workload import Shape, make
 from model.contrastive import contrastive_loss
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.graph import nearest_neighbours
-from model.micro import bipartite_adjacency
+from model.user_item import UserItemGraph
 
 SHAPE = Shape(name="tiny", num_users=60, num_items=80, num_pairs=600, features={"text": 16})
 
@@ -47,7 +47,7 @@ def test_contrastive_loss_equals_the_chunked_one_and_its_gradient():
 
 def test_bipartite_equals_the_prepared_adjacency(data):
     node = torch.randn(140, 4)
-    torch.testing.assert_close(plain.bipartite(data[0]) @ node, bipartite_adjacency(data[0], "symmetric") @ node)
+    torch.testing.assert_close(plain.bipartite(data[0]) @ node, UserItemGraph(data[0], "symmetric") @ node)
 
 
 def test_evaluate_equals_blocked_ranking(data):

@@ -29,6 +29,26 @@ def test_objective_total_is_ranking_plus_weighted_l2_plus_weighted_contrast():
     assert found.contrastive > 0
 
 
+@pytest.mark.parametrize("ranking", ["softmax", "squares"])
+def test_objective_needs_the_vectors_of_the_batchs_users_alone(ranking):
+    data, model = make_model()
+    ranking_loss = make_ranking_loss(ranking, data, 1000)
+    batch, other = list(ranking_loss.batches(len(data.user_T) // 2, torch.Generator().manual_seed(0)))[:2]
+    losses, gradients = [], []
+    for users in (None, ranking_loss.users(batch)):
+        vectors = model(users)
+        found = objective(
+            vectors, model.present_IM, ranking_loss, batch, ObjectiveConfig(), torch.Generator().manual_seed(0)
+        )
+        losses.append(found.total)
+        gradients.append(torch.autograd.grad(found.total, [model.user_embedding_UD, model.item_embedding_ID]))
+    assert len(vectors.user_UD) == len(batch.user_B) < data.num_users
+    torch.testing.assert_close(losses[0], losses[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
+    with pytest.raises(ValueError, match="of other users"):
+        ranking_loss.terms(vectors, other, torch.Generator())
+
+
 def test_objective_without_contrastive_weight_has_no_contrastive_term():
     found, _ = terms(contrastive_weight=0.0)
     assert found.contrastive == 0

@@ -39,3 +39,10 @@ def test_normalise_edges_symmetric_and_row_equal_hand_computed():
 def test_normalise_edges_zero_degree_gives_zero():
     weight = normalise_edges(torch.tensor([0]), torch.tensor([1]), torch.tensor([2.0]), 2)
     assert weight.tolist() == [0.0]
+
+
+def test_rows_and_transpose_of_a_matrix_equal_dense():
+    weight, dense = torch.rand(6), torch.rand(4, 3)
+    rows = EdgePattern(ROW, COLUMN, (5, 4)).matrix(weight).rows(torch.tensor([4, 2, 0]))
+    torch.testing.assert_close(rows @ dense, dense_of(weight)[[4, 2, 0]] @ dense)
+    torch.testing.assert_close(rows.transposed() @ dense[:3], dense_of(weight)[[4, 2, 0]].T @ dense[:3])

@@ -15,8 +15,10 @@ from model.backbones import make_backbone
 from model.backbones.backbone import BY_NAME
 from model.data import TrainingData
 from model.memory import predicted_peak
-from model.micro import ModelConfig, bipartite_adjacency
+from model.micro import ModelConfig
+from model.sparse import CompressedRows
 from model.training import TrainConfig, Trainer
+from model.user_item import UserItemGraph
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -46,7 +48,7 @@ def dense_adjacency(data, normalisation):
 
 def propagated(name, data, normalisation):
     generator = torch.Generator().manual_seed(0)
-    adjacency = bipartite_adjacency(data, normalisation)
+    adjacency = UserItemGraph(data, normalisation)
     backbone = make_backbone(name, adjacency, DIM, NUM_LAYERS, generator).eval()
     nodes = torch.randn(NUM_USERS + NUM_ITEMS, DIM, generator=generator)
     with torch.no_grad():
@@ -57,7 +59,7 @@ def propagated(name, data, normalisation):
 @pytest.mark.parametrize("normalisation", ["symmetric", "row"])
 def test_bipartite_adjacency_equals_dense_formula(data, normalisation):
     identity = torch.eye(NUM_USERS + NUM_ITEMS)
-    got = (bipartite_adjacency(data, normalisation) @ identity).numpy()
+    got = (UserItemGraph(data, normalisation) @ identity).numpy()
     np.testing.assert_allclose(got, dense_adjacency(data, normalisation), atol=1e-6)
 
 
@@ -90,6 +92,51 @@ def test_ngcf_equals_its_formula(data, normalisation):
     np.testing.assert_allclose(got, total / (NUM_LAYERS + 1), atol=1e-5)
 
 
+@pytest.mark.parametrize("normalisation", ["symmetric", "row"])
+@pytest.mark.parametrize("num_layers", [0, 1, 2, 3])
+def test_lightgcn_of_some_users_has_their_rows_and_gradient(data, normalisation, num_layers):
+    generator = torch.Generator().manual_seed(0)
+    adjacency = torch.from_numpy(dense_adjacency(data, normalisation))
+    graph = UserItemGraph(data, normalisation)
+    backbone = make_backbone("lightgcn", graph, DIM, num_layers, generator)
+    user_B = torch.tensor([5, 0, 6])
+    nodes = torch.randn(NUM_USERS + NUM_ITEMS, DIM, generator=generator).requires_grad_()
+    powers = [torch.linalg.matrix_power(adjacency, layer) for layer in range(num_layers + 1)]
+    mean = torch.stack(powers).mean(0) @ nodes.double()
+    expected = torch.cat([mean[user_B], mean[NUM_USERS:]])
+    got = torch.cat(backbone.of_users(*nodes.split([NUM_USERS, NUM_ITEMS]), user_B))
+    torch.testing.assert_close(got.double(), expected, rtol=0, atol=1e-6)
+    weight = torch.randn(got.shape, generator=generator)
+    (wanted,) = torch.autograd.grad((expected * weight).sum(), nodes)
+    (found,) = torch.autograd.grad((got * weight).sum(), nodes)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_lightgcn_of_some_users_leaves_the_others_edges_out_of_the_last_layer(data, monkeypatch):
+    """Forward and backward: two layers of T edges from either side, less what the other users have in the last."""
+    backbone = make_backbone("lightgcn", UserItemGraph(data, "symmetric"), DIM, 2, torch.Generator())
+    edges, product = [], CompressedRows.__matmul__
+    monkeypatch.setattr(CompressedRows, "__matmul__", lambda self, dense: edges.append(self) or product(self, dense))
+    sides = torch.ones(NUM_USERS, DIM, requires_grad=True), torch.ones(NUM_ITEMS, DIM, requires_grad=True)
+    user_B = torch.tensor([5, 0])
+    torch.cat(backbone.of_users(*sides, user_B)).sum().backward()
+    own = int(torch.isin(data.user_T, user_B).sum())
+    assert 0 < own < len(data.user_T)
+    assert sum(len(matrix.column_E) for matrix in edges) == 2 * (3 * len(data.user_T) + own)
+
+
+@pytest.mark.parametrize("name", ["mf", "ngcf", "lightgcn"])
+def test_backbone_of_some_users_gives_the_rows_of_everyone(data, name):
+    generator = torch.Generator().manual_seed(0)
+    backbone = make_backbone(name, UserItemGraph(data, "symmetric"), DIM, NUM_LAYERS, generator).eval()
+    user_UD, item_ID = torch.randn(NUM_USERS, DIM), torch.randn(NUM_ITEMS, DIM)
+    user_B = torch.tensor([5, 0, 6])
+    every_UD, every_ID = backbone(user_UD, item_ID)
+    some_BD, some_ID = backbone.of_users(user_UD, item_ID, user_B)
+    torch.testing.assert_close(some_BD, every_UD[user_B])
+    torch.testing.assert_close(some_ID, every_ID)
+
+
 def leaky_relu(value):
     return np.where(value > 0, value, 0.01 * value)
 
@@ -98,7 +145,7 @@ def test_ngcf_dropout_is_on_in_training_alone_and_from_the_given_generator(data)
     outcomes = []
     for _ in range(2):
         generator = torch.Generator().manual_seed(1)
-        backbone = make_backbone("ngcf", bipartite_adjacency(data, "symmetric"), DIM, 1, generator)
+        backbone = make_backbone("ngcf", UserItemGraph(data, "symmetric"), DIM, 1, generator)
         nodes = torch.randn(NUM_USERS + NUM_ITEMS, DIM, generator=generator)
         outcomes.append([torch.cat(backbone(nodes[:NUM_USERS], nodes[NUM_USERS:])) for _ in range(2)])
     assert torch.equal(outcomes[0][0], outcomes[1][0])
