@@ -31,7 +31,8 @@ def main() -> None:
     names = parser.parse_args().names or BENCHMARKS
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"there is no {unknown[0]!r}; known are {', '.join(BENCHMARKS)}; quote 'scale 1000000'")
-    failed = [name for name in names if not measure(name)]
+    measured = commit()
+    failed = [name for name in names if not measure(name, measured)]
     readings = [
         json.loads(file.read_text(encoding="utf-8")) for name in BENCHMARKS if (file := reading_of(name)).exists()
     ]
@@ -50,8 +51,12 @@ def reading_of(name: str) -> Path:
     return READINGS / f"{name.replace(' ', '-')}.json"
 
 
-def measure(name: str) -> bool:
-    """Run one benchmark and keep what it reports; False where it failed, its own words being on standard error."""
+def measure(name: str, measured: str) -> bool:
+    """Run one benchmark and keep what it reports; False where it failed, its own words being on standard error.
+
+    Args:
+        measured: the commit.
+    """
     print(f"--- {name}", file=sys.stderr, flush=True)
     before = os.getloadavg()[1]
     done = subprocess.run(
@@ -61,7 +66,7 @@ def measure(name: str) -> bool:
         return False
     report = json.loads(done.stdout.splitlines()[-1])
     reading = {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit(), "machine": machine(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": measured, "machine": machine(),
         "load_before": round(before, 1), **report,
     }  # fmt: skip
     READINGS.mkdir(exist_ok=True)
@@ -70,11 +75,14 @@ def measure(name: str) -> bool:
 
 
 def commit() -> str:
-    """What was measured: the commit, `+` where files had changed since; nothing outside a repository."""
+    """The commit, `+` where files other than what is written here had changed since; nothing outside a repository."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.check_output(["git", *arguments], stderr=subprocess.DEVNULL, text=True).strip()
+
     try:
-        return subprocess.check_output(
-            ["git", "describe", "--always", "--dirty=+"], stderr=subprocess.DEVNULL, text=True
-        ).strip()
+        changed = git("status", "--porcelain", "--", ".", f":!{READINGS}", f":!{TARGET}")
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -50,17 +50,24 @@ def epoch(trainer: Trainer) -> None:
 
 
 def _floor(report: Report, trainer: Trainer, ours: float) -> None:
-    """The sparse products that an epoch cannot do without: every layer, forward and backward."""
+    """The sparse products that an epoch cannot do without: every layer, the last for the batch's users, and back."""
     model: Any = trainer.model
     adjacency = model.backbone.adjacency
     user_UD, item_ID = model.user_embedding_UD.detach(), model.item_embedding_ID.detach()
     graphs = [graph._constant for graph in model.item_graphs.values()]
 
+    batch = next(iter(trainer.ranking_loss.batches(trainer.batch_size, trainer.generator)))
+    last, first_back = adjacency.of_users(batch.user_B)
+
     def products() -> None:
-        for halves in (adjacency.forward, adjacency.backward):
-            for _ in range(model.config.backbone_layers):
+        for _ in range(model.config.backbone_layers - 1):
+            for halves in (adjacency.forward, adjacency.backward):
                 halves.to_user @ item_ID
                 halves.to_item @ user_UD
+        last.to_user @ item_ID
+        last.to_item @ user_UD
+        first_back.to_user @ item_ID
+        first_back.to_item @ user_UD[batch.user_B]
         for graph in graphs:
             graph.forward @ item_ID
             graph.backward @ item_ID

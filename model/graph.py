@@ -160,7 +160,7 @@ def known_neighbours(feature_ID: Tensor, present_I: Tensor, neighbour_IK: Tensor
     found_IK = present_I[:, None] & (neighbour_IK != own_I1)
     found_IK[:, 0] = present_I
     present = present_I.nonzero().squeeze(1)
-    place_PK = _places(present)[neighbour_IK[present]]
+    place_PK = _places(present)[neighbour_IK[present, : len(present)]]
     recall = measured_recall(F.normalize(feature_ID[present], dim=1), place_PK)
     return similarity_of_neighbours(feature_ID, NeighbourGraph(neighbour_IK, found_IK.to(feature_ID.dtype), recall))
 

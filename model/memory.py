@@ -21,6 +21,7 @@ from model.training import TrainConfig
 FLOAT, INDEX, LONG = 4, 4, 8  # bytes
 GIB = 1 << 30
 PARAMETER_COPIES = 5  # values, gradients, two moments of Adam, the best check's
+REVERSE_COPIES = 6  # of the neighbours, sorted by neighbour
 LIBRARIES = 1 << 27  # what torch takes the first time that it multiplies, differentiates and steps
 
 
@@ -71,6 +72,8 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
         "batch": config.interactions_per_step(len(data.user_T)) * dim * FLOAT * 20,
         "libraries": LIBRARIES,
     }
+    if _is_approximate(data.num_items, model):
+        parts["item graphs"] += width * data.num_items * model.neighbours * LONG * 2  # followed; of the best check
     if config.objective.ranking == "squares":
         parts["batch"] += 3 * item_matrix  # the trained items' rows, their gradient, and where it came from
     building = [_graph_building(data.num_items, size, model) for size in [*dims, model.embedding_dim]]
@@ -79,13 +82,18 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
 
 
 def _graph_building(num_items: int, dim: int, model: ModelConfig) -> int:
-    """The normalised features and a block of similarities, or faiss's copy of the features and what it sorts."""
-    faiss = model.graph == "faiss" or (model.graph == "auto" and num_items >= FAISS_ITEMS)
+    """The normalised features and a block of similarities; with faiss its copy of them and sorted neighbours."""
+    faiss = _is_approximate(num_items, model)
     copies = 3 if faiss else 2
     wide = dim >= WIDE
     rows = rows_at_once(num_items, torch.device("cpu"), HALF_BLOCK_ELEMENTS if wide else BLOCK_ELEMENTS)
     block = 2 * min(HALF_ROWS, rows) if wide else rows
-    return num_items * (dim * copies + block) * FLOAT
+    followed = REVERSE_COPIES * model.neighbours * LONG if faiss else 0
+    return num_items * ((dim * copies + block) * FLOAT + followed)
+
+
+def _is_approximate(num_items: int, model: ModelConfig) -> bool:
+    return model.graph == "faiss" or (model.graph == "auto" and num_items >= FAISS_ITEMS)
 
 
 def _content_mapping(width: int) -> int:

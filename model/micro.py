@@ -1,6 +1,6 @@
 """MICRO (Zhang et al., arXiv:2111.00678) on any backbone; without modalities it is the plain backbone.
 
-Shapes: U users, I items, M modalities, D dimension, E edges, T training interactions.
+Shapes: U users, B some of the users, I items, M modalities, D dimension.
 """
 
 import math
@@ -70,9 +70,10 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Vectors:
-    """The model's output for all users and items; the score is `user_UD @ item_ID.T`."""
+    """The model's output for all items and for everyone, or some users; the score is `user_UD @ item_ID.T`."""
 
     user_UD: Tensor
+    """A row for every user, or for each of `user_B`; read by `of_users` where it may be either."""
     item_ID: Tensor
     """Backbone's item vectors plus the weighted normalised content vectors; in evaluation, the content map's for items
     without interactions."""
@@ -87,10 +88,13 @@ class Vectors:
     columns: Columns = WHOLE
     """Which of the D columns all of these have; modality weights are whole."""
     user_B: Tensor | None = None
-    """The users whose rows `user_UD` has; None: everyone."""
+    """int64 (B,); None: everyone."""
 
     def of_users(self, user_B: Tensor) -> Tensor:
-        """Vectors (B, D) of users, int64 (B,); raises `ValueError` where others were asked for."""
+        """Vectors (B, D) of users, int64 (B,); where some were asked for, of them: it must be the same tensor.
+
+        Raises `ValueError` for another.
+        """
         if self.user_B is None:
             return gather_rows(self.user_UD, user_B)
         if self.user_B is not user_B:

@@ -142,6 +142,13 @@ class Columns:
         drawn = self.draw(num_rows, dim, lambda block: block.uniform_(-bound, bound, generator=generator), device)
         return _split_parameter(drawn, Split(1))
 
+    def same(self, tensor: Tensor) -> Tensor:
+        """The first process's tensor, on every process that has one of its shape and type."""
+        if self.count > 1:
+            tensor = tensor.contiguous()
+            dist.broadcast(tensor, src=0)
+        return tensor
+
     # What follows moves whole tensors: on the CPU, between epochs.
 
     def first(self, make: Callable[[], Made]) -> Made:

@@ -1,12 +1,13 @@
 """Batches of an epoch, vectorised: triples (user, seen item, unseen item), or users with all their interactions.
 
-Shapes: T training interactions, U users, I items, B batch, P interactions of a batch of users.
+Shapes: T training interactions, U users, I items, P interactions of a batch, B its users.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 
@@ -15,12 +16,14 @@ class TripleBatch:
     """Some training interactions, each with an item its user has not interacted with."""
 
     user_B: Tensor
-    """int64."""
-    seen_B: Tensor
+    """int64, their users, each once."""
+    row_P: Tensor
+    """int64, where an interaction's user stands in `user_B`."""
+    seen_P: Tensor
     """int64, the item."""
-    unseen_B: Tensor
+    unseen_P: Tensor
     """int64, the other item."""
-    weight_B: Tensor | None = None
+    weight_P: Tensor | None = None
     """float32, of the interaction; None: 1."""
 
 
@@ -71,23 +74,24 @@ class TripleSampler:
         self.user_T, self.item_T = user_T[teachable_T], item_T[teachable_T]
         self._weight_T = None if weight_T is None else weight_T[teachable_T]
 
-    def unseen_items(self, user_B: Tensor, generator: Generator) -> Tensor:
-        """Draw one unseen trained item for each user, int64 (B,)."""
-        unseen_B = self._unseen_U[user_B]
-        uniform_B = torch.rand(len(user_B), generator=generator, device=user_B.device, dtype=torch.float64)
-        draw_B = (uniform_B * unseen_B).long().clamp(max=unseen_B - 1)
-        key_B = user_B * self._stride + draw_B
-        below_B = torch.searchsorted(self._key_T, key_B, right=True) - self._start_U[user_B]
-        item_B: Tensor = self.trained_item[draw_B + below_B]
-        return item_B
+    def unseen_items(self, user_P: Tensor, generator: Generator) -> Tensor:
+        """Draw one unseen trained item for each interaction's user, int64 (P,)."""
+        unseen_P = self._unseen_U[user_P]
+        uniform_P = torch.rand(len(user_P), generator=generator, device=user_P.device, dtype=torch.float64)
+        draw_P = (uniform_P * unseen_P).long().clamp(max=unseen_P - 1)
+        key_P = user_P * self._stride + draw_P
+        below_P = torch.searchsorted(self._key_T, key_P, right=True) - self._start_U[user_P]
+        item_P: Tensor = self.trained_item[draw_P + below_P]
+        return item_P
 
     def epoch(self, batch_size: int, generator: Generator) -> Iterator[TripleBatch]:
         """Yield batches; the last may be shorter."""
         order = torch.randperm(len(self.user_T), generator=generator, device=self.user_T.device)
-        for index_B in order.split(batch_size):
-            user_B = self.user_T[index_B]
-            weight_B = None if self._weight_T is None else self._weight_T[index_B]
-            yield TripleBatch(user_B, self.item_T[index_B], self.unseen_items(user_B, generator), weight_B)
+        for index_P in order.split(batch_size):
+            user_P = self.user_T[index_P]
+            user_B, row_P = user_P.unique(return_inverse=True)
+            weight_P = None if self._weight_T is None else self._weight_T[index_P]
+            yield TripleBatch(user_B, row_P, self.item_T[index_P], self.unseen_items(user_P, generator), weight_P)
 
     def num_batches(self, batch_size: int) -> int:
         """Batches of one epoch."""
@@ -104,8 +108,17 @@ class UserBatch:
     """int64, where an interaction's user stands in `user_B`; ascending."""
     item_P: Tensor
     """int64, its item."""
+    count_B: Tensor
+    """int64, on the CPU: how many interactions a user has."""
     weight_P: Tensor | None = None
-    """float32, its weight; None: 1."""
+    """float32, an interaction's weight; None: 1."""
+
+    def parts(self, num_users: int) -> Iterator[tuple[slice, slice]]:
+        """Some users at a time, with their interactions: places in `user_B` and among P."""
+        end_B = F.pad(self.count_B.cumsum(0), (1, 0))
+        for begin in range(0, len(self.user_B), num_users):
+            end = min(begin + num_users, len(self.user_B))
+            yield slice(begin, end), slice(int(end_B[begin]), int(end_B[end]))
 
 
 class UserSampler:
@@ -141,17 +154,19 @@ class UserSampler:
         num_batches = self.num_batches(batch_size)
         before = self._count_U[shuffled].cumsum(0) - self._count_U[shuffled]
         sizes = torch.bincount(before * num_batches // len(self._item_T), minlength=num_batches)
-        for user_B in shuffled.split(sizes.tolist()):
+        # Once an epoch, so that no batch waits for a device to tell them.
+        count, num_users = self._count_U[shuffled].cpu(), sizes.tolist()
+        for user_B, count_B in zip(shuffled.split(num_users), count.split(num_users), strict=True):
             if len(user_B):
-                yield self._batch(user_B)
+                yield self._batch(user_B, count_B)
 
-    def _batch(self, user_B: Tensor) -> UserBatch:
-        count_B = self._count_U[user_B]
-        row_P = torch.arange(len(user_B), device=user_B.device).repeat_interleave(count_B)
+    def _batch(self, user_B: Tensor, known_count_B: Tensor) -> UserBatch:
+        count_B, num_pairs = self._count_U[user_B], int(known_count_B.sum())
+        row_P = torch.arange(len(user_B), device=user_B.device).repeat_interleave(count_B, output_size=num_pairs)
         within_P = torch.arange(len(row_P), device=user_B.device) - (count_B.cumsum(0) - count_B)[row_P]
         index_P = self._start_U[user_B][row_P] + within_P
         weight_P = None if self._weight_T is None else self._weight_T[index_P]
-        return UserBatch(user_B, row_P, self._item_T[index_P], weight_P)
+        return UserBatch(user_B, row_P, self._item_T[index_P], known_count_B, weight_P)
 
 
 def weighted_mean(loss_P: Tensor, weight_P: Tensor | None) -> Tensor:

@@ -1,6 +1,6 @@
 """Sparse products for propagation: CSR with 32-bit indices and a transpose prepared for the backward pass.
 
-Shapes: R rows, C columns, E edges, D dimension, I items, K neighbours.
+Shapes: R rows, B some of the rows, C columns, E edges, D dimension, I items, K neighbours.
 """
 
 import warnings
@@ -61,10 +61,11 @@ class CompressedRows:
 
     def transposed(self) -> "CompressedRows":
         """The transpose (C, R)."""
-        order_E = self.column_E.argsort(stable=True)
+        column_E, order_E = self.column_E.sort(stable=True)
         row_R = torch.arange(self.shape[0], dtype=self.column_E.dtype, device=self.column_E.device)
-        row_E = row_R.repeat_interleave(self.row_start.diff())
-        start = _row_start(self.column_E, self.shape[1], self.column_E.dtype)
+        row_E = row_R.repeat_interleave(self.row_start.diff(), output_size=len(order_E))
+        end_C = torch.arange(self.shape[1] + 1, dtype=column_E.dtype, device=column_E.device)
+        start = torch.searchsorted(column_E, end_C).to(column_E.dtype)
         return CompressedRows(start, row_E[order_E], self.weight_E[order_E], (self.shape[1], self.shape[0]))
 
 

@@ -4,6 +4,9 @@ MICRO (arXiv:2111.00678), equations 1 to 6, and LATTICE (arXiv:2104.09036), whos
 Shapes: I items, D feature dimension, K neighbours, E edges.
 """
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -45,7 +48,7 @@ class ItemGraph(nn.Module):
         self.columns = columns
         self.feature_ID, self.present_I = feature_ID, present_I
         self.num_neighbours, self.initial_weight, self.method = num_neighbours, initial_weight, method
-        self.initial = nearest_neighbours(feature_ID, present_I, num_neighbours, method)
+        self.initial = self._agreed(nearest_neighbours(feature_ID, present_I, num_neighbours, method))
         self._initial_weight_IK = self.initial.normalised() * initial_weight
         self.projection: nn.Linear | None = None
         if initial_weight < 1:
@@ -56,6 +59,7 @@ class ItemGraph(nn.Module):
         self.learned: NeighbourGraph | None = None
         self.neighbour_IK: Tensor | None
         self.register_buffer("neighbour_IK", None)
+        self.register_load_state_dict_pre_hook(_follow_what_is_there)  # type: ignore[no-untyped-call]
         self.refresh()
 
     @torch.no_grad()
@@ -67,8 +71,8 @@ class ItemGraph(nn.Module):
         if self.projection is not None:
             projected_ID = self.columns.whole(self.projection(self.feature_ID))
             earlier_IK = None if anew else self.neighbour_IK
-            self.learned = nearest_neighbours(
-                projected_ID, self.present_I, self.num_neighbours, self.method, earlier_IK
+            self.learned = self._agreed(
+                nearest_neighbours(projected_ID, self.present_I, self.num_neighbours, self.method, earlier_IK)
             )
             self.neighbour_IK = None if self.learned.recall is None else self.learned.neighbour_IK
         self._combine()
@@ -82,6 +86,11 @@ class ItemGraph(nn.Module):
         projected_ID = self.columns.whole(self.projection(self.feature_ID))
         self.learned = known_neighbours(projected_ID, self.present_I, self.neighbour_IK)
         self._combine()
+
+    def _agreed(self, graph: NeighbourGraph) -> NeighbourGraph:
+        """The first process's: where processes join their columns, an edge must be the same edge in each."""
+        same = self.columns.same
+        return replace(graph, neighbour_IK=same(graph.neighbour_IK), similarity_IK=same(graph.similarity_IK))
 
     def _combine(self) -> None:
         graphs = [self.initial] if self.learned is None else [self.initial, self.learned]
@@ -109,3 +118,12 @@ class ItemGraph(nn.Module):
         if with_gradient and self.projection is not None:
             return weighted_product(self._pattern, self.columns.shared(self._edge_weight()), item_ID)
         return self._constant @ item_ID
+
+
+def _follow_what_is_there(graph: ItemGraph, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """A state need not have neighbours to follow, as one of an exact graph has none: they are searched anew then."""
+    name = f"{prefix}neighbour_IK"
+    if graph.neighbour_IK is None:
+        state.pop(name, None)
+    elif name not in state:
+        graph.neighbour_IK = None

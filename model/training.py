@@ -217,7 +217,7 @@ class Trainer:
         return rate
 
     def _train_epoch(self) -> tuple[float, float, float]:
-        """Return the epoch's mean loss, ranking loss and contrastive term; synchronises with the device once."""
+        """Return the epoch's mean loss, ranking loss and contrastive term; read from the device once."""
         self.model.train()
         total = torch.zeros(3, device=self.device)
         steps = 0

@@ -1,10 +1,11 @@
 """The user-item graph that backbones propagate over, kept as its two halves: users from items, items from users.
 
-    A = [ loops  R     ]      R (U, I), Q (I, U); loops only where the normalisation has them
-        [ Q      loops ]
+    [ loops    to user ]
+    [ to item  loops   ]      loops only where the normalisation has them
 
 Each half meets the other side's matrix, so that users and items need not be joined into one.
-Shapes: U users, I items, N = U + I nodes, T interactions, B some of the users, D dimension.
+Shapes: U users, I items, N = U + I nodes, T interactions, E edges (both directions, and loops), B some of the users,
+R rows (users or items), D dimension.
 """
 
 from dataclasses import dataclass, replace

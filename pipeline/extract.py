@@ -118,11 +118,14 @@ def _encode_groups(
     """Encode and publish group after group; return the encoder's calls."""
     config, batch_size = run.config, run.config.modalities[name].batch_size
     contents = text_groups(config, name, groups) if spec.content == "text" else picture_groups(config, groups)
+    import torch  # an encoder has loaded it by now
+
     encoder, calls = spec.load(), 0
+    cores = torch.get_num_threads() if encoder.device == "cpu" else os.cpu_count()
     with (
         run.reporter.task(f"extract {name}", sum(map(len, groups))) as task,
         ThreadPoolExecutor(READERS) as readers,
-        ThreadPoolExecutor(os.cpu_count()) as preparers,
+        ThreadPoolExecutor(cores) as preparers,
     ):
         for group in contents:
             done: list[Encoded] = []

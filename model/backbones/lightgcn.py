@@ -17,7 +17,7 @@ from model.user_item import UserItemGraph
 class LightGCN(Backbone, name="lightgcn"):
     """Linear propagation over the user-item graph; no weights of its own."""
 
-    node_tensors = 4
+    node_tensors = 2
 
     def __init__(
         self, *, adjacency: UserItemGraph, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE
@@ -27,11 +27,15 @@ class LightGCN(Backbone, name="lightgcn"):
 
     def forward(self, user_UD: Tensor, item_ID: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean over layers 0..L, equation 8 with equal weights."""
-        mean_UD, mean_ID = _LayerMean.apply(user_UD, item_ID, None, self.adjacency, self.num_layers)
-        return mean_UD, mean_ID
+        return self._mean(user_UD, item_ID, None) if self.num_layers else (user_UD, item_ID)
 
     def of_users(self, user_UD: Tensor, item_ID: Tensor, user_B: Tensor) -> tuple[Tensor, Tensor]:
         """The last layer exists, and has a gradient, for these users alone."""
+        if not self.num_layers:
+            return super().of_users(user_UD, item_ID, user_B)
+        return self._mean(user_UD, item_ID, user_B)
+
+    def _mean(self, user_UD: Tensor, item_ID: Tensor, user_B: Tensor | None) -> tuple[Tensor, Tensor]:
         mean_BD, mean_ID = _LayerMean.apply(user_UD, item_ID, user_B, self.adjacency, self.num_layers)
         return mean_BD, mean_ID
 
@@ -48,14 +52,11 @@ class _LayerMean(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         every, (last, first_back) = adjacency.forward, adjacency.of_users(user_B)
         ctx.every, ctx.first, ctx.user_B = adjacency.backward, first_back, user_B
-        ctx.num_users, ctx.num_layers = len(user_UD), num_layers
-        own_BD = _rows(user_UD, user_B)
-        if not num_layers:
-            return own_BD.clone(), item_ID.clone()
+        ctx.num_layers = num_layers
         sum_UD, sum_ID = user_UD, item_ID
         for _ in range(num_layers - 1):
             sum_UD, sum_ID = every.users(sum_UD, sum_ID).add_(user_UD), every.items(sum_UD, sum_ID).add_(item_ID)
-        sum_BD = last.users(_rows(sum_UD, user_B), sum_ID).add_(own_BD)
+        sum_BD = last.users(_rows(sum_UD, user_B), sum_ID).add_(_rows(user_UD, user_B))
         sum_ID = last.items(sum_UD, sum_ID).add_(item_ID)
         return sum_BD.div_(num_layers + 1), sum_ID.div_(num_layers + 1)
 
@@ -64,9 +65,6 @@ class _LayerMean(torch.autograd.Function):
     def backward(ctx: Any, grad_BD: Tensor, grad_ID: Tensor) -> tuple[Tensor | None, ...]:
         every, first, user_B = ctx.every, ctx.first, ctx.user_B
         grad_BD, grad_ID = grad_BD / (ctx.num_layers + 1), grad_ID / (ctx.num_layers + 1)
-        if not ctx.num_layers:
-            zero_UD = grad_BD.new_zeros(ctx.num_users, grad_BD.shape[1])
-            return _add(zero_UD, grad_BD, user_B), grad_ID, None, None, None
         loop_B = first.loop_U
         own_BD = grad_BD if loop_B is None else grad_BD * (1 + loop_B[:, None])
         sum_UD, sum_ID = _add(every.to_user @ grad_ID, own_BD, user_B), first.items(grad_BD, grad_ID).add_(grad_ID)

@@ -26,8 +26,8 @@ class RankingLoss(Protocol):
         """Yield one epoch: every training interaction once, in random order."""
         ...
 
-    def users(self, batch: Any) -> Tensor | None:
-        """The users whose vectors `terms` looks at, int64, each once; None: everyone."""
+    def users(self, batch: Any) -> Tensor:
+        """The users whose vectors `terms` looks at, int64, each once."""
         ...
 
     def terms(self, vectors: Vectors, batch: Any, generator: Generator) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
     loss = mean over (u, i) of -w_ui log sigmoid(s_ui - s_uj), j an item that u has not interacted with, w a weight or 1
 
-Shapes: B batch, D dimension.
+Shapes: P interactions of the batch, B its users, D dimension.
 """
 
 from collections.abc import Iterator
@@ -30,13 +30,14 @@ class BprLoss:
         """Yield triples."""
         return self._sampler.epoch(batch_size, generator)
 
-    def users(self, batch: TripleBatch) -> None:
-        """Everyone: a batch of drawn interactions has most users in it, some of them often."""
+    def users(self, batch: TripleBatch) -> Tensor:
+        """The batch's."""
+        return batch.user_B
 
     def terms(self, vectors: Vectors, batch: TripleBatch, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Loss, and half the squared norm of the users', seen and unseen items' vectors over B."""
-        user_BD = vectors.of_users(batch.user_B)
-        seen_BD, unseen_BD = gather_rows(vectors.item_ID, batch.seen_B), gather_rows(vectors.item_ID, batch.unseen_B)
-        loss_B = F.softplus(vectors.columns.total((user_BD * unseen_BD).sum(1) - (user_BD * seen_BD).sum(1)))
-        squares = user_BD.square().sum() + seen_BD.square().sum() + unseen_BD.square().sum()
-        return weighted_mean(loss_B, batch.weight_B), 0.5 * vectors.columns.total(squares) / len(batch.user_B)
+        """Loss, and half the squared norm of the users', seen and unseen items' vectors over P."""
+        user_PD = gather_rows(vectors.of_users(batch.user_B), batch.row_P)
+        seen_PD, unseen_PD = gather_rows(vectors.item_ID, batch.seen_P), gather_rows(vectors.item_ID, batch.unseen_P)
+        loss_P = F.softplus(vectors.columns.total((user_PD * unseen_PD).sum(1) - (user_PD * seen_PD).sum(1)))
+        squares = user_PD.square().sum() + seen_PD.square().sum() + unseen_PD.square().sum()
+        return weighted_mean(loss_P, batch.weight_P), 0.5 * vectors.columns.total(squares) / len(batch.row_P)

@@ -12,7 +12,6 @@ D dimension, R rows of a chunk.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +24,7 @@ from model.gather import gather_rows
 from model.micro import Vectors
 from model.parallel import Columns
 from model.ranking.by_user import ByUserLoss
-from model.sampling import UserBatch, weighted_mean
+from model.sampling import UserBatch
 from model.topk import rows_at_once
 
 SCORE_ELEMENTS = 1 << 20  # scores of users for candidates held at once (4 MiB of float32: they stay in cache)
@@ -37,8 +36,8 @@ class Candidates:
     """The items that a batch's denominators run over."""
 
     item_C: Tensor
-    slot_I: Tensor
-    """Where an item stands among them, -1 where it does not."""
+    drawn_I: Tensor
+    """bool, whether an item stands among them."""
     log_inverse_probability: float
     """Of being drawn; 0 where every item stands among them."""
 
@@ -54,64 +53,78 @@ class SoftmaxLoss(ByUserLoss):
         self, score_P: Tensor, user_BD: Tensor, vectors: Vectors, batch: UserBatch, generator: Generator
     ) -> Tensor:
         candidates = self._draw(generator)
-        log_sum_B = _log_sum_exp(user_BD, gather_rows(vectors.item_ID, candidates.item_C), vectors.columns)
-        log_sum_P = _log_sum_over_all(log_sum_B, score_P, batch, candidates)
-        return weighted_mean(log_sum_P - score_P, batch.weight_P)
+        item_CD = gather_rows(vectors.item_ID, candidates.item_C)
+        loss: Tensor = _NegativeLogLikelihood.apply(score_P, user_BD, item_CD, batch, candidates, vectors.columns)
+        return loss
 
     def _draw(self, generator: Generator) -> Candidates:
         trained_item, count = self._trained_item, self._num_candidates
+        item_C = trained_item
         if count < len(trained_item):
-            draw = torch.randperm(len(trained_item), generator=generator, device=trained_item.device)[:count]
-            item_C = trained_item[draw]
-        else:
-            item_C = trained_item
-        slot_I = torch.full((self._num_items,), -1, dtype=torch.int64, device=item_C.device)
-        slot_I[item_C] = torch.arange(count, device=item_C.device)
-        return Candidates(item_C, slot_I, math.log(len(trained_item) / count))
+            item_C = trained_item[torch.randperm(len(trained_item), generator=generator, device=item_C.device)[:count]]
+        drawn_I = torch.zeros(self._num_items, dtype=torch.bool, device=item_C.device)
+        drawn_I[item_C] = True
+        return Candidates(item_C, drawn_I, math.log(len(trained_item) / count))
 
 
-def _log_sum_exp(user_BD: Tensor, item_CD: Tensor, columns: Columns) -> Tensor:
-    """Log of the sum of exp(score) over the candidates, for every user (B,)."""
-    log_sum_B: Tensor = _LogSumExp.apply(user_BD, item_CD, columns)
-    return log_sum_B
+class _NegativeLogLikelihood(torch.autograd.Function):
+    """Weighted mean over the interactions of the log of the sum over all trained items, less the score.
 
-
-class _LogSumExp(torch.autograd.Function):
-    """Scores exist for a few users at a time, which stay in cache, and are computed anew for the gradient."""
+    Scores exist for a few users at a time, which stay in cache; their gradient is taken at once, from the very scores
+    in hand, so that none is kept for the backward pass or computed (over several processes: summed) again in it.
+    """
 
     @staticmethod
-    def forward(ctx: Any, user_BD: Tensor, item_CD: Tensor, columns: Columns) -> Tensor:
-        log_sum_B = user_BD.new_empty(len(user_BD))
-        for rows in _blocks(user_BD, item_CD):
-            log_sum_B[rows] = columns.total(user_BD[rows] @ item_CD.T).logsumexp(1)
-        ctx.columns = columns
-        ctx.save_for_backward(user_BD, item_CD, log_sum_B)
-        return log_sum_B
+    def forward(
+        ctx: Any,
+        score_P: Tensor,
+        user_BD: Tensor,
+        item_CD: Tensor,
+        batch: UserBatch,
+        candidates: Candidates,
+        columns: Columns,
+    ) -> Tensor:
+        loss_P, score_grad_P = torch.empty_like(score_P), torch.empty_like(score_P)
+        user_grad_BD, item_grad_DC = torch.empty_like(user_BD), item_CD.new_zeros(item_CD.shape[::-1])
+        scale_P = torch.full_like(score_P, 1 / len(score_P))
+        if batch.weight_P is not None:
+            scale_P *= batch.weight_P
+        for rows, pairs in batch.parts(rows_at_once(len(item_CD), item_CD.device, SCORE_ELEMENTS)):
+            share_RC = columns.total(user_BD[rows] @ item_CD.T)
+            largest_R = share_RC.amax(1)
+            sum_R = share_RC.sub_(largest_R[:, None]).exp_().sum(1)
+            row_P = batch.row_P[pairs] - rows.start
+            log_all_P, slope_P = _log_sum_over_all(
+                (largest_R + sum_R.log())[row_P], score_P[pairs], candidates, batch.item_P[pairs]
+            )
+            loss_P[pairs] = (log_all_P - score_P[pairs]) * scale_P[pairs]
+            slope_P *= scale_P[pairs]
+            score_grad_P[pairs] = -slope_P
+            slope_R = torch.zeros_like(sum_R).index_add_(0, row_P, slope_P)
+            share_RC *= (slope_R / sum_R)[:, None]
+            torch.mm(share_RC, item_CD, out=user_grad_BD[rows])
+            item_grad_DC.addmm_(user_BD[rows].T, share_RC)  # this way round it reads the shares as they lie
+        ctx.save_for_backward(score_grad_P, user_grad_BD, item_grad_DC)
+        return loss_P.sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor, Tensor, None]:
-        user_BD, item_CD, log_sum_B = ctx.saved_tensors
-        user_grad_BD, item_grad_CD = torch.empty_like(user_BD), torch.zeros_like(item_CD)
-        for rows in _blocks(user_BD, item_CD):
-            share_RC = ctx.columns.total(user_BD[rows] @ item_CD.T).sub_(log_sum_B[rows, None]).exp_()
-            share_RC.mul_(grad_B[rows, None])
-            torch.mm(share_RC, item_CD, out=user_grad_BD[rows])
-            item_grad_CD.addmm_(share_RC.T, user_BD[rows])
-        return user_grad_BD, item_grad_CD, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        score_grad_P, user_grad_BD, item_grad_DC = ctx.saved_tensors
+        return grad * score_grad_P, grad * user_grad_BD, grad * item_grad_DC.T, None, None, None
 
 
-def _blocks(user_BD: Tensor, item_CD: Tensor) -> Iterator[slice]:
-    rows = rows_at_once(len(item_CD), user_BD.device, SCORE_ELEMENTS)
-    return (slice(begin, begin + rows) for begin in range(0, len(user_BD), rows))
+def _log_sum_over_all(
+    log_sum_P: Tensor, score_P: Tensor, candidates: Candidates, item_P: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log of the (estimated) sum over all trained items, and its slope by `log_sum_P`; by the score it is 1 less that.
 
-
-def _log_sum_over_all(log_sum_B: Tensor, score_P: Tensor, batch: UserBatch, candidates: Candidates) -> Tensor:
-    """Log of the (estimated) sum over all trained items, for every interaction."""
-    log_sum_P = gather_rows(log_sum_B, batch.row_P)
+    Args:
+        log_sum_P: log of the sum over the candidates, for every interaction.
+        item_P: its item.
+    """
     if candidates.log_inverse_probability == 0:
-        return log_sum_P
-    drawn_P = candidates.slot_I[batch.item_P] >= 0
-    share_P = (score_P - log_sum_P).clamp(max=LARGEST_LOG_SHARE).exp()
-    others_P = log_sum_P + torch.log1p(-share_P * drawn_P)
-    return torch.logaddexp(score_P, others_P + candidates.log_inverse_probability)
+        return log_sum_P, torch.ones_like(log_sum_P)
+    share_P = (score_P - log_sum_P).clamp(max=LARGEST_LOG_SHARE).exp() * candidates.drawn_I[item_P]
+    others_P = log_sum_P + torch.log1p(-share_P) + candidates.log_inverse_probability
+    return torch.logaddexp(score_P, others_P), torch.sigmoid(others_P - score_P) / (1 - share_P)

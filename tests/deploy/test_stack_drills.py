@@ -2,6 +2,7 @@
 nothing that was finished is computed again."""
 
 import os
+import select
 import signal
 import time
 
@@ -77,9 +78,11 @@ def test_orphaned_training_beside_its_retry_gives_one_release(stack, calm):
     supervisor = int(proc_stat(task)[1])
     # The worker and the processes that watch over its tasks die; task and command, in a group of their own, do not.
     # They freeze, and the command wakes up beside its retry. Frozen after that death: a stopped group that loses its
-    # parents is hung up. The task sleeps on, for its command ends with it.
+    # parents is hung up; and at once, for a task that has a line to write finds that nobody reads it, and ends. The
+    # task sleeps on, for its command ends with it.
+    supervisor_end = os.pidfd_open(supervisor)
     os.killpg(stack.processes.running(GPU_WORKER), signal.SIGKILL)
-    wait_for(lambda: not proc_stat(supervisor), pause=0.01)
+    select.select([supervisor_end], [], [])
     for pid in (task, orphan):
         os.kill(pid, signal.SIGSTOP)
     last = drill.checkpoints()[-1]

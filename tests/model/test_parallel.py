@@ -33,6 +33,7 @@ CASES = {
         "epoch",
     ),
     "squares": (ModelConfig(), ObjectiveConfig(ranking="squares"), "epoch"),
+    "approximate graphs": (ModelConfig(graph="faiss", initial_graph_weight=0.5), ObjectiveConfig(), "epoch"),
     "no content": (ModelConfig(modalities=()), ObjectiveConfig(), "epoch"),
 }
 

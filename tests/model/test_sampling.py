@@ -27,7 +27,11 @@ def test_unseen_items_many_draws_uniform_over_unseen_trained_items(sampler):
 
 def test_epoch_every_pair_once_but_users_who_saw_everything(sampler):
     batches = list(sampler.epoch(3, torch.Generator().manual_seed(0)))
-    pairs = [(u, i) for batch in batches for u, i in zip(batch.user_B.tolist(), batch.seen_B.tolist(), strict=True)]
+    pairs = [
+        pair
+        for batch in batches
+        for pair in zip(batch.user_B[batch.row_P].tolist(), batch.seen_P.tolist(), strict=True)
+    ]
     assert sorted(pairs) == [(0, 1), (0, 4), (0, 5), (1, 2)]
     assert len(batches) == sampler.num_batches(3) == 2
 
@@ -40,7 +44,7 @@ def test_epoch_unseen_items_never_seen_on_random_data():
     sampler = TripleSampler(user, item, 50, 40)
     for _ in range(20):
         for batch in sampler.epoch(128, generator):
-            assert not seen & set(zip(batch.user_B.tolist(), batch.unseen_B.tolist(), strict=True))
+            assert not seen & set(zip(batch.user_B[batch.row_P].tolist(), batch.unseen_P.tolist(), strict=True))
 
 
 def test_sampler_everybody_has_everything_is_refused():

@@ -237,6 +237,33 @@ def test_item_graph_approximate_is_followed_restored_and_searched_anew():
     assert torch.equal(graph.learned.neighbour_IK, nearest_neighbours(projected, present, 4, "faiss").neighbour_IK)
 
 
+def test_item_graph_approximate_of_fewer_items_than_neighbours_is_restored():
+    features, present = torch.eye(5), torch.tensor([True, False, True, True, False])
+    graph = ItemGraph(
+        features, present, dim=5, num_neighbours=4, initial_weight=0.5, generator=torch.Generator(), method="faiss"
+    )
+    matrix = graph._constant.forward @ torch.eye(5)
+    graph.restore()
+    torch.testing.assert_close(graph._constant.forward @ torch.eye(5), matrix)
+
+
+@pytest.mark.parametrize(("saved", "loading"), [("exact", "faiss"), ("faiss", "exact")])
+def test_trainer_goes_on_from_a_state_of_the_other_search(saved, loading, monkeypatch):
+    """As on another device with `auto`, or from before neighbours were part of the state."""
+    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
+    data, held_out, _ = planted()
+    trainers = [
+        Trainer(data, held_out, ModelConfig(embedding_dim=8, graph=graph, neighbours=3), config())
+        for graph in (saved, loading)
+    ]
+    before, after = trainers
+    next(before.fit())
+    after.load_state(before.state())
+    assert torch.equal(after.model.item_embedding_ID, before.model.item_embedding_ID)
+    assert [report.epoch for report in after.fit()][:1] == [2]
+    assert torch.isfinite(after.best_vectors().item_ID).all()
+
+
 def test_objective_items_without_modality_take_no_part_in_contrast():
     data, model = make_model()
     exact = ObjectiveConfig(contrastive="exact")

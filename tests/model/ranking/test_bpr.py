@@ -12,7 +12,7 @@ def test_bpr_terms_equal_naive_loop():
     loss, generator = make_ranking_loss("bpr", data, 1), torch.Generator().manual_seed(0)
     batch = next(iter(loss.batches(16, generator)))
     losses, squares = [], []
-    sides = (batch.user_B, batch.seen_B, batch.unseen_B)
+    sides = (batch.user_B[batch.row_P], batch.seen_P, batch.unseen_P)
     for user, seen, unseen in zip(*(side.tolist() for side in sides), strict=True):
         u, i, j = found.user_UD[user], found.item_ID[seen], found.item_ID[unseen]
         losses.append(-math.log(1 / (1 + math.exp(-float(u @ i - u @ j)))))

@@ -57,33 +57,48 @@ def test_softmax_all_candidates_equal_naive_loop_whatever_the_batches(seed, batc
     assert loss_of_epoch(data, found, 1000, batch_size).item() == pytest.approx(expected, rel=1e-9)
 
 
+class Counting(Columns):
+    """One process, which notes how many scores were ever summed over processes at once."""
+
+    def total(self, partial):
+        if partial.dim() == 2:
+            SCORED.append(partial.numel())
+        return partial
+
+
+SCORED: list[int] = []
+
+
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("num_candidates", [4, 1000])
-def test_softmax_scores_a_few_users_at_a_time_gradient_is_autograd_s(monkeypatch, num_candidates):
+def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(monkeypatch, num_candidates, weighted):
     monkeypatch.setattr(model.ranking.softmax, "SCORE_ELEMENTS", 30)
     monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
-    data, outcomes, largest = interactions(3), [], []
+    SCORED.clear()
+    data, found = interactions(3), dataclasses.replace(vectors(3), columns=Counting())
+    if weighted:
+        data = dataclasses.replace(data, weight_T=torch.rand(len(data.user_T), dtype=torch.float64) + 0.5)
+    sides = found.user_UD.requires_grad_(), found.item_ID.requires_grad_()
+    loss = make_ranking_loss("softmax", data, num_candidates)
+    (batch,) = loss.batches(10_000, torch.Generator().manual_seed(0))
+    got = loss.terms(found, batch, torch.Generator().manual_seed(1))[0]
+    got_gradients = torch.autograd.grad(3 * got, sides)
+    assert max(SCORED) <= 30
+    assert sum(SCORED) == len(batch.user_B) * min(num_candidates, NUM_ITEMS - 1)
+    assert len(SCORED) > 1
 
-    def at_once(user_BD, item_CD, columns):
-        return (user_BD @ item_CD.T).logsumexp(1)
-
-    class Counting(Columns):
-        def total(self, partial):
-            if partial.dim() == 2:
-                largest.append(partial.numel())
-            return partial
-
-    for function in (model.ranking.softmax._log_sum_exp, at_once):
-        monkeypatch.setattr(model.ranking.softmax, "_log_sum_exp", function)
-        found = dataclasses.replace(vectors(3), columns=Counting())
-        sides = found.user_UD.requires_grad_(), found.item_ID.requires_grad_()
-        loss = loss_of_epoch(data, found, num_candidates, 1000)
-        forward = len(largest)
-        outcomes.append((loss, *torch.autograd.grad(loss, sides)))
-        if function is not at_once:
-            assert 1 < forward < len(largest)  # the gradient's blocks are seen too
-            assert max(largest) <= 30
-    for ours, autograd in zip(*outcomes, strict=True):
-        torch.testing.assert_close(ours, autograd)
+    candidates = loss._draw(torch.Generator().manual_seed(1))
+    inverse = (NUM_ITEMS - 1) / len(candidates.item_C)
+    expected = 0
+    for pair, (row, item) in enumerate(zip(batch.row_P.tolist(), batch.item_P.tolist(), strict=True)):
+        user_D = found.user_UD[batch.user_B[row]]
+        others = [user_D @ found.item_ID[other] for other in candidates.item_C.tolist() if other != item]
+        score = user_D @ found.item_ID[item]
+        weight = batch.weight_P[pair] if weighted else 1
+        expected = expected + weight * ((score.exp() + inverse * torch.stack(others).exp().sum()).log() - score)
+    expected = expected / len(batch.item_P)
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(got_gradients, torch.autograd.grad(3 * expected, sides))
 
 
 def test_softmax_sampled_denominator_is_unbiased():
@@ -92,7 +107,9 @@ def test_softmax_sampled_denominator_is_unbiased():
     trained = sorted(set(data.item_T.tolist()))
     loss, generator = make_ranking_loss("softmax", data, 4), torch.Generator().manual_seed(0)
     single = next(batch for batch in loss.batches(1, generator) if len(batch.item_P) > 1)
-    one = dataclasses.replace(single, row_P=single.row_P[:1], item_P=single.item_P[:1])
+    one = dataclasses.replace(
+        single, row_P=single.row_P[:1], item_P=single.item_P[:1], count_B=torch.ones(1, dtype=int)
+    )
     score = float(found.user_UD[one.user_B[0]] @ found.item_ID[one.item_P[0]])
     sums = [torch.exp(loss.terms(found, one, generator)[0] + score).item() for _ in range(20_000)]
     expected = sum(float(torch.exp(found.user_UD[one.user_B[0]] @ found.item_ID[item])) for item in trained)

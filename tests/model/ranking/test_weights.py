@@ -28,7 +28,7 @@ def gradient_of_one(name, data, batch, position):
     found = vectors(2)
     item_ID = found.item_ID.requires_grad_()
     if name == "bpr":
-        user, item, unseen = batch.user_B[position], batch.seen_B[position], batch.unseen_B[position]
+        user, item, unseen = batch.user_B[batch.row_P[position]], batch.seen_P[position], batch.unseen_P[position]
         loss = -F.logsigmoid(found.user_UD[user] @ (item_ID[item] - item_ID[unseen]))
     elif name == "squares":
         user, item = batch.user_B[batch.row_P[position]], batch.item_P[position]
