@@ -83,6 +83,13 @@ class Airflow:
         path = f"dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances?limit=1000"
         return list(self.call("GET", path)["task_instances"])
 
+    def error(self, dag_id: str, run_id: str, task: Mapping[str, Any]) -> str:
+        """What the last attempt at a task failed with, by its log; empty where that does not say."""
+        place = f"dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
+        lines = self.call("GET", f"{place}?map_index={task['map_index']}&full_content=true")["content"]
+        errors = [line["error_detail"][-1]["exc_value"] for line in lines if line.get("error_detail")]
+        return str(errors[-1]) if errors else ""
+
     def result(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
         """What a task returned."""
         path = f"dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances/{task_id}/xcomEntries/return_value"

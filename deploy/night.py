@@ -34,11 +34,15 @@ def follow(airflow: Airflow, run_id: str) -> Iterator[tuple[str, list[dict[str, 
 def lines(tasks: list[dict[str, Any]], shown: dict[str, str]) -> Iterator[str]:
     """A line for each task whose state has changed; `shown` remembers."""
     for task in sorted(tasks, key=lambda task: task["start_date"] or "~"):
-        name = task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
+        name = _name(task)
         state = f"{task['state']} {task['try_number']}"
         if task["state"] and shown.get(name) != state and (task["state"] == "running" or _ended(task)):
             shown[name] = state
             yield f"{_done(tasks)}  {name:24} {_told(task)}"
+
+
+def _name(task: dict[str, Any]) -> str:
+    return str(task["task_id"]) + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
 
 
 def _done(tasks: list[dict[str, Any]]) -> str:
@@ -70,9 +74,13 @@ def main() -> None:
         raise SystemExit(f"Airflow does not answer at {airflow.base} ({error}); is the stack up? `make up`") from error
     sys.stderr.write(f"{airflow.base}/dags/{DAG}/runs/{run_id}\n")
     shown: dict[str, str] = {}
+    tasks: list[dict[str, Any]] = []
     try:
         for _, tasks in follow(airflow, run_id):
             sys.stderr.writelines(f"{line}\n" for line in lines(tasks, shown))
+        for task in tasks:
+            if task["state"] == "failed":
+                sys.stderr.write(f"{_name(task)}: {airflow.error(DAG, run_id, task)}\n")
     except KeyboardInterrupt:
         raise SystemExit("no longer followed; the night goes on") from None
     run = airflow.run(DAG, run_id)
