@@ -1,7 +1,7 @@
 """An example of a consumer: loads the champion's vectors into PostgreSQL with pgvector whenever the champion moves.
 
-Started by the asset `microrec_champion`; which release it loads stands in the asset's event. It reads the release
-and nothing else of the pipeline, as any other consumer would: a search index, a cache, another warehouse.
+Started by the asset `microrec_champion`; which release it loads, in whatever store, stands in the asset's event. It
+reads the release and nothing else of the pipeline, as any other consumer would: a search index, a cache, a warehouse.
 """
 
 import os
@@ -43,7 +43,7 @@ def microrec_to_pgvector() -> None:
         """Replace the tables of vectors, in one transaction."""
         context = get_current_context()
         events = context["triggering_asset_events"].get(CHAMPION, ())
-        named = [event.extra["run_id"] for event in events if event.extra.get("run_id")]
+        named = [event.extra["release"] for event in events if event.extra.get("release")]
         release = ["--release", named[-1]] if named else []
         return run_microrec(["to-pgvector", "-c", context["params"]["config"], *release])
 

@@ -22,7 +22,7 @@ from pipeline.columns import (
     USER_ID,
 )
 from pipeline.errors import InputError, StoreError
-from pipeline.storage import Store, arrow_filesystem, is_complete, list_files, read_json
+from pipeline.storage import Store, arrow_filesystem, is_complete, list_files, read_json, resolve
 
 SCHEMA_VERSION = 1
 MANIFEST, REPORT, INDEX = "manifest.json", "report.html", "index.faiss"
@@ -142,12 +142,12 @@ def read_manifest(release: UPath) -> dict[str, Any]:
 
 
 def choose_release(store: Store, name: str | None) -> UPath:
-    """The named release, or without a name the champion's, or without a champion the only one there is.
+    """The release of that run id or at that place, or without a name the champion's, or else the only one there is.
 
     Raises `InputError` where that does not name one.
     """
     if name:
-        release = store.release(name)
+        release = resolve(name, Path.cwd()) if "/" in name else store.release(name)
         if not is_complete(release):
             raise InputError(f"no release {name!r} in {store.releases}; there are {_release_names(store)}")
         return release

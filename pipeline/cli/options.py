@@ -21,7 +21,9 @@ ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Configu
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
 RunId = Annotated[str, typer.Option("--run-id", help="Which run the stage belongs to.")]
-Release = Annotated[str | None, typer.Option("--release", help="Run id of the release; default the champion.")]
+Release = Annotated[
+    str | None, typer.Option("--release", help="Run id of a release, or its path; default the champion's.")
+]
 AsOf = Annotated[
     str | None, typer.Option("--as-of", metavar="MOMENT", help="What the release stands for (ISO 8601, else UTC).")
 ]

@@ -141,6 +141,7 @@ def test_nightly_sample_gives_a_verified_release_and_an_asset_event(nightly, tmp
         assert events[name]["digest"] in verified.stdout
         assert events[name]["metrics"]["validation"]["recall@20"] >= 0
         assert events[name]["run_id"] == releases[0].name
+        assert events[name]["release"] == str(releases[0])
     again = nightly.test(run_conf=conf)
     states = {instance.task_id: str(instance.state) for instance in again.get_task_instances()}
     assert str(again.state) == "success", states

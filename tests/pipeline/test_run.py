@@ -23,7 +23,7 @@ from pipeline.config import load_config
 from pipeline.embed import embed_items
 from pipeline.errors import InputError, StoreError
 from pipeline.progress import Reporter
-from pipeline.release import MANIFEST, read_manifest
+from pipeline.release import MANIFEST, choose_release, read_manifest
 from pipeline.run import open_run
 from pipeline.sample import write_sample
 from pipeline.stages import do_stage
@@ -293,6 +293,13 @@ def test_verify_path_outside_the_store_is_refused(folder, first, tmp_path):
     assert verify_named_release(config, first["release"])["digest"] == first["digest"]
     with pytest.raises(InputError, match=r"is not in .*give the store it belongs to"):
         verify_named_release(config, str(tmp_path / "first"))
+
+
+def test_release_of_another_store_is_named_by_its_path(first, tmp_path):
+    store = Store(UPath(tmp_path))
+    assert str(choose_release(store, first["release"])) == first["release"]
+    with pytest.raises(InputError, match="no release"):
+        choose_release(store, str(tmp_path / "none"))
 
 
 def test_run_id_of_another_store_is_not_found(folder):
