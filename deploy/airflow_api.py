@@ -84,11 +84,19 @@ class Airflow:
         return list(self.call("GET", path)["task_instances"])
 
     def error(self, dag_id: str, run_id: str, task: Mapping[str, Any]) -> str:
-        """What the last attempt at a task failed with, by its log; empty where that does not say."""
+        """What the last attempt at a task failed with, by its log; else that the log does not say or is not there."""
         place = f"dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
-        lines = self.call("GET", f"{place}?map_index={task['map_index']}&full_content=true")["content"]
-        errors = [line["error_detail"][-1]["exc_value"] for line in lines if line.get("error_detail")]
-        return str(errors[-1]) if errors else ""
+        try:
+            lines = self.call("GET", f"{place}?map_index={task['map_index']}&full_content=true")["content"]
+        except (OSError, SystemExit) as error:
+            return f"its log cannot be read ({error})"
+        # What was raised stands first, what that came from after it.
+        errors = [
+            line["error_detail"][0]["exc_value"]
+            for line in lines
+            if isinstance(line, dict) and line.get("error_detail")
+        ]
+        return str(errors[-1]) if errors else "its log does not say why"
 
     def result(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
         """What a task returned."""

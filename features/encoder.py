@@ -1,6 +1,7 @@
 """What an encoder is: named before it is loaded, loaded only when there is something to encode."""
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,13 @@ class Encoder:
             device: where `encode` computes, as torch names it.
         """
         self.dim, self.prepare, self._encode, self.device = dim, prepare, encode, device
+
+    @property
+    def preparers(self) -> int:
+        """Threads for `prepare`: those of `encode` where it computes on a CPU, in turn with it; else one a core."""
+        import torch
+
+        return torch.get_num_threads() if self.device == "cpu" else os.cpu_count() or 1
 
     def encode(self, prepared: Sequence[Any]) -> np.ndarray:
         """Encode a batch, float32 (B, D).

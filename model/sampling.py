@@ -155,8 +155,8 @@ class UserSampler:
         before = self._count_U[shuffled].cumsum(0) - self._count_U[shuffled]
         sizes = torch.bincount(before * num_batches // len(self._item_T), minlength=num_batches)
         # Once an epoch, so that no batch waits for a device to tell them.
-        count, num_users = self._count_U[shuffled].cpu(), sizes.tolist()
-        for user_B, count_B in zip(shuffled.split(num_users), count.split(num_users), strict=True):
+        count, per_batch = self._count_U[shuffled].cpu(), sizes.tolist()
+        for user_B, count_B in zip(shuffled.split(per_batch), count.split(per_batch), strict=True):
             if len(user_B):
                 yield self._batch(user_B, count_B)
 

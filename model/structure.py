@@ -84,7 +84,7 @@ class ItemGraph(nn.Module):
             self.refresh()
             return
         projected_ID = self.columns.whole(self.projection(self.feature_ID))
-        self.learned = known_neighbours(projected_ID, self.present_I, self.neighbour_IK)
+        self.learned = self._agreed(known_neighbours(projected_ID, self.present_I, self.neighbour_IK))
         self._combine()
 
     def _agreed(self, graph: NeighbourGraph) -> NeighbourGraph:

@@ -41,7 +41,10 @@ def embed_items(
         require_known_scheme(location, option)
     store, place = config.open_store(), resolve(out, Path.cwd())
     require_reachable(place, "--out")
-    manifest = read_manifest(choose_release(store, release_name))
+    release = choose_release(store, release_name)
+    if str(release) != str(store.release(release.name)):
+        raise InputError(f"{release} is not in {store.releases}: give the store it belongs to with --set store.root=…")
+    manifest = read_manifest(release)
     run = Run(manifest["run_id"], config, store, reporter)
     if run.result("train") is None:
         raise InputError(f"run {run.id} is no longer in {store.runs}: its parameters are needed to embed new items")

@@ -9,7 +9,6 @@ that shards started at different times agree without a word.
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -118,14 +117,11 @@ def _encode_groups(
     """Encode and publish group after group; return the encoder's calls."""
     config, batch_size = run.config, run.config.modalities[name].batch_size
     contents = text_groups(config, name, groups) if spec.content == "text" else picture_groups(config, groups)
-    import torch  # an encoder has loaded it by now
-
     encoder, calls = spec.load(), 0
-    cores = torch.get_num_threads() if encoder.device == "cpu" else os.cpu_count()
     with (
         run.reporter.task(f"extract {name}", sum(map(len, groups))) as task,
         ThreadPoolExecutor(READERS) as readers,
-        ThreadPoolExecutor(cores) as preparers,
+        ThreadPoolExecutor(encoder.preparers) as preparers,
     ):
         for group in contents:
             done: list[Encoded] = []

@@ -22,7 +22,16 @@ from pipeline.columns import (
     USER_ID,
 )
 from pipeline.errors import InputError, StoreError
-from pipeline.storage import Store, arrow_filesystem, is_complete, list_files, read_json, resolve
+from pipeline.storage import (
+    SUCCESS,
+    Store,
+    arrow_filesystem,
+    is_complete,
+    list_files,
+    read_json,
+    require_known_scheme,
+    resolve,
+)
 
 SCHEMA_VERSION = 1
 MANIFEST, REPORT, INDEX = "manifest.json", "report.html", "index.faiss"
@@ -146,8 +155,14 @@ def choose_release(store: Store, name: str | None) -> UPath:
 
     Raises `InputError` where that does not name one.
     """
+    if name and "/" in name:
+        require_known_scheme(name, "--release")
+        release = resolve(name.rstrip("/"), Path.cwd())
+        if not is_complete(release):
+            raise InputError(f"no release at {release}: a release has a {SUCCESS} file")
+        return release
     if name:
-        release = resolve(name, Path.cwd()) if "/" in name else store.release(name)
+        release = store.release(name)
         if not is_complete(release):
             raise InputError(f"no release {name!r} in {store.releases}; there are {_release_names(store)}")
         return release

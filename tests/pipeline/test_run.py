@@ -298,8 +298,16 @@ def test_verify_path_outside_the_store_is_refused(folder, first, tmp_path):
 def test_release_of_another_store_is_named_by_its_path(first, tmp_path):
     store = Store(UPath(tmp_path))
     assert str(choose_release(store, first["release"])) == first["release"]
-    with pytest.raises(InputError, match="no release"):
+    with pytest.raises(InputError, match=r"no release at .*none: a release has"):
         choose_release(store, str(tmp_path / "none"))
+    with pytest.raises(InputError, match="--release"):
+        choose_release(store, "foo://bucket/none")
+
+
+def test_embed_with_a_release_of_another_store_is_refused(folder, first, tmp_path):
+    config = load_config(folder / "microrec.toml", [*SETTINGS, f"store.root={tmp_path / 'other'}"])
+    with pytest.raises(InputError, match=r"is not in .*give the store it belongs to"):
+        embed_items(config, str(folder / "items.parquet"), str(tmp_path / "out"), first["release"], Reporter())
 
 
 def test_run_id_of_another_store_is_not_found(folder):

@@ -57,35 +57,32 @@ def test_softmax_all_candidates_equal_naive_loop_whatever_the_batches(seed, batc
     assert loss_of_epoch(data, found, 1000, batch_size).item() == pytest.approx(expected, rel=1e-9)
 
 
-class Counting(Columns):
-    """One process, which notes how many scores were ever summed over processes at once."""
-
-    def total(self, partial):
-        if partial.dim() == 2:
-            SCORED.append(partial.numel())
-        return partial
-
-
-SCORED: list[int] = []
-
-
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("weighted", "scale"), [(False, 1.0), (True, 1.0), (True, 2.5)])
 @pytest.mark.parametrize("num_candidates", [4, 1000])
-def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(monkeypatch, num_candidates, weighted):
+def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(monkeypatch, num_candidates, weighted, scale):
     monkeypatch.setattr(model.ranking.softmax, "SCORE_ELEMENTS", 30)
     monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
-    SCORED.clear()
-    data, found = interactions(3), dataclasses.replace(vectors(3), columns=Counting())
+    scored = []
+
+    class Counting(Columns):
+        def total(self, partial):
+            if partial.dim() == 2:
+                scored.append(partial.numel())
+            return partial
+
+    data, found = interactions(3), dataclasses.replace(vectors(3, scale), columns=Counting())
     if weighted:
-        data = dataclasses.replace(data, weight_T=torch.rand(len(data.user_T), dtype=torch.float64) + 0.5)
+        weight_T = torch.rand(len(data.user_T), dtype=torch.float64)
+        weight_T[::5] = 0
+        data = dataclasses.replace(data, weight_T=weight_T)
     sides = found.user_UD.requires_grad_(), found.item_ID.requires_grad_()
     loss = make_ranking_loss("softmax", data, num_candidates)
     (batch,) = loss.batches(10_000, torch.Generator().manual_seed(0))
     got = loss.terms(found, batch, torch.Generator().manual_seed(1))[0]
     got_gradients = torch.autograd.grad(3 * got, sides)
-    assert max(SCORED) <= 30
-    assert sum(SCORED) == len(batch.user_B) * min(num_candidates, NUM_ITEMS - 1)
-    assert len(SCORED) > 1
+    assert max(scored) <= 30
+    assert sum(scored) == len(batch.user_B) * min(num_candidates, NUM_ITEMS - 1)
+    assert len(scored) > 1
 
     candidates = loss._draw(torch.Generator().manual_seed(1))
     inverse = (NUM_ITEMS - 1) / len(candidates.item_C)
