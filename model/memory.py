@@ -69,7 +69,7 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
         "parameters": parameters * FLOAT * PARAMETER_COPIES,
         "propagation": num_nodes * dim * FLOAT * find_backbone(model.backbone).node_tensors,
         "content": item_matrix * (6 * width + 4),
-        "batch": config.interactions_per_step(len(data.user_T)) * dim * FLOAT * 14,
+        "batch": config.interactions_per_step(len(data.user_T)) * dim * FLOAT * 8,
         "libraries": LIBRARIES,
     }
     if _is_approximate(data.num_items, model):
