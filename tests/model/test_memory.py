@@ -49,7 +49,8 @@ def test_predicted_peak_million_items_fits_in_sixteen_gib():
 
 def test_predicted_peak_of_each_process_what_has_columns_is_divided_and_the_rest_is_not():
     data = counts(10**6, 10**6, 10**7, content=64)
-    whole, share = (predicted_peak(data, ModelConfig(), TrainConfig(), processes).parts for processes in (1, 4))
+    model = ModelConfig(backbone="ngcf")
+    whole, share = (predicted_peak(data, model, TrainConfig(), processes).parts for processes in (1, 4))
     for name in ("parameters", "propagation", "content"):
         assert share[name] == pytest.approx(whole[name] / 4, rel=0.01)
     for name in ("interactions", "features", "user-item graph", "item graphs"):
