@@ -5,7 +5,7 @@ Shapes: R rows, B some of the rows, C columns, E edges, D dimension, I items, K 
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -121,15 +121,28 @@ class SparseMatrix:
         self.backward = pattern.transposed(weight_E.detach())
 
     def __matmul__(self, dense_CD: Tensor) -> Tensor:
-        product: Tensor = _ConstantProduct.apply(dense_CD, self)
-        return product
+        return constant_product(self, dense_CD)
+
+
+class ConstantMatrix(Protocol):
+    """What has a product, `forward @ dense`, and that of its transpose, `backward @ dense`, neither with a gradient."""
+
+    forward: Any
+    backward: Any
+
+
+def constant_product(matrix: ConstantMatrix, dense_CD: Tensor) -> Tensor:
+    """Product of a constant matrix (R, C) with a dense (C, D), with a gradient for the latter."""
+    product: Tensor = _ConstantProduct.apply(dense_CD, matrix)
+    return product
 
 
 class _ConstantProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, dense_CD: Tensor, matrix: SparseMatrix) -> Tensor:
+    def forward(ctx: Any, dense_CD: Tensor, matrix: ConstantMatrix) -> Tensor:
         ctx.matrix = matrix
-        return matrix.forward @ dense_CD
+        product: Tensor = matrix.forward @ dense_CD
+        return product
 
     @staticmethod
     @once_differentiable

@@ -9,15 +9,13 @@ R rows (users or items), D dimension.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from model.data import TrainingData
 from model.normalisation import Normalisation, normalise_edges
-from model.sparse import CompressedRows, EdgePattern
+from model.sparse import CompressedRows, EdgePattern, constant_product
 
 
 @dataclass(frozen=True)
@@ -39,14 +37,19 @@ class Halves:
         """The product's rows of items."""
         return _with_loops(self.to_item @ user_UD, self.loop_I, item_ID)
 
+    def __matmul__(self, node_ND: Tensor) -> Tensor:
+        """The product (N, D), users first."""
+        sides = node_ND.split([self.to_user.shape[0], self.to_item.shape[0]])
+        return torch.cat([self.users(*sides), self.items(*sides)])
+
 
 class UserItemGraph:
     """A and its transpose; `graph @ node_ND`, users first, has a gradient."""
 
     def __init__(self, data: TrainingData, normalisation: Normalisation) -> None:
         """Take every interaction once; A is D^-1/2 A D^-1/2 (`symmetric`) or D^-1 (A + I) (`row`)."""
-        self.num_users, num_items = data.num_users, data.num_items
-        num_nodes, item_node_T = data.num_users + num_items, data.item_T + data.num_users
+        num_users, num_items = data.num_users, data.num_items
+        num_nodes, item_node_T = num_users + num_items, data.item_T + num_users
         row_E, column_E = torch.cat([data.user_T, item_node_T]), torch.cat([item_node_T, data.user_T])
         looped = normalisation == "row"
         if looped:
@@ -55,8 +58,8 @@ class UserItemGraph:
         one_E = torch.ones(len(row_E), device=row_E.device)
         weight_E = normalise_edges(row_E, column_E, one_E, num_nodes, normalisation)
         to_user_T, to_item_T, weight_N = weight_E.split([len(data.user_T), len(data.user_T), looped * num_nodes])
-        loops = weight_N.split([data.num_users, num_items]) if looped else (None, None)
-        pattern = EdgePattern(data.user_T, data.item_T, (data.num_users, num_items))
+        loops = weight_N.split([num_users, num_items]) if looped else (None, None)
+        pattern = EdgePattern(data.user_T, data.item_T, (num_users, num_items))
         self.forward = Halves(pattern.matrix(to_user_T), pattern.transposed(to_item_T), *loops)
         self.backward = Halves(pattern.matrix(to_item_T), pattern.transposed(to_user_T), *loops)
 
@@ -76,25 +79,7 @@ class UserItemGraph:
         )
 
     def __matmul__(self, node_ND: Tensor) -> Tensor:
-        product_ND: Tensor = _Product.apply(node_ND, self)
-        return product_ND
-
-
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, node_ND: Tensor, graph: UserItemGraph) -> Tensor:
-        ctx.graph = graph
-        return _product(graph.forward, node_ND, graph.num_users)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_ND: Tensor) -> tuple[Tensor, None]:
-        return _product(ctx.graph.backward, grad_ND, ctx.graph.num_users), None
-
-
-def _product(halves: Halves, node_ND: Tensor, num_users: int) -> Tensor:
-    sides = node_ND[:num_users], node_ND[num_users:]
-    return torch.cat([halves.users(*sides), halves.items(*sides)])
+        return constant_product(self, node_ND)
 
 
 def _with_loops(product_RD: Tensor, loop_R: Tensor | None, own_RD: Tensor) -> Tensor:
