@@ -18,10 +18,12 @@ from model.parallel import Columns
 from model.topk import rows_at_once
 from model.training import TrainConfig
 
+STEP = ("propagation", "content", "batch")  # parts that live while a step runs
 FLOAT, INDEX, LONG = 4, 4, 8  # bytes
 GIB = 1 << 30
 PARAMETER_COPIES = 5  # values, gradients, two moments of Adam, the best check's
 REVERSE_COPIES = 6  # of the neighbours, sorted by neighbour
+GAPS = 1.5  # what a step takes over what it holds, because freed blocks are kept until the epoch's end
 LIBRARIES = 1 << 27  # what torch takes the first time that it multiplies, differentiates and steps
 
 
@@ -76,6 +78,8 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
         parts["item graphs"] += width * data.num_items * model.neighbours * LONG * 2  # followed; of the best check
     if config.objective.ranking == "squares":
         parts["batch"] += 3 * item_matrix  # the trained items' rows, their gradient, and where it came from
+    for name in STEP:
+        parts[name] = int(GAPS * parts[name])
     building = [_graph_building(data.num_items, size, model) for size in [*dims, model.embedding_dim]]
     parts["building graphs"] = max(*building, _content_mapping(sum(size + 1 for size in dims)))
     return Prediction(_without_overlap(parts))
@@ -103,7 +107,6 @@ def _content_mapping(width: int) -> int:
 
 def _without_overlap(parts: dict[str, int]) -> dict[str, int]:
     """Graphs are built while no step runs: of the two only the larger counts."""
-    step = ("propagation", "content", "batch")
-    if sum(parts[name] for name in step) >= parts["building graphs"]:
+    if sum(parts[name] for name in STEP) >= parts["building graphs"]:
         return {name: size for name, size in parts.items() if name != "building graphs"}
-    return {name: size for name, size in parts.items() if name not in step}
+    return {name: size for name, size in parts.items() if name not in STEP}

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Generator, Tensor
 
+from model.allocator import freed_memory_kept
 from model.baselines.vbpr import Vbpr
 from model.data import TrainingData, resolve_device
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
@@ -222,17 +223,18 @@ class Trainer:
         total = torch.zeros(3, device=self.device)
         steps = 0
         every_step = self.config.structure_gradient == "step"
-        for batch in self.ranking_loss.batches(self.batch_size, self.generator):
-            users = self.ranking_loss.users(batch)
-            vectors = self.model(users, structure_gradient=every_step or steps == 0)
-            terms = objective(
-                vectors, self.model.present_IM, self.ranking_loss, batch, self.config.objective, self.generator
-            )
-            self.optimizer.zero_grad(set_to_none=True)
-            terms.total.backward()
-            self.optimizer.step()
-            steps += 1
-            total += torch.stack([terms.total.detach(), terms.ranking.detach(), terms.contrastive.detach()])
+        with freed_memory_kept(self.device):
+            for batch in self.ranking_loss.batches(self.batch_size, self.generator):
+                users = self.ranking_loss.users(batch)
+                vectors = self.model(users, structure_gradient=every_step or steps == 0)
+                terms = objective(
+                    vectors, self.model.present_IM, self.ranking_loss, batch, self.config.objective, self.generator
+                )
+                self.optimizer.zero_grad(set_to_none=True)
+                terms.total.backward()
+                self.optimizer.step()
+                steps += 1
+                total += torch.stack([terms.total.detach(), terms.ranking.detach(), terms.contrastive.detach()])
         loss, ranking, contrastive = (total / max(1, steps)).tolist()
         if not math.isfinite(loss):
             raise DivergedError(
