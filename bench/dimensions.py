@@ -14,6 +14,7 @@ import torch
 
 from bench.measure import GIB, Report, peak_memory, resident_memory
 from bench.workload import MILLION, make
+from model.allocator import freed_memory_kept
 from model.memory import predicted_peak
 from model.micro import ModelConfig
 from model.objective import objective
@@ -49,16 +50,17 @@ def train(num_items: int, dim: int, batch: int) -> Measured:
         trainer = Trainer(data, None, model, config, columns=columns)
         batches = trainer.ranking_loss.batches(batch, trainer.generator)
         times = []
-        for drawn in itertools.islice(batches, STEPS):
-            start = time.perf_counter()
-            terms = objective(
-                trainer.model(), trainer.model.present_IM, trainer.ranking_loss, drawn, config.objective,
-                trainer.generator,
-            )  # fmt: skip
-            trainer.optimizer.zero_grad(set_to_none=True)
-            terms.total.backward()
-            trainer.optimizer.step()
-            times.append(time.perf_counter() - start)
+        with freed_memory_kept(trainer.device):
+            for drawn in itertools.islice(batches, STEPS):
+                start = time.perf_counter()
+                terms = objective(
+                    trainer.model(), trainer.model.present_IM, trainer.ranking_loss, drawn, config.objective,
+                    trainer.generator,
+                )  # fmt: skip
+                trainer.optimizer.zero_grad(set_to_none=True)
+                terms.total.backward()
+                trainer.optimizer.step()
+                times.append(time.perf_counter() - start)
         moments = (slot for slots in trainer.optimizer.state_dict()["state"].values() for slot in slots.values())
         split = sum(tensor.nbytes for tensor in (*trainer.model.parameters(), *moments, *trainer._best.values()))
         return Measured(split, peak_memory() - before, predicted, statistics.median(times), float(terms.total.detach()))

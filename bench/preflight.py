@@ -6,14 +6,14 @@ import multiprocessing
 from dataclasses import replace
 
 from bench.measure import GIB, Report, peak_memory, resident_memory
-from bench.workload import BABY, MILLION, Shape, make
+from bench.workload import BABY, CLOTHING, MILLION, Shape, make
 from model.memory import predicted_peak
 from model.micro import ModelConfig
 from model.training import TrainConfig, Trainer
 
 SHAPES = (
     BABY,
-    replace(BABY, name="clothing, 4096 + 1024", num_users=39_387, num_items=23_033, num_pairs=197_338),
+    replace(CLOTHING, name="clothing, 4096 + 1024"),
     replace(MILLION, name="150,000 items x 64", num_users=150_000, num_items=150_000, num_pairs=1_500_000),
 )
 CONFIG = TrainConfig(device="cpu", check_every=1)

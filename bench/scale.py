@@ -6,7 +6,6 @@ one in the default's, which grow with the data.
 
 import argparse
 import time
-from dataclasses import replace
 
 import torch
 
@@ -37,6 +36,14 @@ class Stages:
         self.last = time.perf_counter()
 
 
+def _recall(trainer: Trainer) -> str:
+    """Of approximate graphs; exact ones have none to measure."""
+    found = [
+        f"{graph} {recall:.3f}" for graphs in trainer.model.graph_recall().values() for graph, recall in graphs.items()
+    ]
+    return f"recall of the graphs: {', '.join(found) or 'exact'}"
+
+
 def main() -> None:
     """Generate, build, train, evaluate."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -44,13 +51,13 @@ def main() -> None:
     num_items = parser.parse_args().items
     report = Report(f"{num_items:,} items, {10 * num_items:,} interactions, {torch.get_num_threads()} threads")
     stages = Stages(report)
-    shape = replace(MILLION.times(num_items / MILLION.num_items, "scale"))
+    shape = MILLION.times(num_items / MILLION.num_items, "scale")
     data, held_out = make(shape)
     stages.done("generating")
     settings = TrainConfig(device="cpu", batch_size=BATCH)
     predicted = predicted_peak(data, ModelConfig(), settings).total
     trainer = Trainer(data, held_out, ModelConfig(), settings)
-    stages.done("graphs (initial, learned) and adjacency", f"recall of the graphs {trainer.model.graph_recall()}")
+    stages.done("graphs (initial, learned) and adjacency", _recall(trainer))
     steps = trainer.ranking_loss.num_batches(BATCH)
     losses = trainer._train_epoch()
     stages.done("one epoch", f"{steps} steps, loss {losses[0]:.4f}")
@@ -59,7 +66,7 @@ def main() -> None:
     losses = trainer._train_epoch()
     stages.done("one epoch, default batches", f"{steps} steps of {trainer.batch_size:,}, loss {losses[0]:.4f}")
     trainer.model.refresh_graphs()
-    stages.done("learned graph again", f"recall of the graphs {trainer.model.graph_recall()}")
+    stages.done("learned graph again", _recall(trainer))
     vectors = trainer._vectors()
     seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
     relevant = Pairs(held_out.user_P, held_out.item_P, data.num_users, data.num_items)

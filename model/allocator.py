@@ -13,27 +13,28 @@ from contextlib import contextmanager
 import torch
 
 # Parameters of mallopt(3), as <malloc.h> numbers them.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-NEVER = -1
-MAPPINGS = 65_536  # glibc's own limit of both
-FREE_AT_TOP = 64 << 20  # bytes; what glibc's threshold has grown to once a block of 32 MiB was freed
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+WITHIN = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1}
+AFTERWARDS = {M_MMAP_MAX: 65_536, M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20}
+"""glibc's default, and the thresholds in bytes that it comes to by itself once large blocks have been freed."""
 
 
 @contextmanager
 def freed_memory_kept(device: torch.device) -> Iterator[None]:
     """Within, freed blocks stay with this process, whatever their size; at the end they go back to the system.
 
-    On another device than a CPU, and without glibc, nothing is changed.
+    glibc cannot be asked for its settings: afterwards they are `AFTERWARDS`, whatever MALLOC_* variables said. On
+    another device than a CPU, and without glibc, nothing is changed.
     """
     if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
         yield
         return
     libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_MAX, 0)
-    libc.mallopt(M_TRIM_THRESHOLD, NEVER)
+    for parameter, value in WITHIN.items():
+        libc.mallopt(parameter, value)
     try:
         yield
     finally:
-        libc.mallopt(M_MMAP_MAX, MAPPINGS)
-        libc.mallopt(M_TRIM_THRESHOLD, FREE_AT_TOP)
+        for parameter, value in AFTERWARDS.items():
+            libc.mallopt(parameter, value)
         libc.malloc_trim(0)

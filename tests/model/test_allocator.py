@@ -1,10 +1,15 @@
 import platform
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 
+import model.training
 from model.allocator import freed_memory_kept
-from pipeline.resources import resident_memory_bytes
+from model.data import TrainingData
+from model.micro import ModelConfig
+from model.training import TrainConfig, Trainer
 
 SIZE = 64 << 20
 CPU = torch.device("cpu")
@@ -12,23 +17,27 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is glibc's")
 
 
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
+
+
 def step():
     """Take, fill and free a tensor; return what is resident afterwards."""
     torch.ones(SIZE // 4)
-    return resident_memory_bytes()
+    return resident_bytes()
 
 
 @pytest.fixture
 def before():
     step()  # starts torch's threads
-    return resident_memory_bytes()
+    return resident_bytes()
 
 
 def test_freed_memory_kept_within_what_a_step_frees_stays_and_goes_back_at_the_end(before):
     assert step() < before + SIZE / 2
     with freed_memory_kept(CPU):
         assert step() > before + SIZE / 2
-    assert resident_memory_bytes() < before + SIZE / 2
+    assert resident_bytes() < before + SIZE / 2
     assert step() < before + SIZE / 2
 
 
@@ -46,3 +55,19 @@ def test_freed_memory_kept_an_error_ends_it(before):
 def test_freed_memory_kept_other_device_changes_nothing(before):
     with freed_memory_kept(torch.device("meta")):
         assert step() < before + SIZE / 2
+
+
+def test_trainer_keeps_what_steps_free_for_an_epoch(monkeypatch):
+    entered = []
+
+    @contextmanager
+    def spy(device):
+        entered.append(device)
+        yield
+        entered.append("left")
+
+    monkeypatch.setattr(model.training, "freed_memory_kept", spy)
+    user_T, item_T = torch.tensor([0, 1, 2]), torch.tensor([0, 1, 0])
+    data = TrainingData(num_users=3, num_items=2, user_T=user_T, item_T=item_T, features={}, present={})
+    next(Trainer(data, None, ModelConfig(embedding_dim=8, modalities=()), TrainConfig(device="cpu")).fit())
+    assert entered == [CPU, "left"]
