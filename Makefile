@@ -16,7 +16,7 @@ export UV_SYSTEM_CERTS := 1
 retry = for attempt in 1 2 3; do $(1) && exit 0; sleep 5; done; exit 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint test test-stack bench demo env up down status seed night constraints clean
+.PHONY: help setup format lint test test-stack bench demo env up down status seed night docker-night constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -79,6 +79,10 @@ seed: .venv/.done ## Write the sample catalogue into the stack's store, unless o
 
 night: seed ## Trigger the nightly run and follow it to its end
 	$(ML)/python -m deploy.night $(NIGHT)
+
+docker-night: ## The same in the containers of `docker compose up`, seeded first
+	docker compose run --rm seed
+	$(PYTHON) -m deploy.night $(NIGHT)
 
 .PHONY: redis
 redis:

@@ -27,7 +27,7 @@ EXIT_INPUT, EXIT_GATE = 2, 3
 _PR_SET_PDEATHSIG = 1
 
 
-def run_microrec(arguments: Sequence[str], label: str = "") -> dict[str, Any]:
+def run_microrec(arguments: Sequence[str], label: str) -> dict[str, Any]:
     """Run `microrec ARGUMENTS --json` and return its result; `label` begins every line of its log.
 
     Raises:
@@ -36,9 +36,10 @@ def run_microrec(arguments: Sequence[str], label: str = "") -> dict[str, Any]:
         AirflowException: anything else, which a retry may mend.
     """
     command = [find_microrec(), *arguments, "--json"]
-    log.info("running %s", " ".join(command))
+    prefix = f"[{label}] "
+    log.info("%srunning %s", prefix, " ".join(command))
     with tempfile.TemporaryFile() as output:
-        status, last_line = _follow(command, output, f"[{label}] " if label else "")
+        status, last_line = _follow(command, output, prefix)
         output.seek(0)
         text = output.read().decode()
     if status == 0:

@@ -22,11 +22,13 @@ LONGEST = 1000
 def compose(results: dict[str, Any]) -> str:
     """Markdown lines from the results of the night's tasks, by task id; those that did not run are left out."""
     lines = [f"run `{results['run_id']}`"]
-    for kind in ("image", "text"):
-        shards = [shard for shard in results.get(f"extract_{kind}") or () if shard]
-        if shards:
-            encoded, calls = (sum(shard[name] for shard in shards) for name in ("encoded", "encoder_calls"))
-            lines.append(f"{kind}: {encoded} encoded, {calls} encoder calls")
+    modalities: dict[str, list[dict[str, Any]]] = {}
+    for shard in (*(results.get("extract_image") or ()), *(results.get("extract_text") or ())):
+        if shard:
+            modalities.setdefault(shard["modality"], []).append(shard)
+    for name, shards in modalities.items():
+        encoded, calls = (sum(shard[count] for shard in shards) for count in ("encoded", "encoder_calls"))
+        lines.append(f"{name}: {encoded} encoded, {shards[0]['contents'] - encoded} cached, {calls} encoder calls")
     changes = results.get("changes")
     if changes and not changes["changes"]:
         lines.append(
@@ -40,6 +42,9 @@ def compose(results: dict[str, Any]) -> str:
         lines.append(f"{part}: recall@20 {metrics['recall@20']:.4f}, ndcg@20 {metrics['ndcg@20']:.4f}")
     if registered := results.get("register"):
         lines.append(f"model {registered['model_name']} version {registered['model_version']}")
+    seconds = {name: sum(filter(None, shards)) for name, shards in results.get("seconds", {}).items()}
+    if any(seconds.values()):
+        lines.append(f"seconds: {', '.join(f'{name} {value:.1f}' for name, value in seconds.items() if value)}")
     lines.append("**promoted**" if results.get("promote") else "not promoted")
     return "\n".join(f"- {line}" for line in lines)[:LONGEST]
 

@@ -27,7 +27,10 @@ def run_id_of(dag_run: Any) -> str:
 
 
 def microrec(command: str, *arguments: str, run: bool = True) -> dict[str, Any]:
-    """Run a command with this DAG run's configuration and, unless `run=False`, for its run id."""
+    """Run a command with this DAG run's configuration and, unless `run=False`, for its run id.
+
+    The seconds of a stage are kept beside the task's result, for the note.
+    """
     context = get_current_context()
     params, dag_run = context["params"], context["dag_run"]
     overrides = [f"train.device={params['device']}"]
@@ -37,7 +40,10 @@ def microrec(command: str, *arguments: str, run: bool = True) -> dict[str, Any]:
     common = ["-c", params["config"], *(part for override in overrides for part in ("--set", override))]
     run_id = run_id_of(dag_run)
     identity = ["--run-id", run_id] if run else []
-    return run_microrec([command, *arguments, *common, *identity], f"{run_id} {command}")
+    result = run_microrec([command, *arguments, *common, *identity], f"{run_id} {command}")
+    if "seconds" in result:
+        context["ti"].xcom_push(key="seconds", value=result["seconds"])
+    return result
 
 
 def to_be_promoted() -> bool:

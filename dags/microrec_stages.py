@@ -12,9 +12,13 @@ from microrec_run import as_of, microrec, run_id_of, to_be_promoted
 
 IMAGE_QUEUE = os.environ.get("MICROREC_IMAGE_QUEUE", "default")
 """Queue of the image shards: `gpu` where the GPU workers are to encode pictures, too."""
-GPU_POD = os.environ.get("MICROREC_GPU_POD_TEMPLATE")
-"""With the Kubernetes executor: the pod template of tasks that need a GPU (deploy/kubernetes)."""
 ENCODE_POOL, GPU_POOL, CHAMPION_POOL = "microrec_encode", "microrec_gpu", "microrec_champion"
+
+
+def _on(queue: str) -> dict[str, Any]:
+    """A task's queue; the Kubernetes executor has none and takes the GPU pod (deploy/kubernetes) for `gpu`."""
+    template = os.environ.get("MICROREC_GPU_POD_TEMPLATE") if queue == "gpu" else None
+    return {"queue": queue, "executor_config": {"pod_template_file": template} if template else {}}
 
 
 @task
@@ -48,10 +52,10 @@ def _shards_of(modalities: list[str]) -> list[dict[str, str]]:
 
 def _extract(modality: str, shard: str) -> dict[str, Any]:
     done = microrec("extract", "--modality", modality, "--shard", shard)["modalities"][modality]
-    return {name: done[name] for name in ("encoded", "cached", "encoder_calls")}
+    return {"modality": modality, **{name: done[name] for name in ("contents", "encoded", "encoder_calls")}}
 
 
-@task(queue=IMAGE_QUEUE, pool=ENCODE_POOL)
+@task(**_on(IMAGE_QUEUE), pool=ENCODE_POOL)
 def extract_image(modality: str, shard: str) -> dict[str, Any]:
     """Encode the pictures of this shard that were not seen before."""
     return _extract(modality, shard)
@@ -79,16 +83,11 @@ def changes() -> bool:
     return bool(found["changes"]) or asked
 
 
-@task(
-    queue="gpu",
-    pool=GPU_POOL,
-    execution_timeout=timedelta(hours=12),
-    executor_config={"pod_template_file": GPU_POD} if GPU_POD else {},
-)
+@task(**_on("gpu"), pool=GPU_POOL, execution_timeout=timedelta(hours=12))
 def train() -> dict[str, Any]:
     """Fit the model; a retry continues from the last checkpoint."""
     done = microrec("train")
-    return {name: done[name] for name in ("epochs", "best_epoch", "device", "seconds")}
+    return {name: done[name] for name in ("epochs", "best_epoch", "device")}
 
 
 @task
@@ -143,9 +142,11 @@ def summarise() -> str:
     """Write what happened on the run's page, however the night ended."""
     context = get_current_context()
     pull, dag_run = context["ti"].xcom_pull, context["dag_run"]
-    results = {name: pull(task_ids=name) for name in ("train", "evaluate", "export", "register", "promote")}
-    results |= {name: pull(task_ids=[name]) for name in ("extract_image", "extract_text")}
+    mapped, stages = ("extract_image", "extract_text"), ("prepare", "train", "evaluate", "export", "register")
+    results = {name: pull(task_ids=name) for name in (*stages, "promote")}
+    results |= {name: pull(task_ids=[name]) for name in mapped}
     results |= {"run_id": run_id_of(dag_run), "changes": pull(task_ids="changes", key="changes")}
+    results["seconds"] = {name: pull(task_ids=[name], key="seconds") for name in (*mapped, *stages)}
     note = compose(results)
     attach(dag_run.dag_id, dag_run.run_id, note)
     return note

@@ -12,6 +12,7 @@ from airflow.sdk import Param, dag, get_current_context, task
 from microrec_alerts import run_failed, task_failed
 from microrec_assets import CHAMPION
 from microrec_command import run_microrec
+from microrec_run import run_id_of
 
 
 @dag(
@@ -43,9 +44,10 @@ def microrec_to_pgvector() -> None:
         """Replace the tables of vectors, in one transaction."""
         context = get_current_context()
         events = context["triggering_asset_events"].get(CHAMPION, ())
-        named = [event.extra["release"] for event in events if event.extra.get("release")]
-        release = ["--release", named[-1]] if named else []
-        return run_microrec(["to-pgvector", "-c", context["params"]["config"], *release])
+        champion = ([event.extra for event in events if event.extra.get("release")] or [{}])[-1]
+        release = ["--release", champion["release"]] if champion else []
+        run_id = champion.get("run_id") or run_id_of(context["dag_run"])
+        return run_microrec(["to-pgvector", "-c", context["params"]["config"], *release], f"{run_id} to-pgvector")
 
     load()
 

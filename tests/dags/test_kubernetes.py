@@ -39,11 +39,13 @@ def test_pod_template_limits(template, gpus):
     assert pod.spec.security_context.run_as_non_root
 
 
-def test_training_asks_for_the_gpu_pod_where_the_setting_names_it(monkeypatch):
+@pytest.mark.parametrize(("queue", "tasks"), [("default", {"train"}), ("gpu", {"train", "extract_image"})])
+def test_tasks_of_the_gpu_queue_ask_for_the_gpu_pod_where_the_setting_names_it(monkeypatch, queue, tasks):
     import microrec_nightly
     import microrec_stages
 
     monkeypatch.setenv("MICROREC_GPU_POD_TEMPLATE", str(KUBERNETES / "gpu-pod.yaml"))
+    monkeypatch.setenv("MICROREC_IMAGE_QUEUE", queue)
     try:
         importlib.reload(microrec_stages)
         dag = importlib.reload(microrec_nightly).microrec_nightly()
@@ -52,4 +54,4 @@ def test_training_asks_for_the_gpu_pod_where_the_setting_names_it(monkeypatch):
         monkeypatch.undo()
         importlib.reload(microrec_stages)
         importlib.reload(microrec_nightly)
-    assert configs == {"train": {"pod_template_file": str(KUBERNETES / "gpu-pod.yaml")}}
+    assert configs == {task: {"pod_template_file": str(KUBERNETES / "gpu-pod.yaml")} for task in tasks}

@@ -25,25 +25,25 @@ def stand_in(tmp_path, monkeypatch):
     return write
 
 
-def test_run_microrec_success_returns_json_and_streams_stderr(stand_in, caplog):
-    stand_in("print('a line', file=sys.stderr); print(json.dumps({'arguments': sys.argv[1:]}))")
+def test_run_microrec_success_returns_json_and_streams_stderr_with_its_label(stand_in, caplog):
+    script = stand_in("print('a line', file=sys.stderr); print(json.dumps({'arguments': sys.argv[1:]}))")
     with caplog.at_level(logging.INFO):
-        assert run_microrec(["train", "--run-id", "x"]) == {"arguments": ["train", "--run-id", "x", "--json"]}
-    assert "a line" in caplog.messages
+        assert run_microrec(["train", "-v"], "x train") == {"arguments": ["train", "-v", "--json"]}
+    assert caplog.messages == [f"[x train] running {script} train -v --json", "[x train] a line"]
 
 
 @pytest.mark.parametrize(("status", "retried"), [(1, True), (2, False), (3, False), (130, True)])
 def test_run_microrec_failure_is_retried_only_where_that_may_help(stand_in, status, retried):
     stand_in(f"print('the reason', file=sys.stderr); sys.exit({status})")
     with pytest.raises(AirflowException, match=f"status {status}: the reason") as raised:
-        run_microrec(["train"])
+        run_microrec(["train"], "x train")
     assert isinstance(raised.value, AirflowFailException) != retried
 
 
 def test_run_microrec_airflow_settings_stay_out_of_the_command(stand_in, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
     stand_in("print(json.dumps({'names': [n for n in os.environ if n.startswith('AIRFLOW')]}))")
-    assert run_microrec(["validate"]) == {"names": []}
+    assert run_microrec(["validate"], "x validate") == {"names": []}
 
 
 def test_find_microrec_missing_command_says_which_setting(monkeypatch):
@@ -61,7 +61,7 @@ AIRFLOW_HANDLER = "import signal; signal.signal(signal.SIGTERM, lambda number, f
 )
 def test_run_microrec_killed_task_takes_the_command_with_it(stand_in, tmp_path, blow, handler):
     stand_in(f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)")
-    code = f"{handler}\nfrom microrec_command import run_microrec\nrun_microrec(['train'])"
+    code = f"{handler}\nfrom microrec_command import run_microrec\nrun_microrec(['train'], 'x train')"
     task = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     pid_file = tmp_path / "pid"
     wait_until(lambda: pid_file.exists() and pid_file.read_text())

@@ -129,6 +129,8 @@ def test_nightly_sample_gives_a_verified_release_and_an_asset_event(nightly, tmp
     run = nightly.test(run_conf=conf)
     states = {instance.task_id: str(instance.state) for instance in run.get_task_instances()}
     assert str(run.state) == "success", states
+    note = next(task for task in run.get_task_instances() if task.task_id == "summarise").xcom_pull("summarise")
+    assert re.search(r"seconds: extract_image [\d.]+, extract_text [\d.]+, prepare [\d.]+, train [\d.]+, ", note)
     releases = [path for path in (tmp_path / "microrec-store" / "releases").iterdir() if (path / "_SUCCESS").exists()]
     assert len(releases) == 1
     verified = subprocess.run(

@@ -1,7 +1,7 @@
 from microrec_note import LONGEST, compose
 
 METRICS = {"validation": {"recall@20": 0.25, "ndcg@20": 0.125}}
-SHARD = {"encoded": 7, "cached": 0, "encoder_calls": 1}
+SHARD = {"modality": "image", "contents": 20, "encoded": 7, "encoder_calls": 1}
 RESULTS = {
     "run_id": "night-1",
     "extract_image": [SHARD, SHARD, None],
@@ -12,6 +12,7 @@ RESULTS = {
     "export": {"digest": "d1", "counts": {"item_embeddings": 60}},
     "register": {"model_name": "microrec", "model_version": "3"},
     "promote": {"digest": "d1"},
+    "seconds": {"extract_image": [1.5, 2.0, None], "extract_text": [], "train": [10.04], "promote": [None]},
 }
 
 
@@ -19,7 +20,8 @@ def test_compose_whole_night_tells_all_and_fits():
     note = compose(RESULTS)
     for part in (
         "night-1",
-        "image: 14 encoded, 2 encoder calls",
+        "image: 14 encoded, 6 cached, 2 encoder calls",
+        "seconds: extract_image 3.5, train 10.0\n",
         "d1",
         "0.2500",
         "version 3",

@@ -1,4 +1,5 @@
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,27 @@ def test_compose_metrics_are_off_until_switched_on(env_file):
     with env_file.open("a") as file:
         file.write("STATSD_ON=True\nOTEL_ON=True\n")
     assert metrics() == ("True", "True")
+
+
+def test_compose_queue_of_pictures_and_deadline_are_settings_of_containers_and_processes(env_file, tmp_path):
+    def settings(document):
+        environment = document["services"]["airflow-dag-processor"]["environment"]
+        return environment["MICROREC_IMAGE_QUEUE"], environment["MICROREC_DEADLINE_HOURS"]
+
+    assert settings(resolve([env_file], {})) == ("default", "1")
+    with env_file.open("a") as file:
+        file.write("IMAGE_QUEUE=gpu\nDEADLINE_HOURS=0.5\n")
+    assert settings(resolve([env_file], {})) == settings(Stack(env_file, tmp_path / "state").document) == ("gpu", "0.5")
+
+
+def test_make_docker_night_seeds_and_runs_a_night(containers):
+    command = ["make", "--dry-run", "--no-print-directory", "docker-night", "PYTHON=python3", "NIGHT=--param shards=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "docker compose run --rm seed",
+        "python3 -m deploy.night --param shards=1",
+    ]
+    assert containers["services"]["seed"]
 
 
 def test_stack_processes_are_the_containers_services_with_the_same_commands(env_file, containers, tmp_path):
