@@ -16,7 +16,7 @@ import torch
 
 SIZES = (10_000, 100_000, 1_000_000)
 BENCHMARKS = (
-    *("graph", "contrastive", "epoch", "evaluation", "extraction", "preflight"),
+    *("graph", "contrastive", "epoch", "evaluation", "extraction", "end_to_end", "preflight"),
     *(f"scale {size}" for size in SIZES),
 )
 READINGS = Path("bench/readings")

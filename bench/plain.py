@@ -112,9 +112,7 @@ class PlainTrainer:
         self.model = PlainMicro(data)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
         self.num_items = data.num_items
-        self.seen: dict[int, set[int]] = {}
-        for user, item in zip(data.user_T.tolist(), data.item_T.tolist(), strict=True):
-            self.seen.setdefault(user, set()).add(item)
+        self.seen = item_sets(data.user_T, data.item_T)
         self.users = list(self.seen)
         self.seen_lists = {user: list(items) for user, items in self.seen.items()}
         self.steps_per_epoch = math.ceil(len(data.user_T) / BATCH_SIZE)
@@ -146,6 +144,14 @@ class PlainTrainer:
         if first:
             self.model.detach_graphs()
         return float(loss.detach())
+
+
+def item_sets(user_P: Tensor, item_P: Tensor) -> dict[int, set[int]]:
+    """The items of every user."""
+    items: dict[int, set[int]] = {}
+    for user, item in zip(user_P.tolist(), item_P.tolist(), strict=True):
+        items.setdefault(user, set()).add(item)
+    return items
 
 
 def evaluate(

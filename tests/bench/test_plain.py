@@ -56,12 +56,6 @@ def test_evaluate_equals_blocked_ranking(data):
     seen, relevant = Pairs(training.user_T, training.item_T, 60, 80), Pairs(held_out.user_P, held_out.item_P, 60, 80)
     ranking = rank_items(InnerProduct(user, item), relevant.users(), [seen], 5)
     ours = summarise(ranking, relevant, [5], 80)
-
-    def sets(pairs):
-        found = {}
-        for one, other in zip(pairs.user_P.tolist(), pairs.item_P.tolist(), strict=True):
-            found.setdefault(one, set()).add(other)
-        return found
-
-    for name, value in plain.evaluate(user, item, sets(seen), sets(relevant), 5).items():
+    sets = [plain.item_sets(pairs.user_P, pairs.item_P) for pairs in (seen, relevant)]
+    for name, value in plain.evaluate(user, item, *sets, 5).items():
         assert ours[f"{name}@5"] == pytest.approx(value, abs=1e-9), name

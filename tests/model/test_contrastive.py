@@ -5,7 +5,9 @@ import torch
 
 import model.contrastive
 from model.contrastive import contrastive_loss
+from model.parallel import WHOLE
 from tests import reference
+from tests.blocks import RecordingColumns
 
 
 @pytest.fixture
@@ -14,8 +16,8 @@ def vectors():
     return torch.randn(2, 30, 6, generator=generator, dtype=torch.float64)
 
 
-def exact(modality, fused, items, temperature=0.5):
-    return contrastive_loss(modality, fused, items, items, modality.new_zeros(len(items)), temperature)
+def exact(modality, fused, items, temperature=0.5, columns=WHOLE):
+    return contrastive_loss(modality, fused, items, items, modality.new_zeros(len(items)), temperature, columns)
 
 
 def test_contrastive_loss_exact_equals_triple_loop(vectors):
@@ -24,14 +26,17 @@ def test_contrastive_loss_exact_equals_triple_loop(vectors):
     assert exact(vectors[0], vectors[1], items).item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_contrastive_loss_chunks_same_value_and_gradient(vectors, monkeypatch):
+def test_contrastive_loss_holds_few_similarities_at_once_same_value_and_gradient(vectors, monkeypatch):
     items = torch.arange(30)
     results = []
     for elements in (1 << 20, 4 * 30):
+        columns = RecordingColumns()
         monkeypatch.setattr(model.contrastive, "CHUNK_ELEMENTS", elements)
         leaf = vectors.clone().requires_grad_()
-        loss = exact(leaf[0], leaf[1], items)
+        loss = exact(leaf[0], leaf[1], items, columns=columns)
         loss.backward()
+        assert max(columns.blocks) <= elements
+        assert sum(columns.blocks) == 30 * 60
         results.append((loss.detach(), leaf.grad))
     torch.testing.assert_close(results[0], results[1])
 

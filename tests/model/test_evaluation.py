@@ -9,6 +9,7 @@ import model.evaluation
 import model.topk
 from model.evaluation import InnerProduct, Pairs, coverage, metrics_per_user, rank_items, summarise
 from tests import reference
+from tests.blocks import RecordingColumns
 
 
 def make_pairs(pairs, num_users, num_items):
@@ -69,14 +70,18 @@ def test_metrics_per_user_ndcg_equals_scikit_learn():
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-12)
 
 
-def test_rank_items_blocks_same_lists(monkeypatch):
+def test_rank_items_holds_few_scores_at_once_same_lists(monkeypatch):
     generator = torch.Generator().manual_seed(0)
-    scorer = InnerProduct(torch.randn(40, 5, generator=generator), torch.randn(30, 5, generator=generator))
+    columns = RecordingColumns()
+    scorer = InnerProduct(torch.randn(40, 5, generator=generator), torch.randn(30, 5, generator=generator), columns)
     seen = make_pairs([(u, (u * 7) % 30) for u in range(40)], 40, 30)
     whole = rank_items(scorer, torch.arange(40), [seen], 6)
     monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
     monkeypatch.setattr(model.evaluation, "BLOCK_ELEMENTS", 3 * 30)
+    columns.blocks.clear()
     assert torch.equal(whole.item_QK, rank_items(scorer, torch.arange(40), [seen], 6).item_QK)
+    assert max(columns.blocks) <= 3 * 30
+    assert sum(columns.blocks) == 40 * 30
 
 
 def test_rank_items_seen_and_non_candidates_never_listed():

@@ -68,6 +68,20 @@ def test_trainer_planted_families_are_recovered(backbone, ranking):
     assert score[same].mean() > score[~same].mean() + 0.1
 
 
+@pytest.mark.parametrize("ranking", ["softmax", "squares"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_trainer_first_losses_are_those_of_the_cpu(device, ranking):
+    """An epoch is one step on all pairs and all items: another generator draws another order, and the same loss."""
+    data, held_out, _ = planted()
+    settings = dataclasses.replace(config(objective=ObjectiveConfig(ranking=ranking)), max_epochs=3, batch_size=10_000)
+    shape = ModelConfig(embedding_dim=16)
+    trainer = Trainer(data, held_out, shape, settings)
+    other = Trainer(data, held_out, shape, dataclasses.replace(settings, device=device, seed=1))
+    other.start_from(trainer.best_parameters())
+    assert other.device.type == device
+    assert losses(other) == pytest.approx(losses(trainer), rel=1e-3)
+
+
 def test_trainer_same_seed_same_losses_other_seed_others():
     data, held_out, _ = planted()
     first, again, other = (

@@ -10,9 +10,9 @@ import model.ranking.softmax
 import model.topk
 from model.data import TrainingData
 from model.micro import Vectors
-from model.parallel import Columns
 from model.ranking import make_ranking_loss
 from tests import reference
+from tests.blocks import RecordingColumns
 
 NUM_USERS, NUM_ITEMS, DIM = 9, 14, 5
 
@@ -62,15 +62,8 @@ def test_softmax_all_candidates_equal_naive_loop_whatever_the_batches(seed, batc
 def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(monkeypatch, num_candidates, weighted, scale):
     monkeypatch.setattr(model.ranking.softmax, "SCORE_ELEMENTS", 30)
     monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
-    scored = []
-
-    class Counting(Columns):
-        def total(self, partial):
-            if partial.dim() == 2:
-                scored.append(partial.numel())
-            return partial
-
-    data, found = interactions(3), dataclasses.replace(vectors(3, scale), columns=Counting())
+    columns = RecordingColumns()
+    data, found = interactions(3), dataclasses.replace(vectors(3, scale), columns=columns)
     if weighted:
         weight_T = torch.rand(len(data.user_T), dtype=torch.float64)
         weight_T[::5] = 0
@@ -80,9 +73,9 @@ def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(monkeypa
     (batch,) = loss.batches(10_000, torch.Generator().manual_seed(0))
     got = loss.terms(found, batch, torch.Generator().manual_seed(1))[0]
     got_gradients = torch.autograd.grad(3 * got, sides)
-    assert max(scored) <= 30
-    assert sum(scored) == len(batch.user_B) * min(num_candidates, NUM_ITEMS - 1)
-    assert len(scored) > 1
+    assert max(columns.blocks) <= 30
+    assert sum(columns.blocks) == len(batch.user_B) * min(num_candidates, NUM_ITEMS - 1)
+    assert len(columns.blocks) > 1
 
     candidates = loss._draw(torch.Generator().manual_seed(1))
     inverse = (NUM_ITEMS - 1) / len(candidates.item_C)
