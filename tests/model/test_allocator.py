@@ -1,3 +1,4 @@
+import multiprocessing
 import platform
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,13 +28,14 @@ def step():
     return resident_bytes()
 
 
-@pytest.fixture
-def before():
-    step()  # starts torch's threads
+def started():
+    """What is resident once torch's threads have started."""
+    step()
     return resident_bytes()
 
 
-def test_freed_memory_kept_within_what_a_step_frees_stays_and_goes_back_at_the_end(before):
+def keeps_what_a_step_frees_until_the_end():
+    before = started()
     assert step() < before + SIZE / 2
     with freed_memory_kept(CPU):
         assert step() > before + SIZE / 2
@@ -41,7 +43,9 @@ def test_freed_memory_kept_within_what_a_step_frees_stays_and_goes_back_at_the_e
     assert step() < before + SIZE / 2
 
 
-def test_freed_memory_kept_an_error_ends_it(before):
+def ends_with_an_error():
+    before = started()
+
     @freed_memory_kept(CPU)
     def fail():
         step()
@@ -52,9 +56,19 @@ def test_freed_memory_kept_an_error_ends_it(before):
     assert step() < before + SIZE / 2
 
 
-def test_freed_memory_kept_other_device_changes_nothing(before):
+def changes_nothing_for_another_device():
+    before = started()
     with freed_memory_kept(torch.device("meta")):
         assert step() < before + SIZE / 2
+
+
+@pytest.mark.parametrize(
+    "check", [keeps_what_a_step_frees_until_the_end, ends_with_an_error, changes_nothing_for_another_device]
+)
+def test_freed_memory_kept(check):
+    """In a new process: other tests leave free memory in the heap of this one, which a step would take."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(check)
 
 
 def test_trainer_keeps_what_steps_free_for_an_epoch(monkeypatch):
