@@ -20,7 +20,8 @@ def efficientnet_lite0(config: ModalityConfig) -> EncoderSpec:
     """EfficientNet-Lite0 (Tan & Le, arXiv:1905.11946, without squeeze-excitation), ImageNet weights; 1280-d."""
 
     def load() -> Encoder:
-        return _network_encoder(load_efficientnet_lite0(num_classes=0), efficientnet_pixels, 1280, config.device)
+        network = load_efficientnet_lite0(num_classes=0)
+        return _network_encoder(network, efficientnet_pixels, 1280, config.device, efficientnet_input)
 
     return EncoderSpec(name=EFFICIENTNET_LITE0, content="image", revision=file_digest(_lite0_weights()), load=load)
 
@@ -54,12 +55,20 @@ def load_efficientnet_lite0(num_classes: int = 1000) -> Any:
 
 
 def efficientnet_pixels(image: Image.Image) -> np.ndarray:
-    """The family's preprocessing: padded centre crop, bicubic to 224 x 224, (x - 127) / 128; float32 (3, 224, 224)."""
+    """The family's preprocessing, first half: padded centre crop, bicubic to 224 x 224; uint8 (224, 224, 3)."""
     side = min(image.size) * SIZE / (SIZE + CROP_PADDING)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = (left, top, left + side, top + side)
     resized = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=box)
-    return ((np.asarray(resized, dtype=np.float32) - 127) / 128).transpose(2, 0, 1)
+    return np.asarray(resized)
+
+
+def efficientnet_input(pixels_BHWC: Any) -> Any:
+    """The second half, of a batch on the encoder's device: (x - 127) / 128; float32 (B, 3, 224, 224).
+
+    Bytes are what is gathered and moved to the device, a quarter of the floats.
+    """
+    return (pixels_BHWC.permute(0, 3, 1, 2).float() - 127) / 128
 
 
 def torchvision_model(config: ModalityConfig, name: str) -> EncoderSpec:
@@ -136,14 +145,21 @@ def _or_refuse(make: Callable[[], Any], encoder: str) -> Any:
         raise FeatureError(f"the weights of {encoder} cannot be loaded here ({error}); download them first") from error
 
 
-def _network_encoder(network: Any, pixels: Callable[[Image.Image], np.ndarray], dim: int, device_name: str) -> Encoder:
+def _network_encoder(
+    network: Any,
+    pixels: Callable[[Image.Image], np.ndarray],
+    dim: int,
+    device_name: str,
+    as_input: Callable[[Any], Any] = lambda batch: batch,
+) -> Encoder:
     import torch
 
     device = torch.device(resolve_device(device_name))
     network = network.to(device=device, memory_format=torch.channels_last)
 
     def encode(prepared: Sequence[np.ndarray]) -> np.ndarray:
-        batch = torch.from_numpy(np.stack(prepared)).to(device).contiguous(memory_format=torch.channels_last)
+        batch = as_input(torch.from_numpy(np.stack(prepared)).to(device))
+        batch = batch.contiguous(memory_format=torch.channels_last)
         on_gpu = device.type == "cuda"
         with torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16, enabled=on_gpu):
             return np.asarray(network(batch).float().cpu().numpy())

@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from features.errors import FeatureError
-from features.image_encoders import efficientnet_pixels, load_efficientnet_lite0, remove_head
+from features.image_encoders import efficientnet_input, efficientnet_pixels, load_efficientnet_lite0, remove_head
 from features.modality import ModalityConfig
 from features.pictures import UnreadableError
 from features.registry import find_encoder
@@ -33,10 +33,14 @@ def encoder():
     return find_encoder("image", ModalityConfig(encoder="efficientnet-lite0", device="cpu")).load()
 
 
+def network_input(image):
+    return efficientnet_input(torch.from_numpy(efficientnet_pixels(image).copy())[None])
+
+
 def test_efficientnet_lite0_palace_is_classified_as_a_palace(photos):
     network = load_efficientnet_lite0()
     with torch.inference_mode():
-        logits = network(torch.from_numpy(efficientnet_pixels(photos["china"]))[None])
+        logits = network(network_input(photos["china"]))
     names = timm.data.ImageNetInfo().index_to_description
     probability, index = logits.softmax(1).topk(3)
     assert "palace" in names(int(index[0, 0])).split(",")[0]
@@ -47,19 +51,18 @@ def test_efficientnet_lite0_features_are_what_the_classifier_sees(photos, encode
     network = load_efficientnet_lite0()
     vector = encoder.encode([encoder.prepare(jpeg(photos["china"]))])
     with torch.inference_mode():
-        pixels = torch.from_numpy(efficientnet_pixels(Image.open(io.BytesIO(jpeg(photos["china"])))))
-        logits = network(pixels[None])
+        logits = network(network_input(Image.open(io.BytesIO(jpeg(photos["china"])))))
         ours = network.classifier(torch.from_numpy(vector))
     assert vector.shape == (1, encoder.dim) == (1, 1280)
     torch.testing.assert_close(ours, logits, atol=1e-3, rtol=1e-3)
 
 
 def test_efficientnet_pixels_centre_and_scale_are_the_familys():
-    white = efficientnet_pixels(Image.new("RGB", (300, 500), (255, 255, 255)))
-    assert white.shape == (3, 224, 224)
-    assert white.dtype == np.float32
-    assert np.allclose(white, 1.0)
-    assert np.allclose(efficientnet_pixels(Image.new("RGB", (10, 10), (127, 127, 127))), 0.0)
+    white = network_input(Image.new("RGB", (300, 500), (255, 255, 255)))
+    assert white.shape == (1, 3, 224, 224)
+    assert white.dtype == torch.float32
+    assert (white == 1.0).all()
+    assert (network_input(Image.new("RGB", (10, 10), (127, 127, 127))) == 0.0).all()
 
 
 def test_encoder_broken_picture_is_unreadable_not_fatal(encoder):
