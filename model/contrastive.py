@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from model.gather import gather_rows
 from model.parallel import WHOLE, Columns
+from model.topk import rows_at_once
 
 CHUNK_ELEMENTS = 1 << 20  # similarities held at once (4 MiB of float32: they stay in cache)
 
@@ -84,7 +85,7 @@ class _LogDenominator(torch.autograd.Function):
         key_grad_KD = torch.zeros_like(key_KD)
         total = query_AD.new_zeros(())
         log_count_K = log_count_K / columns.count  # subtracted once by each process
-        chunk = max(1, CHUNK_ELEMENTS // len(key_KD))
+        chunk = rows_at_once(len(key_KD), key_KD.device, CHUNK_ELEMENTS)
         for start in range(0, len(query_AD), chunk):
             part = slice(start, start + chunk)
             logit_AK = columns.total(torch.addmm(log_count_K, query_AD[part], key_KD.T, beta=-1))

@@ -22,6 +22,9 @@ GraphMethod = Literal["auto", "exact", "faiss"]
 BLOCK_ELEMENTS = 1 << 21  # similarities held at once (8 MiB of float32: they stay in cache)
 WIDE = 512  # dimensions from which a product costs more than finding the largest of its entries
 HALF_ROWS, HALF_BLOCK_ELEMENTS = 1024, 1 << 25
+FLOAT16_ELEMENTS = 1 << 31  # similarities held at once on a GPU (4 GiB)
+FLOAT16_ROWS = 256  # of whose multiples a block consists: what a GPU's matrix units take at once
+FLOAT16_CANDIDATES = 4  # times K
 FAISS_ITEMS = 60_000  # from here on approximate graphs are faster (docs/decisions/0021-followed-graphs.md)
 OWN = 2.0  # more than any cosine
 
@@ -86,6 +89,8 @@ def nearest_neighbours(
     if method == "faiss" or (method == "auto" and len(present) >= FAISS_ITEMS and not unit_PD.is_cuda):
         value_PK, index_PK = _approximate(unit_PD, kept, present, None if earlier_IK is None else earlier_IK[present])
         recall = measured_recall(unit_PD, index_PK)
+    elif unit_PD.is_cuda:
+        value_PK, index_PK = _top_k_by_float16(unit_PD, kept)
     elif unit_PD.shape[1] >= WIDE:
         value_PK, index_PK = _top_k_by_halves(unit_PD, kept)
     else:
@@ -151,6 +156,25 @@ def _top_k_by_halves(unit_PD: Tensor, kept: int) -> tuple[Tensor, Tensor]:
             value_CK, index_CK = top_k(sim_CP[:, end - start :].T.contiguous(), min(kept, end - start))
             join(end, num_items, value_CK, index_CK + start)
     return value_PK, index_PK
+
+
+def _top_k_by_float16(unit_PD: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+    """Every similarity in float16, as fast as a GPU multiplies; those of the largest 4 K again in float32.
+
+    Rounding moves a cosine by less than 0.0015 (two factors by 2^-11 of their length each, the result by 2^-12), so
+    that an item is only lost behind 3 K others which are nearly as similar.
+    """
+    num_items, num_candidates = len(unit_PD), min(FLOAT16_CANDIDATES * kept, len(unit_PD))
+    candidate_PL = torch.empty(num_items, num_candidates, dtype=torch.int64, device=unit_PD.device)
+    half_PD, own_P = unit_PD.half(), torch.arange(num_items, device=unit_PD.device)
+    chunk = max(1, FLOAT16_ELEMENTS // num_items // FLOAT16_ROWS) * FLOAT16_ROWS
+    for row_C in own_P.split(chunk):
+        sim_CP = half_PD[row_C] @ half_PD.T
+        sim_CP[own_P[: len(row_C)], row_C] = OWN
+        candidate_PL[row_C] = top_k(sim_CP, num_candidates)[1]
+    sim_PL = neighbour_products(unit_PD, candidate_PL).masked_fill_(candidate_PL == own_P[:, None], OWN)
+    top = sim_PL.topk(kept, dim=1)
+    return top.values, candidate_PL.gather(1, top.indices)
 
 
 @torch.no_grad()

@@ -1,9 +1,10 @@
 """The training objective: ranking loss + L2 + contrastive term (MICRO, arXiv:2111.00678).
 
-Shapes: D dimension, I items.
+Shapes: D dimension, I items, P of them with a modality.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,20 +60,23 @@ class Terms:
 
 def objective(
     vectors: Vectors,
-    present_IM: Tensor,
+    having: Sequence[Tensor],
     ranking_loss: RankingLoss,
     batch: Any,
     config: ObjectiveConfig,
     generator: Generator,
 ) -> Terms:
-    """Evaluate the objective on one batch that `ranking_loss` drew."""
+    """Evaluate the objective on one batch that `ranking_loss` drew.
+
+    Args:
+        having: int64, the items that have each modality.
+    """
     ranking, l2 = ranking_loss.terms(vectors, batch, generator)
     contrastive = torch.zeros_like(ranking)
     if config.contrastive_weight:
-        for index in range(present_IM.shape[1]):
-            modality_ID = vectors.modality_IMD[:, index]
+        for modality_ID, having_P in zip(vectors.modality_IMD.unbind(1), having, strict=True):
             contrastive = contrastive + _contrast(
-                modality_ID, vectors.fused_ID, present_IM[:, index], config, generator, vectors.columns
+                modality_ID, vectors.fused_ID, having_P, config, generator, vectors.columns
             )
     return Terms(ranking + config.l2 * l2 + config.contrastive_weight * contrastive, ranking, contrastive)
 
@@ -80,13 +84,12 @@ def objective(
 def _contrast(
     modality_ID: Tensor,
     fused_ID: Tensor,
-    present_I: Tensor,
+    having: Tensor,
     config: ObjectiveConfig,
     generator: Generator,
     columns: Columns,
 ) -> Tensor:
     """Contrastive term of one modality, over all items that have it or over a uniform sample of them."""
-    having = present_I.nonzero().squeeze(1)
     if config.contrastive == "exact" or len(having) <= config.contrastive_samples:
         exact_count = modality_ID.new_zeros(len(having))
         return contrastive_loss(modality_ID, fused_ID, having, having, exact_count, config.temperature, columns)

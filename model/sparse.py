@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from model.topk import rows_at_once
+
 GATHER_ELEMENTS = 1 << 19  # elements gathered at once for products of rows (2 MiB of float32: they stay in cache)
 
 
@@ -34,7 +36,7 @@ class CompressedRows:
         """
         if dense_CD.is_cuda:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+                warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)")
                 csr = torch.sparse_csr_tensor(
                     self.row_start, self.column_E, self.weight_E, self.shape, check_invariants=False
                 )
@@ -172,7 +174,7 @@ class _WeightedProduct(torch.autograd.Function):
     def backward(ctx: Any, grad_RD: Tensor) -> tuple[Tensor, Tensor, None]:
         weight_E, dense_CD = ctx.saved_tensors
         pattern: EdgePattern = ctx.pattern
-        chunk = max(1, GATHER_ELEMENTS // max(1, dense_CD.shape[1]))
+        chunk = rows_at_once(dense_CD.shape[1], dense_CD.device, GATHER_ELEMENTS)
         parts = [
             (grad_RD[row] * dense_CD[column]).sum(1)
             for row, column in zip(pattern.row_E.split(chunk), pattern.edge_column_E.split(chunk), strict=True)
@@ -197,7 +199,7 @@ class _NeighbourProducts(torch.autograd.Function):
     def forward(ctx: Any, dense_ID: Tensor, neighbour_IK: Tensor) -> Tensor:
         ctx.save_for_backward(dense_ID, neighbour_IK)
         product_IK = dense_ID.new_empty(neighbour_IK.shape)
-        rows = max(1, GATHER_ELEMENTS // max(1, neighbour_IK.shape[1] * dense_ID.shape[1]))
+        rows = rows_at_once(neighbour_IK.shape[1] * dense_ID.shape[1], dense_ID.device, GATHER_ELEMENTS)
         blocks = (part.split(rows) for part in (dense_ID, neighbour_IK, product_IK))
         for own_BD, neighbour_BK, product_BK in zip(*blocks, strict=True):
             near_BKD = dense_ID.index_select(0, neighbour_BK.flatten()).view(*neighbour_BK.shape, -1)

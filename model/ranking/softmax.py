@@ -63,7 +63,7 @@ class SoftmaxLoss(ByUserLoss):
         if count < len(trained_item):
             item_C = trained_item[torch.randperm(len(trained_item), generator=generator, device=item_C.device)[:count]]
         drawn_I = torch.zeros(self._num_items, dtype=torch.bool, device=item_C.device)
-        drawn_I[item_C] = True
+        drawn_I.index_fill_(0, item_C, True)
         return Candidates(item_C, drawn_I, math.log(len(trained_item) / count))
 
 

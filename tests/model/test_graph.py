@@ -57,6 +57,28 @@ def test_nearest_neighbours_by_halves_same_graph(monkeypatch, num_items):
     assert halves.neighbour_IK[:, 0].tolist() == list(range(num_items))
 
 
+@pytest.mark.parametrize(("num_items", "k"), [(1, 5), (7, 5), (300, 1), (2000, 6)])
+def test_top_k_by_float16_as_a_gpu_searches_same_graph(monkeypatch, num_items, k):
+    monkeypatch.setattr(model.graph, "FLOAT16_ELEMENTS", 512 * num_items)
+    unit = torch.nn.functional.normalize(random_features(num_items, 64) + 2 * random_features(1, 64, seed=1), dim=1)
+    kept = min(k, num_items)
+    value, index = model.graph._top_k_by_float16(unit, kept)
+    exact, exact_index = model.graph._top_k_by_rows(unit, kept)
+    assert torch.equal(index[:, 0], torch.arange(num_items))
+    torch.testing.assert_close(value, exact, atol=1e-6, rtol=0)
+    assert (index.sort(1).values == exact_index.sort(1).values).float().mean() > 0.999
+
+
+def test_top_k_by_float16_takes_nothing_much_farther_where_many_are_nearly_the_same(monkeypatch):
+    """Cosines that differ by less than float16 can tell: others are found, that are as near but for its rounding."""
+    monkeypatch.setattr(model.graph, "FLOAT16_CANDIDATES", 2)
+    unit = torch.nn.functional.normalize(0.02 * random_features(900, 16) + random_features(1, 16, seed=1), dim=1)
+    value, index = model.graph._top_k_by_float16(unit, 5)
+    exact, exact_index = model.graph._top_k_by_rows(unit, 5)
+    assert (index.sort(1).values != exact_index.sort(1).values).any()
+    assert (exact - value).max() < 0.0015
+
+
 def test_nearest_neighbours_wide_features_multiply_each_pair_once(monkeypatch):
     """Half the multiplications of the full product, but for the blocks on the diagonal."""
     monkeypatch.setattr(model.graph, "HALF_ROWS", 32)

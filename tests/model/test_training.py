@@ -285,15 +285,15 @@ def test_objective_items_without_modality_take_no_part_in_contrast():
     ranking_loss = make_ranking_loss("bpr", data, 1)
     batch = next(iter(ranking_loss.batches(8, generator)))
     vectors = model()
-    terms = objective(vectors, model.present_IM, ranking_loss, batch, exact, generator)
+    terms = objective(vectors, model.having, ranking_loss, batch, exact, generator)
     expected = sum(
         reference.contrastive(
             vectors.modality_IMD[:, index].detach().double().numpy(),
             vectors.fused_ID.detach().double().numpy(),
-            model.present_IM[:, index].nonzero().squeeze(1).tolist(),
+            data.present[name].nonzero().squeeze(1).tolist(),
             0.5,
         )
-        for index in range(2)
+        for index, name in enumerate(model.modality_names)
     )
     assert terms.contrastive.item() == pytest.approx(expected, rel=1e-5)
 
