@@ -1,4 +1,7 @@
-"""Run every benchmark, each in a process of its own, and write docs/benchmarks.md: `make bench`."""
+"""Run every benchmark, each in a process of its own, and write docs/benchmarks.md: `make bench`.
+
+`python -m bench gpu`, where there is one, runs the one that needs it.
+"""
 
 import argparse
 import json
@@ -19,6 +22,7 @@ BENCHMARKS = (
     *("graph", "contrastive", "epoch", "evaluation", "extraction", "end_to_end", "preflight"),
     *(f"scale {size}" for size in SIZES),
 )
+ON_A_GPU = ("gpu",)
 READINGS = Path("bench/readings")
 TARGET = Path("docs/benchmarks.md")
 KEPT = "<!-- kept: what follows is not written by make bench -->"
@@ -27,15 +31,14 @@ KEPT = "<!-- kept: what follows is not written by make bench -->"
 def main() -> None:
     """Measure what is named, or everything, and write the page from the latest reading of each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}; those left out keep their last reading")
+    known = (*BENCHMARKS, *ON_A_GPU)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(known)}; those left out keep their last reading")
     names = parser.parse_args().names or BENCHMARKS
-    if unknown := [name for name in names if name not in BENCHMARKS]:
-        parser.error(f"there is no {unknown[0]!r}; known are {', '.join(BENCHMARKS)}; quote 'scale 1000000'")
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"there is no {unknown[0]!r}; known are {', '.join(known)}; quote 'scale 1000000'")
     measured = commit()
     failed = [name for name in names if not measure(name, measured)]
-    readings = [
-        json.loads(file.read_text(encoding="utf-8")) for name in BENCHMARKS if (file := reading_of(name)).exists()
-    ]
+    readings = [json.loads(file.read_text(encoding="utf-8")) for name in known if (file := reading_of(name)).exists()]
     old = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
     kept = KEPT + old.partition(KEPT)[2] if KEPT in old else KEPT + "\n"
     TARGET.write_text(
@@ -149,7 +152,8 @@ def tables(reports: list[dict[str, Any]]) -> list[str]:
         rows = [f"| {row['what']} | {row['value']} | {row['note']} |" for row in report["rows"]]
         commit = f", {report['commit']}" if report.get("commit") else ""
         when = f"{report['date']}{commit}; {report['machine']}; load before {report['load_before']}."
-        lines += [f"## {report['title'].capitalize()}", "", when, "", "| | | |", "|---|---|---|", *rows, ""]
+        title = report["title"][:1].upper() + report["title"][1:]
+        lines += [f"## {title}", "", when, "", "| | | |", "|---|---|---|", *rows, ""]
     return lines
 
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from rich.console import Console
 
 from bench.measure import GIB, Report, peak_memory, seconds, show
 from features.encoder import Encoder
 from features.pictures import UnreadableError
 from features.registry import find_encoder
+from pipeline.columns import IMAGE_PATH, ITEM_ID
 from pipeline.config import compose
 from pipeline.extract import extract
 from pipeline.progress import Reporter
@@ -64,15 +66,18 @@ def main() -> None:
     report.finish()
 
 
-def measure(device: str, num_items: int, batch_size: int) -> Measured:
+def measure(device: str, num_items: int, batch_size: int, copies: int = 1) -> Measured:
     """Extract the pictures of a sample catalogue, extract again, and encode as many ready ones.
 
     The process has encoded a batch before: its start does not count, the encoder's loading counts as extraction's.
 
+    Args:
+        copies: of every picture, each another content, for a device that encodes faster than pictures are rendered.
+
     Raises `ImportError` where a library of the encoder is absent.
     """
     with tempfile.TemporaryDirectory() as folder:
-        run = _sample_run(Path(folder), device, num_items, batch_size)
+        run = _sample_run(Path(folder), device, num_items, batch_size, copies)
         summary = {}
 
         def whole() -> None:
@@ -85,7 +90,7 @@ def measure(device: str, num_items: int, batch_size: int) -> Measured:
     return Measured(pictures, first, again, bare, summary["encoder_calls"], peak)
 
 
-def _sample_run(folder: Path, device: str, num_items: int, batch_size: int) -> Run:
+def _sample_run(folder: Path, device: str, num_items: int, batch_size: int, copies: int) -> Run:
     image = {"encoder": "efficientnet-lite0", "batch_size": batch_size, "device": device}
     document = {
         "catalogue": {"items": "items.parquet", "interactions": ["interactions.parquet"]},
@@ -95,8 +100,22 @@ def _sample_run(folder: Path, device: str, num_items: int, batch_size: int) -> R
     config = compose(document, base=folder)
     encoder = find_encoder("image", config.modalities["image"]).load()  # or fail before the pictures are rendered
     write_sample(folder, num_items=num_items, num_users=50, seed=0)
+    _multiply(folder, copies)
     encoder.encode([next(_prepared(folder / "images", encoder))] * batch_size)  # what a process does once is done now
     return Run("bench", config, config.open_store(), Reporter(Console(quiet=True)))
+
+
+def _multiply(folder: Path, copies: int) -> None:
+    """Give every item's picture `copies - 1` items more, whose pictures differ in a byte behind the picture's end."""
+    items, pictures = pl.read_parquet(folder / "items.parquet"), list((folder / "images").iterdir())
+    frames = [items]
+    for copy in range(1, copies):
+        path = pl.col(IMAGE_PATH).str.replace(r"\.(\w+)$", f"-{copy}.${{1}}")
+        frames.append(items.with_columns(pl.col(ITEM_ID) + f"-{copy}", path))
+        for picture in pictures:
+            target = picture.with_stem(f"{picture.stem}-{copy}")
+            target.write_bytes(picture.read_bytes() + bytes([copy]))
+    pl.concat(frames).write_parquet(folder / "items.parquet")
 
 
 def _bare_encoder(run: Run, number: int, batch_size: int) -> float:
