@@ -1,6 +1,7 @@
 """Image encoders: pooled features of pretrained networks, each with its own preprocessing."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def torchvision_model(config: ModalityConfig, name: str) -> EncoderSpec:
     def load() -> Encoder:
         network = _or_refuse(lambda: get_model(model_name, weights=weights), config.encoder)
         dim = remove_head(network)
-        return _network_encoder(network.eval(), lambda image: transforms(image).numpy(), dim, config.device)
+        return _network_encoder(network.eval(), partial(_transformed, transforms), dim, config.device)
 
     return EncoderSpec(
         name=f"torchvision:{model_name}@{weights.name}", content="image", revision=weights.url, load=load
@@ -129,9 +130,7 @@ def timm_model(config: ModalityConfig, name: str) -> EncoderSpec:
     def load() -> Encoder:
         network = _or_refuse(lambda: timm.create_model(name, pretrained=True, num_classes=0), config.encoder)
         transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
-        return _network_encoder(
-            network.eval(), lambda image: transform(image).numpy(), network.num_features, config.device
-        )
+        return _network_encoder(network.eval(), partial(_transformed, transform), network.num_features, config.device)
 
     revision = str(timm.models.get_pretrained_cfg_value(name, "hf_hub_id") or name)
     return EncoderSpec(name=f"timm:{name}", content="image", revision=revision, load=load)
@@ -164,4 +163,12 @@ def _network_encoder(
         with torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16, enabled=on_gpu):
             return np.asarray(network(batch).float().cpu().numpy())
 
-    return Encoder(dim, lambda payload: pixels(decode(payload)), encode, device.type)
+    return Encoder(dim, partial(_prepare, pixels), encode, device.type)
+
+
+def _prepare(pixels: Callable[[Image.Image], np.ndarray], payload: bytes) -> np.ndarray:
+    return pixels(decode(payload))
+
+
+def _transformed(transforms: Callable[[Image.Image], Any], image: Image.Image) -> np.ndarray:
+    return np.asarray(transforms(image).numpy())

@@ -168,7 +168,7 @@ def _hash_picture(root: "UPath", location: str | None) -> tuple[str | None, int 
     if not location:
         return None, None, True
     try:
-        payload = read_bytes(picture_path(root, location))
+        payload = _read_picture(root, location)
     except OSError as error:
         if not is_absence(error):
             raise
@@ -191,4 +191,8 @@ def picture_groups(config: "Config", groups: Sequence[pl.DataFrame]) -> Iterator
     root = picture_root(config)
     for group in groups:
         rows = group.select(CONTENT_HASH, IMAGE_PATH).iter_rows()
-        yield [Content(digest, partial(read_bytes, picture_path(root, location))) for digest, location in rows]
+        yield [Content(digest, partial(_read_picture, root, location)) for digest, location in rows]
+
+
+def _read_picture(root: "UPath", location: str) -> bytes:
+    return read_bytes(picture_path(root, location))

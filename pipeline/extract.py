@@ -10,11 +10,10 @@ that shards started at different times agree without a word.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -24,10 +23,11 @@ from features.pictures import UnreadableError
 from features.registry import find_encoder
 from pipeline.catalogue import clean_items
 from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
-from pipeline.contents import READERS, Content, picture_groups, read_pictures, read_texts, text_groups
+from pipeline.contents import picture_groups, read_pictures, read_texts, text_groups
 from pipeline.errors import InputError
 from pipeline.feature_store import OK, UNREADABLE, Encoded, FeatureStore
 from pipeline.precomputed import PRECOMPUTED, load_precomputed
+from pipeline.prepared import MANY, Batch, prepared_batches
 from pipeline.storage import Store
 
 if TYPE_CHECKING:
@@ -117,58 +117,26 @@ def _encode_groups(
     """Encode and publish group after group; return the encoder's calls."""
     config, batch_size = run.config, run.config.modalities[name].batch_size
     contents = text_groups(config, name, groups) if spec.content == "text" else picture_groups(config, groups)
-    encoder, calls = spec.load(), 0
-    with (
-        run.reporter.task(f"extract {name}", sum(map(len, groups))) as task,
-        ThreadPoolExecutor(READERS) as readers,
-        ThreadPoolExecutor(encoder.preparers) as preparers,
-    ):
-        for group in contents:
-            done: list[Encoded] = []
-            for batch in _prepared_batches(readers, preparers, encoder, group, batch_size):
-                done += _encode_batch(encoder, batch)
-                calls += 1
-                task.advance(len(batch))
-            store.write_part(done, encoder.dim)
+    total = sum(map(len, groups))
+    encoder, calls, done = spec.load(), 0, list[Encoded]()
+    in_processes = spec.content == "image" and total >= MANY
+    with run.reporter.task(f"extract {name}", total) as task, ThreadPoolExecutor(1) as writer:
+        written: Future[None] | None = None
+        for batch, ends_group in prepared_batches(contents, encoder, batch_size, in_processes):
+            done += _encode_batch(encoder, batch)
+            calls += 1
+            task.advance(len(batch))
+            if ends_group:
+                if written:
+                    written.result()  # never more than one part waits
+                written = writer.submit(store.write_part, done, encoder.dim)
+                done = []
+        if written:
+            written.result()
     return calls
 
 
-def _prepared_batches(
-    readers: ThreadPoolExecutor,
-    preparers: ThreadPoolExecutor,
-    encoder: Encoder,
-    group: Sequence[Content],
-    batch_size: int,
-) -> Iterator[list[tuple[str, Any]]]:
-    """Yield batches of (hash, prepared content or error), the next one being read meanwhile.
-
-    On a GPU the next one is prepared meanwhile, too. On a CPU the encoder's threads have every core, and each layer
-    waits for the one whose core was taken: there a batch is prepared, on every core, right before it is encoded.
-    """
-
-    def begin(batch: Sequence[Content]) -> Callable[[], Iterable[tuple[str, Any]]]:
-        payloads = [readers.submit(content.read) for content in batch]
-        prepare = partial(preparers.map, partial(_prepare, encoder), batch, payloads)
-        if encoder.device == "cpu":
-            return prepare
-        prepared = prepare()
-        return lambda: prepared
-
-    batches = [group[start : start + batch_size] for start in range(0, len(group), batch_size)]
-    ahead = begin(batches[0])
-    for following in [*batches[1:], []]:
-        current, ahead = ahead, begin(following)
-        yield list(current())
-
-
-def _prepare(encoder: Encoder, content: Content, payload: Future[str | bytes]) -> tuple[str, Any]:
-    try:
-        return content.digest, encoder.prepare(payload.result())
-    except UnreadableError as error:
-        return content.digest, error
-
-
-def _encode_batch(encoder: Encoder, batch: Sequence[tuple[str, Any]]) -> list[Encoded]:
+def _encode_batch(encoder: Encoder, batch: Batch) -> list[Encoded]:
     readable = [prepared for _, prepared in batch if not isinstance(prepared, UnreadableError)]
     vectors = iter(encoder.encode(readable) if readable else ())
     return [

@@ -33,11 +33,13 @@ def test_error_is_relative_where_entries_are_small_and_sees_nan():
     assert not gpu._error([small, large * torch.nan], [small, large]) <= gpu.TOLERANCE
 
 
-def test_extraction_without_the_encoder_s_library_is_not_begun(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)
+def test_extraction_without_the_encoder_s_library_is_not_measured(monkeypatch, tmp_path):
+    (tmp_path / "timm.py").write_text("raise ModuleNotFoundError('no timm')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     report = Report("bare image")
     gpu._extraction(report, torch.device("cpu"), argparse.Namespace(), 0.002)
-    assert [(row.what, row.value, row.note) for row in report.rows] == [("image extraction", "not begun", "no timm")]
+    (row,) = report.rows
+    assert (row.what, row.value, row.note) == ("image extraction", "not measured", "ModuleNotFoundError: no timm")
 
 
 def test_gpu_needs_torch_and_numpy_alone():

@@ -1,6 +1,3 @@
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import polars as pl
 import pytest
@@ -14,7 +11,6 @@ import pipeline.feature_store
 from features.encoder import Encoder, EncoderSpec
 from pipeline.catalogue import clean_items
 from pipeline.config import compose
-from pipeline.contents import Content
 from pipeline.errors import InputError
 from pipeline.extract import extract, load_features
 from pipeline.feature_store import Encoded, FeatureStore
@@ -216,23 +212,3 @@ def test_feature_store_damaged_part_is_named(make_run):
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(Exception, match=r"part-.*is damaged.*delete it"):
         FeatureStore(part.parent).statuses(pl.Series(["0" * 64]))
-
-
-@pytest.mark.parametrize(("device", "ahead"), [("cpu", False), ("cuda", True)])
-def test_next_batch_is_read_ahead_and_prepared_ahead_on_a_gpu_only(device, ahead):
-    read, prepared = [threading.Event() for _ in range(4)], [threading.Event() for _ in range(4)]
-
-    def content(number):
-        return Content(str(number), lambda: read[number].set() or str(number))
-
-    encoder = Encoder(
-        1, lambda text: prepared[int(text)].set() or text, lambda texts: np.zeros((len(texts), 1)), device
-    )
-    with ThreadPoolExecutor(1) as readers, ThreadPoolExecutor(1) as preparers:
-        group = [content(number) for number in range(4)]
-        batches = pipeline.extract._prepared_batches(readers, preparers, encoder, group, 2)
-        assert next(batches) == [("0", "0"), ("1", "1")]
-        assert all(event.wait(10) for event in read)
-        assert prepared[3].wait(10 if ahead else 0.2) == ahead
-        assert next(batches) == [("2", "2"), ("3", "3")]
-        assert list(batches) == []
