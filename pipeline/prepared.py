@@ -6,21 +6,22 @@ prepared ahead, and many pictures in processes: preparing is many short calls, o
 (docs/decisions/0010-speed.md).
 """
 
+import contextlib
+import itertools
 import multiprocessing
-import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, cast
 
 from features.encoder import Encoder
 from features.pictures import UnreadableError
 from pipeline.contents import READERS, Content
+from pipeline.errors import MicrorecError
 
 MANY = 2000
 """Pictures from which on processes are worth their start, about a second."""
@@ -68,10 +69,9 @@ def _beside(
 ) -> tuple[Callable[[Sequence[Content]], _Begun], int]:
     """What begins a batch, and how many are begun while one is encoded."""
     if in_processes and encoder.device != "cpu":
-        processes = _processes(encoder.preparers)
-        stack.callback(processes.shutdown, cancel_futures=True)
-        ahead = 1 + -(-2 * encoder.preparers * PER_TASK // batch_size)
-        return partial(_begin_in_processes, processes, encoder.prepare), ahead
+        processes = _Processes(encoder.preparers, encoder.prepare)
+        stack.callback(processes.end)
+        return processes.begin, 1 + 2 * encoder.preparers * PER_TASK // batch_size
     readers = stack.enter_context(ThreadPoolExecutor(READERS))
     preparers = stack.enter_context(ThreadPoolExecutor(encoder.preparers))
     return partial(_begin_in_threads, readers, preparers, encoder), 1
@@ -100,32 +100,81 @@ def _prepare(prepare: Callable[[Any], Any], content: Content, read: Callable[[],
         return content.digest, error
 
 
-def _begin_in_processes(
-    processes: ProcessPoolExecutor, prepare: Callable[[Any], Any], batch: Sequence[Content]
-) -> _Begun:
-    parts = [batch[start : start + PER_TASK] for start in range(0, len(batch), PER_TASK)]
-    begun = [processes.submit(_prepare_some, prepare, part) for part in parts]
-    return lambda: chain.from_iterable(part.result() for part in begun)
+class _Processes:
+    """Processes that read and prepare, forked from one that has no threads, unlike this one.
+
+    Parts of a batch go round, and come back in that order over a pipe each, to the thread that encodes: an executor's
+    own thread, which receives meanwhile, takes Python from it for milliseconds at every operation of the encoder.
+    """
+
+    def __init__(self, number: int, prepare: Callable[[Any], Any]) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        self._processes, self._connections = [], []
+        for _ in range(number):
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(there, prepare), daemon=True)
+            process.start()
+            there.close()
+            self._processes.append(process)
+            self._connections.append(here)
+        self._waiting: deque[Sequence[Content]] = deque()
+        self._asked = self._answered = 0
+
+    def begin(self, batch: Sequence[Content]) -> _Begun:
+        """Take a batch into line; batches are finished in the order in which they were begun."""
+        parts = [batch[start : start + PER_TASK] for start in range(0, len(batch), PER_TASK)]
+        self._waiting += parts
+        self._ask()
+        return lambda: itertools.chain.from_iterable(self._answer() for _ in parts)
+
+    def _ask(self) -> None:
+        """Hand out what waits, two parts a process at most: more might fill a pipe that is not being read."""
+        while self._waiting and self._asked < self._answered + 2 * len(self._connections):
+            with _told_of_its_end():
+                self._connections[self._asked % len(self._connections)].send(self._waiting.popleft())
+            self._asked += 1
+
+    def _answer(self) -> Batch:
+        """Receive the part that was handed out first."""
+        with _told_of_its_end():
+            answer = self._connections[self._answered % len(self._connections)].recv()
+        if isinstance(answer, Exception):
+            raise answer
+        self._answered += 1
+        self._ask()
+        return cast("Batch", answer)
+
+    def end(self) -> None:
+        """End them, whatever they are at."""
+        for process, connection in zip(self._processes, self._connections, strict=True):
+            connection.close()
+            process.terminate()
+            process.join()
 
 
-def _processes(number: int) -> ProcessPoolExecutor:
-    """New processes: forked from one that has no threads, unlike this one, and that has loaded what they need."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return ProcessPoolExecutor(number, context, _start_process)
+@contextlib.contextmanager
+def _told_of_its_end() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, ConnectionError) as error:
+        raise MicrorecError(
+            "a process that prepares pictures was ended, perhaps for want of memory; run `microrec extract` again: "
+            "what is encoded stays"
+        ) from error
 
 
-def _start_process() -> None:
-    """Leave Ctrl-C to the first process, and end when that is gone."""
+def _serve(connection: Connection, prepare: Callable[[Any], Any]) -> None:
+    """Prepare part after part until the first process, whose Ctrl-C this is none of, closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            contents = connection.recv()
+            try:
+                answer: Batch | Exception = _prepare_some(prepare, contents)
+            except Exception as error:  # noqa: BLE001  raised again where it is received
+                answer = error
+            connection.send(answer)
 
 
 def _prepare_some(prepare: Callable[[Any], Any], contents: Sequence[Content]) -> Batch:

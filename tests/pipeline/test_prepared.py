@@ -13,7 +13,10 @@ import pytest
 from features.encoder import Encoder
 from features.pictures import UnreadableError
 from pipeline.contents import Content
+from pipeline.errors import MicrorecError
 from pipeline.prepared import PER_TASK, prepared_batches
+
+GONE = 999_999
 
 
 def encoder_on(device, prepare):
@@ -21,7 +24,7 @@ def encoder_on(device, prepare):
 
 
 def read(number):
-    if number == 1000:
+    if number == GONE:
         raise OSError("the store is gone")
     return str(number)
 
@@ -56,8 +59,9 @@ def test_prepared_batches_same_whoever_prepares(device, in_processes):
 
 @pytest.mark.parametrize("in_processes", [False, True])
 def test_prepared_batches_what_cannot_be_read_is_raised(in_processes):
-    batches = prepared_batches(groups(1001), encoder_on("cuda", squared), 100, in_processes)
-    assert sum(len(next(batches)[0]) for _ in range(10)) == 1000
+    contents = [Content("c", partial(read, number)) for number in (*range(300), GONE)]
+    batches = prepared_batches([contents], encoder_on("cuda", squared), 100, in_processes)
+    assert sum(len(next(batches)[0]) for _ in range(3)) == 300
     with pytest.raises(OSError, match="the store is gone"):
         next(batches)
 
@@ -76,6 +80,26 @@ def test_next_batch_is_read_ahead_and_prepared_ahead_on_a_gpu_only(device, ahead
     assert prepared[3].wait(10 if ahead else 0.2) == ahead
     assert next(batches) == ([("2", "2"), ("3", "3")], True)
     assert list(batches) == []
+
+
+def killed(text):
+    if text == "40":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return text
+
+
+def test_prepared_batches_a_process_that_is_killed_is_said():
+    batches = prepared_batches(groups(500), encoder_on("cuda", killed), PER_TASK, in_processes=True)
+    assert len(next(batches)[0]) == PER_TASK
+    with pytest.raises(MicrorecError, match="was ended, perhaps for want of memory"):
+        next(batches)
+
+
+def test_prepared_batches_larger_than_what_pipes_hold():
+    """A batch's parts are handed out as others come back, or both sides would wait for the other to read."""
+    ((batch, ends),) = prepared_batches(groups(40_000), encoder_on("cuda", str), 40_000, in_processes=True)
+    assert len(batch) == 40_000
+    assert ends
 
 
 def process_id(_):
