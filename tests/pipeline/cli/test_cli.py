@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from pipeline.cli import main
 from pipeline.cli.failures import exit_status
 
 
@@ -92,6 +93,17 @@ def test_sample_json_is_alone_on_stdout(tmp_path):
     done = microrec("sample", tmp_path / "demo", "--items", 30, "--users", 20, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
+
+
+def test_threads_that_wait_soon_sleep_unless_told_otherwise(monkeypatch, capsys):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert 1 <= int(os.environ["GOMP_SPINCOUNT"]) < 10_000
 
 
 @pytest.mark.parametrize(("code", "status"), [(errno.ENOSPC, 1), (errno.EROFS, 2)])
