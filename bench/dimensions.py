@@ -54,7 +54,7 @@ def train(num_items: int, dim: int, batch: int) -> Measured:
             for drawn in itertools.islice(batches, STEPS):
                 start = time.perf_counter()
                 terms = objective(
-                    trainer.model(), trainer.model.having, trainer.ranking_loss, drawn, config.objective,
+                    trainer.model(), trainer.model.modality_items, trainer.ranking_loss, drawn, config.objective,
                     trainer.generator,
                 )  # fmt: skip
                 trainer.optimizer.zero_grad(set_to_none=True)

@@ -33,6 +33,7 @@ from model.micro import Micro, ModelConfig
 from model.normalisation import Normalisation
 from model.objective import ObjectiveConfig, objective
 from model.ranking import make_ranking_loss
+from model.topk import top_k
 from model.training import TrainConfig, Trainer
 from model.user_item import UserItemGraph
 
@@ -101,6 +102,7 @@ def _outcome(device: torch.device) -> dict[str, list[Tensor]]:
     drawn, _ = make(SMALL)
     data, generator = drawn.to(device), torch.Generator().manual_seed(0)
     user, item = (torch.randn(n, 64, generator=generator).to(device) for n in (data.num_users, data.num_items))
+    long = torch.randn(20_000, 64, generator=generator).to(device)
     graphs = {
         f"graph of {name}": [nearest_neighbours(data.features[name], data.present[name], 10).similarity_IK]
         for name in data.features
@@ -112,6 +114,7 @@ def _outcome(device: torch.device) -> dict[str, list[Tensor]]:
         "sparse products": _products(data, user, item),
         "contrastive loss and its gradient": _contrast(item),
         "ranking": [torch.gather(user @ item.T, 1, ranking.item_QK)],
+        "the largest of long rows": [top_k(user @ long.T, 20)[0]],
         **{f"loss and gradients of a {name} step": _step(drawn, device, name) for name in RANKINGS},
     }
 
@@ -144,7 +147,7 @@ def _step(drawn: TrainingData, device: torch.device, ranking: Ranking) -> list[T
     model.refresh_graphs(anew=True)
     batch = _moved(next(iter(make_ranking_loss(ranking, drawn).batches(1024, generator))), device)
     vectors = model(loss.users(batch), structure_gradient=True)
-    total = objective(vectors, model.having, loss, batch, config, generator).total
+    total = objective(vectors, model.modality_items, loss, batch, config, generator).total
     return [total.detach(), *torch.autograd.grad(total, list(model.parameters()))]
 
 
@@ -236,7 +239,8 @@ def _extraction(report: Report, device: torch.device, arguments: argparse.Namesp
     command = [sys.executable, "-c", EXTRACTION, str(device), *map(str, sizes)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        report.row("image extraction", "not measured", done.stderr.strip().splitlines()[-1])
+        reason = done.stderr.strip() or f"ended with status {done.returncode}"
+        report.row("image extraction", "not measured", reason.splitlines()[-1])
         return
     from bench.extraction import Measured
 

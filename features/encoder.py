@@ -39,25 +39,33 @@ class Encoder:
     """Turns a batch of contents into vectors."""
 
     def __init__(
-        self, dim: int, prepare: Callable[[Any], Any], encode: Callable[[Sequence[Any]], np.ndarray], device: str
+        self,
+        dim: int,
+        prepare: Callable[[Any], Any],
+        encode: Callable[[Sequence[Any]], np.ndarray],
+        device: str,
+        *,
+        prepare_in_processes: bool = False,
     ) -> None:
         """Join the two halves of an encoder.
 
         Args:
             dim: D, length of a vector.
             prepare: turns one content (a text, or a picture's bytes) into what `encode` takes; runs in worker
-                threads and raises `UnreadableError` for a picture that cannot be read.
+                threads, or in processes, and raises `UnreadableError` for a picture that cannot be read.
             encode: turns prepared contents into float32 (B, D).
             device: where `encode` computes, as torch names it.
+            prepare_in_processes: `prepare` can be pickled, what it gives is small, and it loads no heavy library.
         """
         self.dim, self.prepare, self._encode, self.device = dim, prepare, encode, device
+        self.prepare_in_processes = prepare_in_processes
 
     @property
     def preparers(self) -> int:
-        """Threads for `prepare`: those of `encode` where it computes on a CPU, in turn with it; else one a core."""
+        """Workers for `prepare`: those of `encode` where it computes on a CPU, in turn with it; else one a core."""
         import torch
 
-        return torch.get_num_threads() if self.device == "cpu" else os.cpu_count() or 1
+        return torch.get_num_threads() if self.device == "cpu" else len(os.sched_getaffinity(0))
 
     def encode(self, prepared: Sequence[Any]) -> np.ndarray:
         """Encode a batch, float32 (B, D).

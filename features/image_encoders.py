@@ -149,21 +149,23 @@ def _network_encoder(
     pixels: Callable[[Image.Image], np.ndarray],
     dim: int,
     device_name: str,
-    as_input: Callable[[Any], Any] = lambda batch: batch,
+    as_input: Callable[[Any], Any] | None = None,
 ) -> Encoder:
+    """Args: as_input: makes the network's input of `pixels`, which are bytes then, on the device."""
     import torch
 
     device = torch.device(resolve_device(device_name))
     network = network.to(device=device, memory_format=torch.channels_last)
 
     def encode(prepared: Sequence[np.ndarray]) -> np.ndarray:
-        batch = as_input(torch.from_numpy(np.stack(prepared)).to(device))
-        batch = batch.contiguous(memory_format=torch.channels_last)
+        pixels_B = torch.from_numpy(np.stack(prepared)).to(device)
+        batch = (pixels_B if as_input is None else as_input(pixels_B)).contiguous(memory_format=torch.channels_last)
         on_gpu = device.type == "cuda"
         with torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16, enabled=on_gpu):
             return np.asarray(network(batch).float().cpu().numpy())
 
-    return Encoder(dim, partial(_prepare, pixels), encode, device.type)
+    in_processes = as_input is not None  # others' transforms load torch, and give four times the bytes
+    return Encoder(dim, partial(_prepare, pixels), encode, device.type, prepare_in_processes=in_processes)
 
 
 def _prepare(pixels: Callable[[Image.Image], np.ndarray], payload: bytes) -> np.ndarray:

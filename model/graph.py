@@ -161,13 +161,14 @@ def _top_k_by_halves(unit_PD: Tensor, kept: int) -> tuple[Tensor, Tensor]:
 def _top_k_by_float16(unit_PD: Tensor, kept: int) -> tuple[Tensor, Tensor]:
     """Every similarity in float16, as fast as a GPU multiplies; those of the largest 4 K again in float32.
 
-    Rounding moves a cosine by less than 0.0015 (two factors by 2^-11 of their length each, the result by 2^-12), so
-    that an item is only lost behind 3 K others which are nearly as similar.
+    Rounding moves a cosine by less than 0.0015 (two factors by 2^-11 of their length each, the result by 2^-12; sums
+    are float32's), so that an item is lost only behind 3 K others that are less similar by twice that at most.
     """
     num_items, num_candidates = len(unit_PD), min(FLOAT16_CANDIDATES * kept, len(unit_PD))
     candidate_PL = torch.empty(num_items, num_candidates, dtype=torch.int64, device=unit_PD.device)
     half_PD, own_P = unit_PD.half(), torch.arange(num_items, device=unit_PD.device)
-    chunk = max(1, FLOAT16_ELEMENTS // num_items // FLOAT16_ROWS) * FLOAT16_ROWS
+    chunk = max(1, FLOAT16_ELEMENTS // num_items)
+    chunk -= chunk % FLOAT16_ROWS if chunk > FLOAT16_ROWS else 0
     for row_C in own_P.split(chunk):
         sim_CP = half_PD[row_C] @ half_PD.T
         sim_CP[own_P[: len(row_C)], row_C] = OWN

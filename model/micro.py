@@ -129,7 +129,7 @@ class Micro(nn.Module):
         self.content_map = ContentMap(features, data.present, self.trained_I, columns)
         present = [data.present[name] for name in self.modality_names]
         self.present_IM = torch.stack(present, dim=1) if present else torch.zeros(data.num_items, 0, dtype=torch.bool)
-        self.having = tuple(present_I.nonzero().squeeze(1) for present_I in present)
+        self.modality_items = tuple(present_I.nonzero().squeeze(1) for present_I in present)
 
     def _item_graph(self, data: TrainingData, name: str, generator: Generator) -> ItemGraph:
         return ItemGraph(

@@ -60,7 +60,7 @@ class Terms:
 
 def objective(
     vectors: Vectors,
-    having: Sequence[Tensor],
+    modality_items: Sequence[Tensor],
     ranking_loss: RankingLoss,
     batch: Any,
     config: ObjectiveConfig,
@@ -69,14 +69,14 @@ def objective(
     """Evaluate the objective on one batch that `ranking_loss` drew.
 
     Args:
-        having: int64, the items that have each modality.
+        modality_items: int64 (P,) each, the items that have each modality.
     """
     ranking, l2 = ranking_loss.terms(vectors, batch, generator)
     contrastive = torch.zeros_like(ranking)
     if config.contrastive_weight:
-        for modality_ID, having_P in zip(vectors.modality_IMD.unbind(1), having, strict=True):
+        for modality_ID, item_P in zip(vectors.modality_IMD.unbind(1), modality_items, strict=True):
             contrastive = contrastive + _contrast(
-                modality_ID, vectors.fused_ID, having_P, config, generator, vectors.columns
+                modality_ID, vectors.fused_ID, item_P, config, generator, vectors.columns
             )
     return Terms(ranking + config.l2 * l2 + config.contrastive_weight * contrastive, ranking, contrastive)
 
@@ -84,18 +84,18 @@ def objective(
 def _contrast(
     modality_ID: Tensor,
     fused_ID: Tensor,
-    having: Tensor,
+    item_P: Tensor,
     config: ObjectiveConfig,
     generator: Generator,
     columns: Columns,
 ) -> Tensor:
     """Contrastive term of one modality, over all items that have it or over a uniform sample of them."""
-    if config.contrastive == "exact" or len(having) <= config.contrastive_samples:
-        exact_count = modality_ID.new_zeros(len(having))
-        return contrastive_loss(modality_ID, fused_ID, having, having, exact_count, config.temperature, columns)
+    if config.contrastive == "exact" or len(item_P) <= config.contrastive_samples:
+        exact_count = modality_ID.new_zeros(len(item_P))
+        return contrastive_loss(modality_ID, fused_ID, item_P, item_P, exact_count, config.temperature, columns)
     num_samples = config.contrastive_samples
-    draw = torch.randint(len(having), (num_samples,), generator=generator, device=having.device)
-    sample = having[draw]
+    draw = torch.randint(len(item_P), (num_samples,), generator=generator, device=item_P.device)
+    sample = item_P[draw]
     # Beside an anchor, num_samples - 1 independent draws: so often is any one other item expected.
-    log_count = modality_ID.new_full((num_samples,), math.log((num_samples - 1) / len(having)))
+    log_count = modality_ID.new_full((num_samples,), math.log((num_samples - 1) / len(item_P)))
     return contrastive_loss(modality_ID, fused_ID, sample, sample, log_count, config.temperature, columns)

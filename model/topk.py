@@ -18,7 +18,7 @@ def top_k(value_RP: Tensor, num_kept: int) -> tuple[Tensor, Tensor]:
     """Return values and int64 places (R, K) of the K largest entries of each row, largest first; exact.
 
     `torch.topk` with a filter in front of it: an entry among the K largest stands in one of the K groups with the
-    largest maxima, so only those groups are searched (measured in docs/decisions/0010-speed.md). Which of equal
+    largest maxima, so only those groups are searched (docs/decisions/0010-speed.md, 0022-gpu.md). Which of equal
     entries is kept is not said.
     """
     num_rows, num_entries = value_RP.shape
@@ -44,6 +44,7 @@ def rows_at_once(num_columns: int, device: torch.device, elements: int) -> int:
 
     But not so few that a product reads its other factor for a row or two (docs/decisions/0010-speed.md).
     """
+    num_columns = max(1, num_columns)
     if device.type == "cuda":
         return max(1, CUDA_ELEMENTS // num_columns)
     return max(1, elements // num_columns, min(FEW_ROWS, FEW_ROWS_ELEMENTS // num_columns))

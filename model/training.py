@@ -228,7 +228,7 @@ class Trainer:
                 users = self.ranking_loss.users(batch)
                 vectors = self.model(users, structure_gradient=every_step or steps == 0)
                 terms = objective(
-                    vectors, self.model.having, self.ranking_loss, batch, self.config.objective, self.generator
+                    vectors, self.model.modality_items, self.ranking_loss, batch, self.config.objective, self.generator
                 )
                 self.optimizer.zero_grad(set_to_none=True)
                 terms.total.backward()

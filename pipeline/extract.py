@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from pipeline.contents import picture_groups, read_pictures, read_texts, text_gr
 from pipeline.errors import InputError
 from pipeline.feature_store import OK, UNREADABLE, Encoded, FeatureStore
 from pipeline.precomputed import PRECOMPUTED, load_precomputed
-from pipeline.prepared import MANY, Batch, prepared_batches
+from pipeline.prepared import Batch, prepared_batches
 from pipeline.storage import Store
 
 if TYPE_CHECKING:
@@ -119,10 +120,13 @@ def _encode_groups(
     contents = text_groups(config, name, groups) if spec.content == "text" else picture_groups(config, groups)
     total = sum(map(len, groups))
     encoder, calls, done = spec.load(), 0, list[Encoded]()
-    in_processes = spec.content == "image" and total >= MANY
-    with run.reporter.task(f"extract {name}", total) as task, ThreadPoolExecutor(1) as writer:
+    with (
+        run.reporter.task(f"extract {name}", total) as task,
+        ThreadPoolExecutor(1) as writer,
+        closing(prepared_batches(contents, encoder, batch_size, total)) as batches,
+    ):
         written: Future[None] | None = None
-        for batch, ends_group in prepared_batches(contents, encoder, batch_size, in_processes):
+        for batch, ends_group in batches:
             done += _encode_batch(encoder, batch)
             calls += 1
             task.advance(len(batch))

@@ -3,19 +3,22 @@
 On a CPU the encoder's threads have every core, and each layer waits for the one whose core was taken: there a batch is
 prepared, on every core, right before it is encoded, the next one being read meanwhile. Beside a GPU batches are
 prepared ahead, and many pictures in processes: preparing is many short calls, of which Python makes one at a time
-(docs/decisions/0010-speed.md).
+(docs/decisions/0022-gpu.md).
 """
 
 import contextlib
 import itertools
 import multiprocessing
+import pickle
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from typing import Any, cast
 
 from features.encoder import Encoder
@@ -23,27 +26,32 @@ from features.pictures import UnreadableError
 from pipeline.contents import READERS, Content
 from pipeline.errors import MicrorecError
 
-MANY = 2000
-"""Pictures from which on processes are worth their start, about a second."""
+MANY = 4000
+"""Pictures from which on processes are worth their start, about two seconds."""
 PER_TASK = 32
 """Pictures that a process reads and prepares at once."""
+PROCESSES = 8
+"""At most: they prepare more than any one encoder takes, and each loads what reads pictures."""
 
 Batch = list[tuple[str, Any]]
 """Of every content its hash, and what the encoder takes, or an `UnreadableError`."""
 _Begun = Callable[[], Iterable[tuple[str, Any]]]
+_Begin = Callable[[Sequence[Content]], _Begun]
 
 
 def prepared_batches(
-    groups: Iterable[Sequence[Content]], encoder: Encoder, batch_size: int, in_processes: bool
-) -> Iterator[tuple[Batch, bool]]:
+    groups: Iterable[Sequence[Content]], encoder: Encoder, batch_size: int, num_contents: int
+) -> Generator[tuple[Batch, bool], None, None]:
     """Yield every batch, and whether a group of contents ends with it.
 
     Args:
-        in_processes: where the encoder computes on another device than the CPU; contents and `Encoder.prepare` are
-            picklable then.
+        num_contents: of all groups.
     """
     with ExitStack() as stack:
-        begin, ahead = _beside(stack, encoder, batch_size, in_processes)
+        many = num_contents >= MANY and encoder.prepare_in_processes and not multiprocessing.current_process().daemon
+        begin, ahead = (_with_processes if many and encoder.device != "cpu" else _with_threads)(
+            stack, encoder, batch_size
+        )
         waiting: deque[tuple[_Begun, bool]] = deque()
         for contents, ends_group in _batches(groups, batch_size):
             waiting.append((begin(contents), ends_group))
@@ -64,17 +72,19 @@ def _finished(waiting: deque[tuple[_Begun, bool]]) -> tuple[Batch, bool]:
     return list(finish()), ends_group
 
 
-def _beside(
-    stack: ExitStack, encoder: Encoder, batch_size: int, in_processes: bool
-) -> tuple[Callable[[Sequence[Content]], _Begun], int]:
+def _with_threads(stack: ExitStack, encoder: Encoder, batch_size: int) -> tuple[_Begin, int]:
     """What begins a batch, and how many are begun while one is encoded."""
-    if in_processes and encoder.device != "cpu":
-        processes = _Processes(encoder.preparers, encoder.prepare)
-        stack.callback(processes.end)
-        return processes.begin, 1 + 2 * encoder.preparers * PER_TASK // batch_size
     readers = stack.enter_context(ThreadPoolExecutor(READERS))
     preparers = stack.enter_context(ThreadPoolExecutor(encoder.preparers))
     return partial(_begin_in_threads, readers, preparers, encoder), 1
+
+
+def _with_processes(stack: ExitStack, encoder: Encoder, batch_size: int) -> tuple[_Begin, int]:
+    number = min(PROCESSES, encoder.preparers)
+    processes = _Processes()
+    stack.callback(processes.end)
+    processes.start(number, encoder.prepare)
+    return processes.begin, 1 + 2 * number * PER_TASK // batch_size
 
 
 def _begin_in_threads(
@@ -101,25 +111,28 @@ def _prepare(prepare: Callable[[Any], Any], content: Content, read: Callable[[],
 
 
 class _Processes:
-    """Processes that read and prepare, forked from one that has no threads, unlike this one.
+    """New processes, not forked ones: this one has threads, of encoder, data frames and object store.
 
     Parts of a batch go round, and come back in that order over a pipe each, to the thread that encodes: an executor's
     own thread, which receives meanwhile, takes Python from it for milliseconds at every operation of the encoder.
     """
 
-    def __init__(self, number: int, prepare: Callable[[Any], Any]) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
-        self._processes, self._connections = [], []
-        for _ in range(number):
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, prepare), daemon=True)
-            process.start()
-            there.close()
-            self._processes.append(process)
-            self._connections.append(here)
+    def __init__(self) -> None:
+        self._processes: list[SpawnProcess] = []
+        self._connections: list[Connection] = []
         self._waiting: deque[Sequence[Content]] = deque()
         self._asked = self._answered = 0
+
+    def start(self, number: int, prepare: Callable[[Any], Any]) -> None:
+        """Start them."""
+        context = multiprocessing.get_context("spawn")
+        for _ in range(number):
+            here, there = context.Pipe()
+            self._connections.append(here)
+            process = context.Process(target=_serve, args=(there, prepare), daemon=True)
+            process.start()
+            self._processes.append(process)
+            there.close()
 
     def begin(self, batch: Sequence[Content]) -> _Begun:
         """Take a batch into line; batches are finished in the order in which they were begun."""
@@ -139,18 +152,27 @@ class _Processes:
         """Receive the part that was handed out first."""
         with _told_of_its_end():
             answer = self._connections[self._answered % len(self._connections)].recv()
-        if isinstance(answer, Exception):
-            raise answer
+        if isinstance(answer, _Failed):
+            raise answer.error from answer.cause
         self._answered += 1
         self._ask()
         return cast("Batch", answer)
 
     def end(self) -> None:
         """End them, whatever they are at."""
-        for process, connection in zip(self._processes, self._connections, strict=True):
+        for connection in self._connections:
             connection.close()
+        for process in self._processes:
             process.terminate()
             process.join()
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What went wrong in a process."""
+
+    error: Exception
+    cause: BaseException | None
 
 
 @contextlib.contextmanager
@@ -167,18 +189,22 @@ def _told_of_its_end() -> Iterator[None]:
 def _serve(connection: Connection, prepare: Callable[[Any], Any]) -> None:
     """Prepare part after part until the first process, whose Ctrl-C this is none of, closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(EOFError, ConnectionError):
+    with contextlib.suppress(EOFError, ConnectionError), ThreadPoolExecutor(READERS // 4) as readers:
         while True:
             contents = connection.recv()
-            try:
-                answer: Batch | Exception = _prepare_some(prepare, contents)
-            except Exception as error:  # noqa: BLE001  raised again where it is received
-                answer = error
-            connection.send(answer)
+            connection.send(_prepare_some(readers, prepare, contents))
 
 
-def _prepare_some(prepare: Callable[[Any], Any], contents: Sequence[Content]) -> Batch:
+def _prepare_some(
+    readers: ThreadPoolExecutor, prepare: Callable[[Any], Any], contents: Sequence[Content]
+) -> Batch | _Failed:
     """Several are read at once, for a store that answers late."""
-    with ThreadPoolExecutor(READERS // 4) as readers:
-        payloads = [readers.submit(content.read) for content in contents]
+    payloads = [readers.submit(content.read) for content in contents]
+    try:
         return [_prepare(prepare, content, payload.result) for content, payload in zip(contents, payloads, strict=True)]
+    except Exception as error:  # noqa: BLE001  raised again where it is received
+        failed = _Failed(error, error.__cause__)
+    try:
+        return cast("_Failed", pickle.loads(pickle.dumps(failed)))
+    except Exception:  # noqa: BLE001  whatever hinders it from being sent
+        return _Failed(MicrorecError(f"{type(failed.error).__name__}: {failed.error}"), None)

@@ -1,6 +1,10 @@
 """What every test has in common."""
 
+import os
+
 import pytest
+
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as `microrec` does, before torch is loaded
 
 
 def pytest_runtest_setup(item):

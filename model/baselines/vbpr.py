@@ -33,7 +33,7 @@ class Vbpr(nn.Module):
         self.projection = nn.Linear(self.feature_IF.shape[1], half, bias=False, device=device)
         for weight in (self.user_embedding_UD, self.item_embedding_ID, self.projection.weight):
             nn.init.xavier_uniform_(weight, generator=generator)
-        self.having: tuple[Tensor, ...] = ()  # no contrast
+        self.modality_items: tuple[Tensor, ...] = ()  # no contrast
 
     def refresh_graphs(self, *, anew: bool = False) -> None:
         """Nothing to choose: there are no graphs."""

@@ -12,7 +12,7 @@ from pipeline.cli import data, releases, runs
 from pipeline.cli.failures import exit_status
 
 SPINS = "3000"
-"""Turns for which libgomp's threads wait for the next operation before they sleep. Its own 300,000 are a millisecond of
+"""Turns for which libgomp's threads wait for the next operation before they sleep. Its own 300,000 are milliseconds of
 a core that others could have, the thread that is waited for among them (docs/decisions/0010-speed.md)."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -22,5 +22,6 @@ for group in (data, runs, releases):
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: every expected failure is one message on stderr and its exit status."""
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # before torch is loaded
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # before torch is loaded
     sys.exit(exit_status(lambda: app(arguments, standalone_mode=False)))

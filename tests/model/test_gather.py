@@ -42,7 +42,7 @@ def test_objective_no_gradient_is_summed_in_an_arbitrary_order(backbone, contras
     ranking_loss = make_ranking_loss(ranking, data, num_candidates=30)
     batch = next(iter(ranking_loss.batches(64, generator)))
     config = ObjectiveConfig(contrastive=contrastive, contrastive_samples=16)
-    loss = objective(model(structure_gradient=True), model.having, ranking_loss, batch, config, generator).total
+    loss = objective(model(structure_gradient=True), model.modality_items, ranking_loss, batch, config, generator).total
     names = {node.name() for node in graph_nodes(loss.grad_fn)}
     assert "EmbeddingBackward0" in names
     assert not {name for name in names if name.startswith(("IndexBackward", "IndexPut", "Scatter"))}

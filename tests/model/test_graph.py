@@ -57,7 +57,7 @@ def test_nearest_neighbours_by_halves_same_graph(monkeypatch, num_items):
     assert halves.neighbour_IK[:, 0].tolist() == list(range(num_items))
 
 
-@pytest.mark.parametrize(("num_items", "k"), [(1, 5), (7, 5), (300, 1), (2000, 6)])
+@pytest.mark.parametrize(("num_items", "k"), [(1, 5), (7, 5), (300, 1), (2000, 6), (4000, 2)])
 def test_top_k_by_float16_as_a_gpu_searches_same_graph(monkeypatch, num_items, k):
     monkeypatch.setattr(model.graph, "FLOAT16_ELEMENTS", 512 * num_items)
     unit = torch.nn.functional.normalize(random_features(num_items, 64) + 2 * random_features(1, 64, seed=1), dim=1)
@@ -71,12 +71,13 @@ def test_top_k_by_float16_as_a_gpu_searches_same_graph(monkeypatch, num_items, k
 
 def test_top_k_by_float16_takes_nothing_much_farther_where_many_are_nearly_the_same(monkeypatch):
     """Cosines that differ by less than float16 can tell: others are found, that are as near but for its rounding."""
-    monkeypatch.setattr(model.graph, "FLOAT16_CANDIDATES", 2)
-    unit = torch.nn.functional.normalize(0.02 * random_features(900, 16) + random_features(1, 16, seed=1), dim=1)
+    monkeypatch.setattr(model.graph, "FLOAT16_CANDIDATES", 1)
+    unit = torch.nn.functional.normalize(0.1 * random_features(900, 16) + random_features(1, 16, seed=1), dim=1)
     value, index = model.graph._top_k_by_float16(unit, 5)
     exact, exact_index = model.graph._top_k_by_rows(unit, 5)
     assert (index.sort(1).values != exact_index.sort(1).values).any()
-    assert (exact - value).max() < 0.0015
+    assert (exact - value).max() < 0.003
+    assert (exact[:, 1:].amin(1) - (unit @ unit.T).median(1).values).median() > 0.003  # any items would not do
 
 
 def test_nearest_neighbours_wide_features_multiply_each_pair_once(monkeypatch):

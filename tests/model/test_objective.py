@@ -18,7 +18,7 @@ def terms(seed=0, **changes):
     with torch.no_grad():
         vectors = model()
         l2 = ranking_loss.terms(vectors, batch, generator)[1]
-        return objective(vectors, model.having, ranking_loss, batch, config, generator), l2
+        return objective(vectors, model.modality_items, ranking_loss, batch, config, generator), l2
 
 
 def test_objective_total_is_ranking_plus_weighted_l2_plus_weighted_contrast():
@@ -38,7 +38,7 @@ def test_objective_needs_the_vectors_of_the_batchs_users_alone(ranking):
     for users in (None, ranking_loss.users(batch)):
         vectors = model(users)
         found = objective(
-            vectors, model.having, ranking_loss, batch, ObjectiveConfig(), torch.Generator().manual_seed(0)
+            vectors, model.modality_items, ranking_loss, batch, ObjectiveConfig(), torch.Generator().manual_seed(0)
         )
         losses.append(found.total)
         gradients.append(torch.autograd.grad(found.total, [model.user_embedding_UD, model.item_embedding_ID]))

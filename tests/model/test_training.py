@@ -285,7 +285,7 @@ def test_objective_items_without_modality_take_no_part_in_contrast():
     ranking_loss = make_ranking_loss("bpr", data, 1)
     batch = next(iter(ranking_loss.batches(8, generator)))
     vectors = model()
-    terms = objective(vectors, model.having, ranking_loss, batch, exact, generator)
+    terms = objective(vectors, model.modality_items, ranking_loss, batch, exact, generator)
     expected = sum(
         reference.contrastive(
             vectors.modality_IMD[:, index].detach().double().numpy(),

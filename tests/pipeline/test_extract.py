@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +10,7 @@ import pipeline.catalogue
 import pipeline.contents
 import pipeline.extract
 import pipeline.feature_store
+import pipeline.prepared
 from features.encoder import Encoder, EncoderSpec
 from pipeline.catalogue import clean_items
 from pipeline.config import compose
@@ -138,6 +141,34 @@ def test_extract_texts_sorted_through_files_give_the_same_parts(make_run, monkey
     extract(windowed)
     assert part_names(windowed) == part_names(whole)
     np.testing.assert_array_equal(features_of(windowed).matrix, features_of(whole).matrix)
+
+
+def test_extract_pictures_prepared_in_processes_give_the_same_parts(make_run, monkeypatch):
+    image = {"encoder": "efficientnet-lite0", "batch_size": 4, "device": "cpu"}
+    plain, other = (make_run(name, image=image) for name in ("plain", "other"))
+    extract(plain)
+    find = pipeline.extract.find_encoder
+
+    def beside_a_gpu(name, modality):
+        spec = find(name, modality)
+
+        def load():
+            encoder = spec.load()
+            encoder.device = "cuda"  # by its name alone
+            return encoder
+
+        return dataclasses.replace(spec, load=load)
+
+    monkeypatch.setattr(pipeline.extract, "find_encoder", beside_a_gpu)
+    monkeypatch.setattr(pipeline.prepared, "MANY", 1)
+    summary = extract(other)["image"]
+    assert summary["encoded"] > 0
+    assert summary["unreadable"] > 0
+    parts, others = (
+        {part.name: part.read_bytes() for part in run.store.root.glob("features/*/*/part-*.parquet")}
+        for run in (plain, other)
+    )
+    assert parts == others
 
 
 def test_shards_share_the_bytes_evenly():

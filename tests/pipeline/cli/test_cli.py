@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pipeline.cli import main
+from pipeline.cli import SPINS, main
 from pipeline.cli.failures import exit_status
 
 
@@ -95,15 +95,18 @@ def test_sample_json_is_alone_on_stdout(tmp_path):
     assert json.loads(done.stdout)
 
 
-def test_threads_that_wait_soon_sleep_unless_told_otherwise(monkeypatch, capsys):
-    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+@pytest.mark.parametrize(
+    ("given", "turns"),
+    [({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_main_has_threads_wait_for_a_moment_unless_told_otherwise(monkeypatch, capsys, given, turns):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert os.environ["GOMP_SPINCOUNT"] == "7"
-    monkeypatch.delenv("GOMP_SPINCOUNT")
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert 1 <= int(os.environ["GOMP_SPINCOUNT"]) < 10_000
+    assert os.environ.pop("GOMP_SPINCOUNT", None) == turns
 
 
 @pytest.mark.parametrize(("code", "status"), [(errno.ENOSPC, 1), (errno.EROFS, 2)])
