@@ -3,7 +3,7 @@
 import io
 import warnings
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from features.errors import FeatureError
 
@@ -30,6 +30,8 @@ def decode(payload: bytes) -> Image.Image:
             return _to_rgb(ImageOps.exif_transpose(image))
     except UnreadableError:
         raise
+    except UnidentifiedImageError as error:  # its own message names an address in memory
+        raise UnreadableError("no picture of any known kind") from error
     except Exception as error:  # decoders raise whatever their format's library does
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
 

@@ -6,6 +6,7 @@ Contents themselves are read in passes and never held together: what stays in me
 
 import errno
 import hashlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ AT_ONCE = 10_000
 GROUPS_AT_ONCE = 64
 """Groups whose texts are in memory together while they are encoded."""
 _TEXT, _WINDOW = "text", "window"
+_OTHER_STORE = re.compile(r"(?!s3://[^/])(data:|[a-z][a-z0-9+.-]+:/)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def picture_path(root: "UPath", location: str) -> "UPath":
 
     Raises `FileNotFoundError` for what no store holds, so that it counts as a picture that is not there.
     """
-    if "\0" in location or ("://" in location and not location.startswith("s3://")):
+    if "\0" in location or _OTHER_STORE.match(location):
         raise FileNotFoundError(errno.ENOENT, "neither a file nor s3://; fetch the picture first", location)
     return resolve(location, Path()) if "://" in location else root / location
 
@@ -191,8 +193,22 @@ def picture_groups(config: "Config", groups: Sequence[pl.DataFrame]) -> Iterator
     root = picture_root(config)
     for group in groups:
         rows = group.select(CONTENT_HASH, IMAGE_PATH).iter_rows()
-        yield [Content(digest, partial(_read_picture, root, location)) for digest, location in rows]
+        yield [Content(digest, partial(_read_known_picture, root, location, digest)) for digest, location in rows]
 
 
 def _read_picture(root: "UPath", location: str) -> bytes:
     return read_bytes(picture_path(root, location))
+
+
+def _read_known_picture(root: "UPath", location: str, digest: str) -> bytes:
+    """The picture that was hashed before.
+
+    Raises `InputError` where it is another by now, or gone.
+    """
+    try:
+        payload = _read_picture(root, location)
+    except FileNotFoundError as error:
+        raise InputError(f"{location}: gone since the pictures were counted; run `microrec extract` again") from error
+    if hashlib.sha256(payload).hexdigest() != digest:
+        raise InputError(f"{location}: changed since the pictures were counted; run `microrec extract` again")
+    return payload

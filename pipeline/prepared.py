@@ -130,7 +130,11 @@ class _Processes:
             here, there = context.Pipe()
             self._connections.append(here)
             process = context.Process(target=_serve, args=(there, prepare), daemon=True)
-            process.start()
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # there: Ctrl-C is for this process
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             self._processes.append(process)
             there.close()
 
@@ -179,7 +183,7 @@ class _Failed:
 def _told_of_its_end() -> Iterator[None]:
     try:
         yield
-    except (EOFError, ConnectionError) as error:
+    except (EOFError, OSError) as error:
         raise MicrorecError(
             "a process that prepares pictures was ended, perhaps for want of memory; run `microrec extract` again: "
             "what is encoded stays"
@@ -187,9 +191,8 @@ def _told_of_its_end() -> Iterator[None]:
 
 
 def _serve(connection: Connection, prepare: Callable[[Any], Any]) -> None:
-    """Prepare part after part until the first process, whose Ctrl-C this is none of, closes the connection."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(EOFError, ConnectionError), ThreadPoolExecutor(READERS // 4) as readers:
+    """Prepare part after part until the first process closes the connection."""
+    with contextlib.suppress(EOFError, OSError), ThreadPoolExecutor(READERS // 4) as readers:
         while True:
             contents = connection.recv()
             connection.send(_prepare_some(readers, prepare, contents))

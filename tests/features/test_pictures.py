@@ -49,6 +49,13 @@ def test_decode_broken_file_is_unreadable(payload):
         decode(payload)
 
 
+def test_decode_unknown_kind_is_said_in_the_same_words_each_time():
+    """Parts hold the words, and are the same bytes whoever writes them."""
+    for payload in (b"<html>", b""):
+        with pytest.raises(UnreadableError, match=r"^no picture of any known kind$"):
+            decode(payload)
+
+
 def test_decode_too_many_pixels_is_unreadable(monkeypatch):
     monkeypatch.setattr(features.pictures, "MAX_PIXELS", 1000)
     with pytest.raises(UnreadableError, match="64 x 48 pixels are too many"):

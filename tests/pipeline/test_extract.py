@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ import pipeline.prepared
 from features.encoder import Encoder, EncoderSpec
 from pipeline.catalogue import clean_items
 from pipeline.config import compose
+from pipeline.contents import picture_path
 from pipeline.errors import InputError
 from pipeline.extract import extract, load_features
 from pipeline.feature_store import Encoded, FeatureStore
@@ -215,6 +217,42 @@ def test_extract_pictures_broken_and_missing_ones_are_counted_and_named(make_run
     loaded = load_features(run.config, run.store, items)["image"]
     lacking = summary["missing"] + summary["not_found"] + summary["unreadable"]
     assert loaded.present.sum() == len(items) - lacking
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "data:image/png;base64,AAAA",
+        "s3:/oops",
+        "s3://",
+        "s3:///",
+        "http:/x/y.jpg",
+        "https://x/y.jpg",
+        "memory:/a",
+        "\0",
+    ],
+)
+def test_picture_path_of_what_no_store_holds_counts_as_absent(tmp_path, location):
+    with pytest.raises(FileNotFoundError, match="neither a file nor s3://"):
+        picture_path(UPath(tmp_path), location)
+
+
+@pytest.mark.parametrize("location", ["a.jpg", "c:/a.jpg", "C:\\a.jpg", "b/../a.jpg", "s3://bucket/a.jpg", "/a.jpg"])
+def test_picture_path_of_a_file_or_an_object(tmp_path, location):
+    assert str(picture_path(UPath(tmp_path), location)).endswith("a.jpg")
+
+
+@pytest.mark.parametrize(("change", "message"), [(lambda file: file.unlink(), "gone since"), (None, "changed since")])
+def test_picture_that_is_another_by_the_time_it_is_read_is_named(tmp_path, monkeypatch, change, message):
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"old")
+    monkeypatch.setattr(pipeline.contents, "picture_root", lambda config: UPath(tmp_path))
+    group = pl.DataFrame({"content_hash": [hashlib.sha256(b"old").hexdigest()], "image_path": ["a.jpg"]})
+    ((content,),) = pipeline.contents.picture_groups(None, [group])
+    assert content.read() == b"old"
+    file.write_bytes(b"new") if change is None else change(file)
+    with pytest.raises(InputError, match=rf"a\.jpg: {message}"):
+        content.read()
 
 
 def test_extract_precomputed_vectors_make_a_modality_of_any_name(make_run, sample):

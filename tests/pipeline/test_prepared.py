@@ -1,4 +1,5 @@
 import io
+import multiprocessing
 import os
 import pickle
 import signal
@@ -114,6 +115,22 @@ def killed(text):
 def test_prepared_batches_a_process_that_is_killed_is_said():
     with pytest.raises(MicrorecError, match="was ended, perhaps for want of memory"):
         list(prepared_batches(groups(500), encoder_on("cuda", killed), PER_TASK, MANY))
+
+
+def large(text):
+    return os.getpid(), bytes(1 << 20)
+
+
+def test_prepared_batches_a_process_that_is_killed_while_it_sends_is_said():
+    batches = prepared_batches(groups(1, 1), encoder_on("cuda", large), 1, MANY)
+    ((_, (process, _)),), _ = next(batches)
+    children = [child.pid for child in multiprocessing.active_children()]
+    time.sleep(1)  # the other part's answer is larger than a pipe
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    assert process in children
+    with pytest.raises(MicrorecError, match="was ended, perhaps for want of memory"):
+        next(batches)
 
 
 @pytest.mark.timeout(120)
