@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, cast
@@ -126,6 +127,7 @@ class _Processes:
     def start(self, number: int, prepare: Callable[[Any], Any]) -> None:
         """Start them."""
         context = multiprocessing.get_context("spawn")
+        resource_tracker.ensure_running()  # the first process would, and unblock the signal for it
         for _ in range(number):
             here, there = context.Pipe()
             self._connections.append(here)
