@@ -35,7 +35,7 @@ AT_ONCE = 10_000
 GROUPS_AT_ONCE = 64
 """Groups whose texts are in memory together while they are encoded."""
 _TEXT, _WINDOW = "text", "window"
-_OTHER_STORE = re.compile(r"(?!s3://[^/])(data:|[a-z][a-z0-9+.-]+:/)", re.IGNORECASE)
+_OTHER_STORE = re.compile(r"(?!s3://[^/])((?i:data):|[A-Za-z][A-Za-z0-9+.-]+:/)")
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,9 @@ def _read_known_picture(root: "UPath", location: str, digest: str) -> bytes:
     """
     try:
         payload = _read_picture(root, location)
-    except FileNotFoundError as error:
+    except OSError as error:
+        if not is_absence(error):
+            raise
         raise InputError(f"{location}: gone since the pictures were counted; run `microrec extract` again") from error
     if hashlib.sha256(payload).hexdigest() != digest:
         raise InputError(f"{location}: changed since the pictures were counted; run `microrec extract` again")

@@ -229,6 +229,7 @@ def test_extract_pictures_broken_and_missing_ones_are_counted_and_named(make_run
         "http:/x/y.jpg",
         "https://x/y.jpg",
         "memory:/a",
+        "S3://b/x.jpg",
         "\0",
     ],
 )
