@@ -114,8 +114,8 @@ def _prepare(prepare: Callable[[Any], Any], content: Content, read: Callable[[],
 class _Processes:
     """New processes, not forked ones: this one has threads, of encoder, data frames and object store.
 
-    Parts of a batch go round, and come back in that order over a pipe each, to the thread that encodes: no other thread,
-    as an executor's own would be, takes turns with it while it encodes.
+    Parts of a batch go round, and come back in that order over a pipe each, to the thread that encodes: no other
+    thread, as an executor's own would be, takes turns with it while it encodes.
     """
 
     def __init__(self) -> None:
