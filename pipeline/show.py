@@ -47,7 +47,7 @@ def _metric_table(measured: dict[str, dict[str, float]]) -> Table:
 def show_comparison(result: dict[str, Any], console: Console) -> None:
     """The table, and where it is; or what other shards have still to measure."""
     if "waiting_for" in result:
-        console.print(f"measured; still missing: {', '.join(result['waiting_for'])}", soft_wrap=True)
+        console.print(f"measured; still missing: {'; '.join(result['waiting_for'])}", soft_wrap=True)
         return
     console.print(result["markdown"], markup=False, soft_wrap=True)
     console.print(f"table      {result['table']}", soft_wrap=True)

@@ -92,7 +92,7 @@ def tune(
 @app.command()
 def compare(
     run_id: Annotated[str | None, typer.Option("--run-id", help="Continue or name a comparison.")] = None,
-    shard: Annotated[str, typer.Option(metavar="I/N", help="Measure every N-th model only, from I.")] = "0/1",
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Measure every N-th fit only, from I.")] = "0/1",
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,

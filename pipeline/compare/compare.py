@@ -29,8 +29,8 @@ def compare(run: Run, shard: tuple[int, int] = (0, 1)) -> dict[str, Any]:
     """Measure what is not yet measured, then write the table; the same run id continues.
 
     Args:
-        shard: measure every n-th contestant only, for several processes at once; the table is written by
-            whichever finds everything measured.
+        shard: measure every n-th fit only (contestants in order, the seeds of each after another), for several
+            processes at once; the table is written by whichever finds everything measured.
 
     Seed after seed, so that one seed's data are in memory at a time.
 
@@ -42,12 +42,13 @@ def compare(run: Run, shard: tuple[int, int] = (0, 1)) -> dict[str, Any]:
     for name in ("validate", "extract"):
         do_stage(run, name)
     load = _SeedLoader(run)
+    fits = [(row, seed) for row in rows for seed in _seeds(run)]
+    mine = fits[shard[0] :: shard[1]]
     for seed in _seeds(run):
-        mine = [row for number, row in enumerate(rows) if number % shard[1] == shard[0]]
-        missing = [row for row in mine if run.result(_unit(row, seed)) is None]
+        missing = [row for row, its_seed in mine if its_seed == seed and run.result(_unit(row, seed)) is None]
         if missing:
             _measure_all(run, missing, seed, load(seed))
-    waiting = [row.name for row in rows if any(run.result(_unit(row, seed)) is None for seed in _seeds(run))]
+    waiting = [f"{row.name}, seed {seed}" for row, seed in fits if run.result(_unit(row, seed)) is None]
     if waiting:
         return {"run_id": run.id, "waiting_for": waiting}
     return _write_table(run, rows, "cold" if run.config.split.strategy == "cold-items" else "test")
