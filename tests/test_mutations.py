@@ -1,0 +1,165 @@
+"""The tests that guard what is easily broken unseen, held to it: each break below must make one of them fail."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Mutation(NamedTuple):
+    """One break: `new` in place of `old` in a file, which the tests named must notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTATIONS = [
+    Mutation(
+        "normalisation: symmetric becomes one-sided",
+        "model/normalisation.py",
+        "gather_rows(scale, row_E) * gather_rows(scale, column_E)",
+        "gather_rows(scale, row_E)",
+        "tests/model/test_user_item.py tests/model/test_graph.py",
+    ),
+    Mutation(
+        "normalisation: rows are not divided",
+        "model/normalisation.py",
+        "torch.where(connected, 1 / safe, 0.0)",
+        "torch.where(connected, 1.0, 0.0)",
+        "tests/model/test_user_item.py",
+    ),
+    Mutation(
+        "normalisation: a degree of zero divides",
+        "model/normalisation.py",
+        "safe = torch.where(connected, degree, 1.0)\n",
+        "safe, connected = degree, degree >= 0\n",
+        "tests/model/test_graph.py",
+    ),
+    Mutation(
+        "normalisation: content vectors keep their length",
+        "model/micro.py",
+        "content_ID = self.columns.unit_rows(fused_ID)",
+        "content_ID = fused_ID",
+        "tests/model/test_training.py",
+    ),
+    Mutation(
+        "masking: seen items are ranked",
+        "model/evaluation.py",
+        "score_BI[row, item] = -torch.inf",
+        "pass",
+        "tests/model/test_evaluation.py",
+    ),
+    Mutation(
+        "masking: validation items are ranked at test",
+        "pipeline/protocol.py",
+        "return self._measure(scorer, self.parts[TEST], [TRAIN, VALIDATION])",
+        "return self._measure(scorer, self.parts[TEST], [TRAIN])",
+        "tests/pipeline/test_protocol.py",
+    ),
+    Mutation(
+        "masking: seen items compete with cold ones",
+        "model/evaluation.py",
+        "score_BI.masked_fill_(~candidate_I, -torch.inf)",
+        "pass",
+        "tests/model/test_evaluation.py",
+    ),
+    Mutation(
+        "attention mask: absent modalities take their share",
+        "model/fusion.py",
+        "logit_IM = logit_IM.masked_fill(~present_IM, torch.finfo(logit_IM.dtype).min)",
+        "pass",
+        "tests/model/test_fusion.py",
+    ),
+    Mutation(
+        "attention mask: items without content have weights",
+        "model/fusion.py",
+        "return torch.softmax(logit_IM, dim=1) * present_IM",
+        "return torch.softmax(logit_IM, dim=1)",
+        "tests/model/test_fusion.py",
+    ),
+    Mutation(
+        "logQ: candidates of the contrast are not weighted",
+        "model/contrastive.py",
+        "key_KD.T, beta=-1)",
+        "key_KD.T, beta=0)",
+        "tests/model/test_contrastive.py",
+    ),
+    Mutation(
+        "logQ: the sample of the contrast counts as all items",
+        "model/objective.py",
+        "math.log((num_samples - 1) / len(item_P))",
+        "0.0",
+        "tests/model/test_objective.py",
+    ),
+    Mutation(
+        "logQ: candidates of the softmax are not weighted",
+        "model/ranking/softmax.py",
+        "Candidates(item_C, drawn_I, math.log(len(trained_item) / count))",
+        "Candidates(item_C, drawn_I, 1e-9)",
+        "tests/model/ranking",
+    ),
+    Mutation(
+        "self-pair: the anchor stands among its negatives",
+        "model/contrastive.py",
+        "logit_AK.masked_fill_(anchor_A[part, None] == item_K, -torch.inf)",
+        "pass",
+        "tests/model/test_contrastive.py",
+    ),
+    Mutation(
+        "self-pair: the softmax counts a drawn positive twice",
+        "model/ranking/softmax.py",
+        " * candidates.drawn_I[item_P]",
+        " * 0",
+        "tests/model/ranking",
+    ),
+    Mutation(
+        "seen-item rejection: seen items are drawn as negatives",
+        "model/sampling.py",
+        "self.trained_item[draw_P + below_P]",
+        "self.trained_item[draw_P]",
+        "tests/model/test_sampling.py",
+    ),
+    Mutation(
+        "seen-item rejection: a place too far",
+        "model/sampling.py",
+        "torch.searchsorted(self._key_T, key_P, right=True)",
+        "torch.searchsorted(self._key_T, key_P, right=False)",
+        "tests/model/test_sampling.py",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mutations")
+    for name in ("model", "pipeline", "features", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    unbroken = run_tests(folder, " ".join(sorted({mutation.tests for mutation in MUTATIONS})))
+    assert unbroken.returncode == 0, unbroken.stdout
+    return folder
+
+
+def run_tests(folder, tests):
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests.split()]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_mutation_each_is_noticed(copied, mutation):
+    file = copied / mutation.file
+    source = file.read_text()
+    assert source.count(mutation.old) == 1, f"{mutation.file} has changed: adapt the mutation"
+    file.write_text(source.replace(mutation.old, mutation.new))
+    broken = run_tests(copied, mutation.tests)
+    file.write_text(source)
+    assert broken.returncode == 1, broken.stdout  # a test failed: 2 would be an interruption, 4 a wrong name
