@@ -1,4 +1,4 @@
-"""Memory of this process and of the machine it may use."""
+"""Memory and processors that this process has and may use."""
 
 from pathlib import Path
 
@@ -13,6 +13,17 @@ def free_memory_bytes() -> int | None:
     container = None if limit is None or used is None else max(0, limit - used + _cached_files())
     known = [size for size in (machine, container) if size is not None]
     return min(known) if known else None
+
+
+def processor_limit() -> int | None:
+    """Processors that the container's allowance of time comes to, rounded up; None without one or where unknown.
+
+    Where a limit lets a process run on every processor for a share of the time, as Kubernetes' and Docker's do, nothing
+    else tells it: a thread for every processor spends the share early and then all of them stand still.
+    """
+    allowance = CGROUP / "cpu.max"  # microseconds, and the period that they are for; or `max`
+    time, period = allowance.read_text(encoding="ascii").split() if allowance.exists() else ("max", "1")
+    return None if time == "max" else max(1, -(-int(time) // int(period)))
 
 
 def resident_memory_bytes() -> int:

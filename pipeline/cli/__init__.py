@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli import data, releases, runs
 from pipeline.cli.failures import exit_status
+from pipeline.resources import processor_limit
 
 SPINS = "3000"
 """Turns for which libgomp's threads wait for the next operation before they sleep. Its own 300,000 are milliseconds of
@@ -22,6 +23,14 @@ for group in (data, runs, releases):
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: every expected failure is one message on stderr and its exit status."""
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # before torch is loaded
+    _set_up_threads()
     sys.exit(exit_status(lambda: app(arguments, standalone_mode=False)))
+
+
+def _set_up_threads() -> None:
+    """Tell OpenMP, before torch is loaded, what it cannot see; what the environment says stays."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    limit = processor_limit()
+    if limit is not None and limit < len(os.sched_getaffinity(0)):
+        os.environ.setdefault("OMP_NUM_THREADS", str(limit))

@@ -109,6 +109,32 @@ def test_main_has_threads_wait_for_a_moment_unless_told_otherwise(monkeypatch, c
     assert os.environ.pop("GOMP_SPINCOUNT", None) == turns
 
 
+@pytest.mark.parametrize(
+    ("allowance", "given", "threads"),
+    [
+        ("150000 100000", None, "2"),
+        ("50000 100000", None, "1"),
+        ("150000 100000", "7", "7"),
+        ("400000 100000", None, None),
+        ("max 100000", None, None),
+        (None, None, None),
+    ],
+)
+def test_main_has_as_many_threads_as_the_container_has_processors(
+    monkeypatch, capsys, tmp_path, allowance, given, threads
+):
+    if allowance is not None:
+        (tmp_path / "cpu.max").write_text(f"{allowance}\n")
+    monkeypatch.setattr("pipeline.resources.CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(4)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert os.environ.pop("OMP_NUM_THREADS", None) == threads
+
+
 @pytest.mark.parametrize(("code", "status"), [(errno.ENOSPC, 1), (errno.EROFS, 2)])
 def test_exit_status_of_a_disk_that_takes_nothing_is_one_line(code, status, capsys):
     def fail():
