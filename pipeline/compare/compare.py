@@ -96,6 +96,7 @@ def _measure_all(run: Run, rows: list[Contestant], seed: int, data: SeedData) ->
             "name": row.name,
             "seed": seed,
             "settings": dict(measured.settings),
+            "tried": measured.tried,
             "metrics": measured.metrics,
             "fit_seconds": measured.seconds,
         }

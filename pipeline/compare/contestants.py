@@ -75,6 +75,11 @@ _SQUARES: Settings = {
     "train.objective.contrastive_weight": 0.003,
 }
 """A ranking loss has settings of its own: those of a configuration are chosen for the loss that it names."""
+_SOFTMAX_CHOICES: tuple[Settings, ...] = tuple({"train.objective.l2": l2} for l2 in (0.005, 0.02, 0.05))
+_SQUARES_CHOICES: tuple[Settings, ...] = tuple(
+    {"train.objective.unobserved_weight": unobserved, "train.objective.l2": l2}
+    for unobserved, l2 in ((0.3, 0.1), (0.1, 0.2), (0.02, 0.3), (0.02, 0.6))
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +125,10 @@ def _computed(modalities: list[str], embedding_dim: int) -> list[Contestant]:
         Contestant(name="chance", group="baseline", fit=chance),
         Contestant(name="popularity", group="baseline", fit=_without_seed(popularity)),
         Contestant(
-            name="item-knn", group="baseline", fit=_without_seed(item_knn), choices=neighbours(20, 50, 100, 200, 500)
+            name="item-knn",
+            group="baseline",
+            fit=_without_seed(item_knn),
+            choices=neighbours(20, 50, 100, 200, 500, 1000, 2000),
         ),
         *(
             Contestant(
@@ -144,7 +152,7 @@ def _computed(modalities: list[str], embedding_dim: int) -> list[Contestant]:
             is_embedding=True,
             choices=tuple(
                 {"factors": embedding_dim, "alpha": alpha, "regularization": weight}
-                for alpha, weight in product((1.0, 5.0, 20.0), (1.0, 10.0, 50.0))
+                for alpha, weight in product((3.0, 10.0, 30.0, 100.0), (10.0, 30.0, 100.0, 300.0, 1000.0))
             ),
         ),
         Contestant(
@@ -188,9 +196,13 @@ def _trained_baselines() -> list[Contestant]:
                 name=f"{name}-{ranking}",
                 group="baseline",
                 settings={"model.backbone": name, "model.modalities": (), **settings},
+                choices=choices,
                 is_embedding=True,
             )
-            for ranking, settings in (("softmax", _SOFTMAX), ("squares", _SQUARES))
+            for ranking, settings, choices in (
+                ("softmax", _SOFTMAX, _SOFTMAX_CHOICES),
+                ("squares", _SQUARES, _SQUARES_CHOICES),
+            )
             for name in ("mf", "lightgcn")
         ),
         trained("vbpr", {}, is_vbpr=True),
@@ -214,19 +226,26 @@ def _ours(modalities: list[str]) -> list[Contestant]:
         "contrast-exact": {"train.objective.contrastive": "exact"},
         "initial-graph": {"model.initial_graph_weight": 1.0},
         "learned-graph": {"model.initial_graph_weight": 0.0},
+        "normalisation-row": {"model.normalisation": "row"},
         "new-items-graphs": {"model.new_items": "graphs"},
         "fusion-mean": {"model.fusion": "mean"},
         "fusion-concat": {"model.fusion": "concat"},
         "structure-step": {"train.structure_gradient": "step"},
-        "ranking-softmax": _SOFTMAX,
-        "ranking-squares": _SQUARES,
     }
+    losses = (
+        ("bpr", _BPR, _BPR_CHOICES),
+        ("softmax", _SOFTMAX, _SOFTMAX_CHOICES),
+        ("squares", _SQUARES, _SQUARES_CHOICES),
+    )
     model = Contestant(name="micro", group="model", settings={}, is_embedding=True)
     ablations = [
         Contestant(name=f"micro, {name}", group="ablation", settings=settings, is_embedding=True)
         for name, settings in changes.items()
     ]
-    with_bpr = Contestant(
-        name="micro, ranking-bpr", group="ablation", settings=_BPR, choices=_BPR_CHOICES, is_embedding=True
-    )
-    return [model, *ablations, with_bpr]
+    with_losses = [
+        Contestant(
+            name=f"micro, ranking-{name}", group="ablation", settings=settings, choices=choices, is_embedding=True
+        )
+        for name, settings, choices in losses
+    ]
+    return [model, *ablations, *with_losses]

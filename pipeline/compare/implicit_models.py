@@ -16,7 +16,7 @@ ALS_ITERATIONS, BPR_ITERATIONS = 15, 100
 
 
 def als(data: TrainingData, seed: int, *, factors: int, alpha: float, regularization: float) -> InnerProduct:
-    """Weighted least squares: an interaction has confidence 1 + alpha, everything else 1."""
+    """Weighted least squares: an interaction has confidence `alpha`, every other pair 1."""
     from implicit.cpu.als import AlternatingLeastSquares
 
     model = AlternatingLeastSquares(

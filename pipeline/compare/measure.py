@@ -1,5 +1,6 @@
 """One contestant on one seed: choose its settings on validation, measure the choice on test."""
 
+import json
 import time
 from dataclasses import dataclass
 
@@ -53,6 +54,8 @@ class Measured:
     """What a contestant came to."""
 
     settings: Settings
+    tried: dict[str, float]
+    """Validation recall@20 of every choice of settings, which are written as JSON."""
     metrics: dict[str, dict[str, float] | None]
     """`validation`, `test`, and `cold`: test among the items that training has not seen."""
     seconds: float
@@ -70,7 +73,8 @@ def measure(contestant: Contestant, data: SeedData, reporter: Reporter) -> Measu
         "test": data.protocol.test(best.scorer),
         "cold": data.protocol.cold(best.scorer) if data.is_cold else None,
     }
-    return Measured(best.settings, metrics, best.seconds, _per_user(best.scorer, data))
+    choices = {json.dumps(dict(one.settings)): one.validation[CHOSEN_BY] for one in tried}
+    return Measured(best.settings, choices, metrics, best.seconds, _per_user(best.scorer, data))
 
 
 @dataclass(frozen=True)

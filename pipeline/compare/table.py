@@ -14,6 +14,7 @@ from pipeline.compare.contestants import Contestant
 from pipeline.compare.measure import COMPARED
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
+VALIDATION = "validation recall@20"
 CONFIDENCE = 0.95
 
 
@@ -47,7 +48,7 @@ def build_table(rows: Sequence[Contestant], results: Results) -> pl.DataFrame:
                 "embedding": row.is_embedding,
                 "seeds": len(results[row.name]),
                 **_over_seeds(results[row.name]),
-                "validation recall@20": float(np.mean([one.validation["recall@20"] for one in results[row.name]])),
+                VALIDATION: float(np.mean([one.validation["recall@20"] for one in results[row.name]])),
                 **_against(model, results[row.name] if row.name != "micro" else None),
                 "seconds": float(np.mean([result.seconds for result in results[row.name]])),
             }
@@ -93,7 +94,7 @@ def _mean_per_user(results: Sequence[SeedResult]) -> pl.DataFrame:
 
 def strongest_other(table: pl.DataFrame) -> str | None:
     """Name of the baseline that validation likes best; None where there is none."""
-    baselines = table.filter(pl.col("group") == "baseline").sort("validation recall@20", descending=True)
+    baselines = table.filter(pl.col("group") == "baseline").sort(VALIDATION, descending=True)
     return None if baselines.is_empty() else str(baselines["name"][0])
 
 
@@ -103,8 +104,8 @@ def as_markdown(table: pl.DataFrame, part: str) -> str:
         f"On {part}: mean ± 95 % interval over seeds; s, seconds of a fit. Δ is micro minus the row: each user's "
         "recall@20 averaged over the seeds, then the mean difference over users; p is the paired t-test's.",
         "",
-        f"| | {' | '.join(METRICS)} | Δ recall@20 | p | s |",
-        f"|---|{'---|' * (len(METRICS) + 3)}",
+        f"| | {VALIDATION} | {' | '.join(METRICS)} | Δ recall@20 | p | s |",
+        f"|---|{'---|' * (len(METRICS) + 4)}",
         *(_line(row) for row in table.iter_rows(named=True)),
     ]
     strongest = strongest_other(table)
@@ -125,7 +126,7 @@ def _line(row: dict[str, Any]) -> str:
     difference, p = row["recall@20_difference"], row["recall@20_p"]
     paired = ["", ""] if difference is None else [f"{difference:+.4f}", _as_p(p)]
     name = f"**{row['name']}**" if row["group"] == "model" else str(row["name"])
-    return f"| {name} | {' | '.join([*cells, *paired])} | {row['seconds']:.0f} |"
+    return f"| {name} | {row[VALIDATION]:.4f} | {' | '.join([*cells, *paired])} | {row['seconds']:.0f} |"
 
 
 def _cell(mean: float, half_width: float | None, sign: str = "") -> str:
