@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import torch
 
 
 def cosine(a, b):
@@ -35,6 +36,27 @@ def symmetric_normalised(matrix):
     return result
 
 
+def item_graph(features, present, k, weight=None, bias=None, initial_weight=1.0):
+    """A = lambda S + (1 - lambda) S' of one modality (arXiv:2111.00678, equations 1 to 6), dense.
+
+    S of the features X, S' of X W^T + b. Tensors in and out: which neighbours are kept is fixed, and autograd passes
+    through their similarities.
+    """
+
+    def adjacency(values):
+        kept = torch.from_numpy(knn_adjacency(values.detach().numpy(), present.numpy(), k) > 0)
+        unit = values / values.norm(dim=1, keepdim=True)
+        similarity = (unit @ unit.T).clamp(min=0) * kept
+        degree = similarity.sum(1)
+        scale = torch.where(degree > 0, degree, 1).rsqrt()
+        return scale[:, None] * similarity * scale
+
+    initial = initial_weight * adjacency(features)
+    if initial_weight == 1:
+        return initial
+    return initial + (1 - initial_weight) * adjacency(features @ weight.T + bias)
+
+
 def contrastive(modality, fused, items, temperature):
     """Mean over `items` of MICRO's contrastive loss (arXiv:2111.00678, equation 11), as a triple loop."""
     total = 0.0
@@ -44,6 +66,27 @@ def contrastive(modality, fused, items, temperature):
         denominator += sum(math.exp(cosine(modality[i], modality[j]) / temperature) for j in items if j != i)
         total -= math.log(positive / denominator)
     return total / len(items)
+
+
+def sampled_contrastive(modality, fused, anchors, candidates, log_counts, temperature):
+    """The loss with both sums weighted by importance, as a triple loop over tensors: it has autograd's own gradient.
+
+    A candidate that is the anchor itself stands in neither sum; the positive pair stands once, with its exact weight.
+    """
+
+    def similarity(a, b):
+        return torch.exp(sum(a * b) / torch.sqrt(sum(a * a) * sum(b * b)) / temperature)
+
+    total = 0.0
+    for i in anchors:
+        positive = similarity(modality[i], fused[i])
+        denominator = positive
+        for j, log_count in zip(candidates, log_counts, strict=True):
+            if j != i:
+                both = similarity(modality[i], fused[j]) + similarity(modality[i], modality[j])
+                denominator = denominator + both / math.exp(log_count)
+        total = total - torch.log(positive / denominator)
+    return total / len(anchors)
 
 
 def ranking_metrics(ranked, relevant, k):

@@ -27,6 +27,46 @@ def test_contrastive_loss_exact_equals_triple_loop(vectors):
     assert exact(vectors[0], vectors[1], items).item() == pytest.approx(expected, rel=1e-9)
 
 
+ANCHORS, CANDIDATES = [0, 3, 4, 3, 11, 29], [3, 3, 7, 0, 8, 3, 20]  # 3 and 0 are both; 3 is drawn three times
+LOG_COUNTS = [-0.7, -0.7, 0.4, -2.0, 0.0, -0.7, 1.1]
+
+
+def sampled(modality, fused):
+    weights = torch.tensor(LOG_COUNTS, dtype=modality.dtype)
+    return contrastive_loss(modality, fused, torch.tensor(ANCHORS), torch.tensor(CANDIDATES), weights, 0.5)
+
+
+def drawn(modality, fused):
+    """As the objective draws: the same items are anchors and candidates."""
+    items = torch.tensor(CANDIDATES)
+    return contrastive_loss(modality, fused, items, items, torch.tensor(LOG_COUNTS, dtype=modality.dtype), 0.5)
+
+
+@pytest.fixture(params=[1 << 20, 4 * 14, 1], ids=["whole", "fours", "single"])
+def chunks(request, monkeypatch):
+    """All anchors at once, four and a rest, one by one."""
+    monkeypatch.setattr(model.contrastive, "CHUNK_ELEMENTS", request.param)
+    monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
+
+
+@pytest.mark.parametrize(("loss", "anchors"), [(sampled, ANCHORS), (drawn, CANDIDATES)])
+def test_contrastive_loss_sampled_value_and_gradient_equal_triple_loop(vectors, chunks, loss, anchors):
+    leaf = vectors.clone().requires_grad_()
+    expected = reference.sampled_contrastive(leaf[0], leaf[1], anchors, CANDIDATES, LOG_COUNTS, 0.5)
+    found = loss(leaf[0], leaf[1])
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    (wanted,) = torch.autograd.grad(3 * expected, leaf)
+    (got,) = torch.autograd.grad(3 * found, leaf)
+    torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-12)
+    assert wanted[:, sorted({*anchors, *CANDIDATES})].abs().amin() > 0
+
+
+@pytest.mark.parametrize("loss", [sampled, drawn])
+def test_contrastive_loss_gradient_equals_finite_differences(vectors, chunks, loss):
+    modality, fused = (half.clone().requires_grad_() for half in vectors)
+    assert torch.autograd.gradcheck(loss, (modality, fused))
+
+
 def test_contrastive_loss_holds_few_similarities_at_once_same_value_and_gradient(vectors, monkeypatch):
     items = torch.arange(30)
     results = []

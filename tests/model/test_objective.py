@@ -1,17 +1,20 @@
 import dataclasses
+import math
 
 import pytest
 import torch
 
+import model.objective
 from model.objective import ObjectiveConfig, objective
 from model.ranking import make_ranking_loss
+from tests import reference
 from tests.model.test_training import make_model
 
 
 def terms(seed=0, **changes):
     """The objective of one fixed batch and model, with the contrastive sample of a seed."""
     data, model = make_model()
-    ranking_loss = make_ranking_loss("softmax", data, 1000)
+    ranking_loss = make_ranking_loss("softmax", data, num_candidates=1000)
     batch = next(iter(ranking_loss.batches(64, torch.Generator().manual_seed(0))))
     config = dataclasses.replace(ObjectiveConfig(contrastive="exact"), **changes)
     generator = torch.Generator().manual_seed(seed)
@@ -32,7 +35,7 @@ def test_objective_total_is_ranking_plus_weighted_l2_plus_weighted_contrast():
 @pytest.mark.parametrize("ranking", ["softmax", "squares"])
 def test_objective_needs_the_vectors_of_the_batchs_users_alone(ranking):
     data, model = make_model()
-    ranking_loss = make_ranking_loss(ranking, data, 1000)
+    ranking_loss = make_ranking_loss(ranking, data, num_candidates=1000)
     batch, other = list(ranking_loss.batches(len(data.user_T) // 2, torch.Generator().manual_seed(0)))[:2]
     losses, gradients = [], []
     for users in (None, ranking_loss.users(batch)):
@@ -52,6 +55,39 @@ def test_objective_needs_the_vectors_of_the_batchs_users_alone(ranking):
 def test_objective_without_contrastive_weight_has_no_contrastive_term():
     found, _ = terms(contrastive_weight=0.0)
     assert found.contrastive == 0
+
+
+def contrasts(monkeypatch, **changes):
+    """The contrastive term, and what it was computed of for each modality."""
+    calls, loss = [], model.objective.contrastive_loss
+    monkeypatch.setattr(model.objective, "contrastive_loss", lambda *called: calls.append(called) or loss(*called))
+    found, _ = terms(**changes)
+    return found.contrastive.item(), calls
+
+
+def test_objective_exact_contrast_is_over_all_items_that_have_the_modality_however_few_the_samples(monkeypatch):
+    found, calls = contrasts(monkeypatch, contrastive="exact", contrastive_samples=8, temperature=0.5)
+    data, _ = make_model()
+    expected = sum(
+        reference.contrastive(*(side.double().numpy() for side in sides), present.nonzero().squeeze(1).tolist(), 0.5)
+        for (*sides, _, _, _, _, _), present in zip(calls, (data.present["image"], data.present["text"]), strict=True)
+    )
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_objective_sampled_contrast_equals_triple_loop_over_its_sample(monkeypatch):
+    found, calls = contrasts(monkeypatch, contrastive="sampled", contrastive_samples=8, temperature=0.5)
+    data, _ = make_model()
+    expected = 0.0
+    for (modality, fused, anchors, candidates, *_), name in zip(calls, ("image", "text"), strict=True):
+        assert anchors.tolist() == candidates.tolist()
+        assert len(anchors) == 8
+        assert data.present[name][anchors].all()
+        log_counts = [math.log(7 / int(data.present[name].sum()))] * 8  # seven draws beside the anchor
+        sides = modality.double(), fused.double()
+        expected += reference.sampled_contrastive(*sides, anchors.tolist(), candidates.tolist(), log_counts, 0.5).item()
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert calls[0][2].tolist() != calls[1][2].tolist()
 
 
 def test_objective_sampled_contrast_averages_to_the_exact_one():

@@ -145,6 +145,34 @@ def test_ngcf_dropout_is_on_in_training_alone_and_from_the_given_generator(data)
     assert not torch.equal(outcomes[0][0], outcomes[0][1])
 
 
+def test_ngcf_dropout_zeroes_a_tenth_and_keeps_the_mean(data):
+    """Message dropout 0.1, as in the paper; what is left is scaled by 1 / 0.9."""
+    backbone = make_backbone("ngcf", UserItemGraph(data, "symmetric"), 10, 1, torch.Generator().manual_seed(1))
+    messages = torch.randn(10_000, 10, generator=torch.Generator().manual_seed(2))
+    dropped = backbone._dropout(messages)
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], messages[kept] / 0.9)
+    assert (~kept).float().mean().item() == pytest.approx(0.1, abs=0.005)  # five standard errors
+    assert ((~kept).float().mean(0) - 0.1).abs().max() < 0.02
+
+
+def test_ngcf_in_training_equals_its_formula_with_the_messages_dropped(data):
+    """What is dropped from a layer is missing in the mean and in the next layer alike."""
+    generator = torch.Generator().manual_seed(1)
+    backbone = make_backbone("ngcf", UserItemGraph(data, "symmetric"), DIM, 2, generator)
+    nodes = torch.randn(NUM_USERS + NUM_ITEMS, DIM, generator=generator)
+    state = generator.get_state()
+    with torch.no_grad():
+        got = torch.cat(backbone(nodes[:NUM_USERS], nodes[NUM_USERS:]))
+        generator.set_state(state)
+        adjacency, layer, total = torch.from_numpy(dense_adjacency(data, "symmetric")).float(), nodes, nodes
+        for summed, product in zip(backbone.sum_weight, backbone.product_weight, strict=True):
+            side = adjacency @ layer
+            layer = backbone._dropout(sum(map(torch.nn.functional.leaky_relu, (summed(side), product(layer * side)))))
+            total = total + torch.nn.functional.normalize(layer, dim=1)
+    torch.testing.assert_close(got, total / 3, rtol=0, atol=1e-6)
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder whose files count as files of `model/backbones/`, until the test ends."""
