@@ -10,14 +10,15 @@ from typing import Any
 
 import polars as pl
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from model.training import VALIDATION_METRIC, Trainer
-from model.warm_start import carry_over
+from model.warm_start import ITEMS, USERS, carry_over
 from pipeline.checkpoint import PARAMETERS
 from pipeline.columns import ITEM_ID, ITEM_INDEX, SPLIT, USER_ID, USER_INDEX
 from pipeline.dataset import Dataset, load_dataset
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StoreError
 from pipeline.release import file_sha256
 from pipeline.run import Run, differences
 from pipeline.split import TRAIN
@@ -27,6 +28,9 @@ NONE, CHAMPION = "none", "champion"
 RECORD = "warm_start.json"
 MOST_TRAINED_BEFORE = 0.01
 """Share of the held-out interactions that the earlier run may have been trained on; above, metrics would flatter."""
+
+_DAMAGE = (OSError, LookupError, TypeError, ValueError, StoreError, SafetensorError, pl.exceptions.PolarsError)
+"""What reading a run raises of which files are missing, cut or overwritten."""
 
 Record = dict[str, Any]
 
@@ -51,7 +55,7 @@ def start_warm(run: Run, trainer: Trainer, today: Dataset) -> Record | None:
     if wanted == NONE:
         return None
     record = trainer.columns.first(
-        lambda: recorded_start(run) or {"run_id": _champion(run) if wanted == CHAMPION else wanted}
+        lambda: recorded_start(run) or (_champion(run) if wanted == CHAMPION else {"run_id": wanted})
     )
     try:
         record = _start(run, record, trainer, today)
@@ -65,17 +69,32 @@ def start_warm(run: Run, trainer: Trainer, today: Dataset) -> Record | None:
     return record
 
 
-def _champion(run: Run) -> str | None:
+def _champion(run: Run) -> Record:
     file = run.store.champion
-    return str(read_json(file)["run_id"]) if file.exists() else None
+    if not file.exists():
+        return {"run_id": None}
+    try:
+        return {"run_id": str(read_json(file)["run_id"])}
+    except _DAMAGE as error:
+        return {"run_id": None, "reason": f"{file} is damaged ({_told(error)})"}
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _start(run: Run, record: Record, trainer: Trainer, today: Dataset) -> Record:
     if record["run_id"] is None:
         raise _UnusableError(record.get("reason", "there is none yet"))
     earlier = dataclasses.replace(run, id=record["run_id"])
-    _require_same_model(run, earlier, trainer.model.modality_names)
-    then = load_dataset(earlier.stage("prepare"), with_features=False)
+    try:
+        _require_same_model(run, earlier, trainer.model.modality_names)
+        then = load_dataset(earlier.stage("prepare"), with_features=False)
+        with local_copy(earlier.stage("train") / PARAMETERS) as file:
+            parameters, sha256 = load_file(file), file_sha256(file)
+    except _DAMAGE as error:
+        raise _UnusableError(f"run {earlier.id} is damaged ({_told(error)})") from error
+    _require_sound(earlier, parameters, trainer)
     share = trained_before(then, today)
     if share > MOST_TRAINED_BEFORE:
         raise _UnusableError(
@@ -83,8 +102,6 @@ def _start(run: Run, record: Record, trainer: Trainer, today: Dataset) -> Record
             f"{MOST_TRAINED_BEFORE:.0%} may be; was [split] changed?"
         )
     user_U, item_I = earlier_rows(then, today)
-    with local_copy(earlier.stage("train") / PARAMETERS) as file:
-        parameters, sha256 = load_file(file), file_sha256(file)
     metric = trainer.start_from(carry_over(trainer.model, trainer.own_columns(parameters), user_U, item_I))
     known_users, known_items = int((user_U >= 0).sum()), int((item_I >= 0).sum())
     run.reporter.say(
@@ -99,6 +116,19 @@ def _start(run: Run, record: Record, trainer: Trainer, today: Dataset) -> Record
         "trained_before": share,
         VALIDATION_METRIC: metric,
     }
+
+
+def _require_sound(earlier: Run, parameters: dict[str, torch.Tensor], trainer: Trainer) -> None:
+    """Everything that the model has is there, as wide as today's, and finite."""
+    for name, today in trainer.model.named_parameters():
+        then = parameters.get(name)
+        if then is None:
+            raise _UnusableError(f"run {earlier.id} is damaged (its parameters lack {name})")
+        if not then.isfinite().all():
+            raise _UnusableError(f"run {earlier.id} is damaged (NaN or infinite values in {name})")
+        own = trainer.own_columns({name: then})[name]
+        if name not in (USERS, ITEMS) and own.shape != today.shape:
+            raise _UnusableError(f"run {earlier.id} has {name} of {tuple(own.shape)}, today's is {tuple(today.shape)}")
 
 
 def _require_same_model(run: Run, earlier: Run, modalities: list[str]) -> None:

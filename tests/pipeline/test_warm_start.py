@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from upath import UPath
 
 import pipeline.train
@@ -212,6 +212,54 @@ def test_train_champion_that_does_not_fit_is_left_and_the_reason_said(begin, cha
     assert re.search(reason, record["reason"])
     assert record["reason"] in said(night)
     assert vectors_sha256(night) == vectors_sha256(cold)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def spoil(file):
+    parameters = load_file(str(file))
+    parameters["item_embedding_ID"][3, 2] = np.nan
+    save_file(parameters, str(file))
+
+
+def lose(file):
+    parameters = load_file(str(file))
+    del parameters["user_embedding_UD"]
+    save_file(parameters, str(file))
+
+
+DAMAGES = {
+    "parameters gone": (f"train/{PARAMETERS}", lambda file: file.unlink()),
+    "parameters cut": (f"train/{PARAMETERS}", cut),
+    "parameters NaN": (f"train/{PARAMETERS}", spoil),
+    "a parameter missing": (f"train/{PARAMETERS}", lose),
+    "data set gone": ("prepare", lambda folder: shutil.rmtree(folder)),
+    "configuration gone": ("config.json", lambda file: file.unlink()),
+    "configuration cut": ("config.json", cut),
+    "result cut": ("train/result.json", cut),
+}
+
+
+def test_train_damaged_champion_is_left_and_the_reason_said(begin, tmp_path):
+    first = begin("first", "yesterday")
+    finish_training(first)
+    sound = tmp_path / "sound"
+    shutil.copytree(str(first.path), sound)
+    for number, (name, (place, damage)) in enumerate(DAMAGES.items()):
+        shutil.rmtree(str(first.path))
+        shutil.copytree(sound, str(first.path))
+        damage(first.path / place)
+        crown(first)
+        night = begin(f"night-{number}", "today", warm_start="champion")
+        finish_training(night)
+        assert night.result("train")["warm_start"]["run_id"] is None, name
+        assert "starts fresh, not from the champion: run first is damaged" in said(night), name
+    write_json(first.store.champion, {})
+    night = begin("night", "today", warm_start="champion")
+    finish_training(night)
+    assert "starts fresh, not from the champion" in said(night)
 
 
 def test_train_named_run_is_used_or_refused(begin):
