@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import tomllib
 import types
 import typing
@@ -32,6 +33,7 @@ if typing.TYPE_CHECKING:
 DEFAULT_FILE = Path("microrec.toml")
 _ALTERNATIVES = ("Range", "tuple[any, ...]", "int", "literal['auto']")
 """How pydantic calls the kinds of values that a key takes, in the place of a problem."""
+_MODALITY_NAME = re.compile("[A-Za-z][A-Za-z0-9_-]*")
 _EXPECTED = {"tuple_type": "expected a list", "dataclass_type": "expected a table", "dict_type": "expected a table"}
 
 
@@ -59,6 +61,12 @@ class Config:
     base: Path = Path()
 
     def __post_init__(self) -> None:
+        for name in self.modalities:
+            if not _MODALITY_NAME.fullmatch(name):
+                raise ConfigError(
+                    f"[modalities]: {name!r} cannot be a modality's name, which names folders and columns; "
+                    "use letters, digits, _ and -, beginning with a letter"
+                )
         for key, location in (
             ("store.root", self.store.root),
             ("catalogue.items", self.catalogue.items),

@@ -117,6 +117,11 @@ def _given(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
         raise InputError(
             f"split 'given' needs a column {SPLIT!r} in the interactions with {TRAIN}, {VALIDATION} or {TEST}"
         )
+    if not isinstance(interactions[SPLIT].dtype, (pl.String, pl.Categorical, pl.Enum)):
+        raise InputError(
+            f"interactions, column {SPLIT!r}: expected {TRAIN}, {VALIDATION} or {TEST} as text, got "
+            f"{interactions[SPLIT].dtype}; write the words"
+        )
     other = interactions.filter(~pl.col(SPLIT).is_in([TRAIN, VALIDATION, TEST]) | pl.col(SPLIT).is_null())
     if len(other):
         raise InputError(

@@ -9,7 +9,7 @@ import polars as pl
 from model.baselines.vbpr import Vbpr
 from model.evaluation import InnerProduct, Scorer
 from model.micro import Micro
-from model.training import HeldOut, Trainer
+from model.training import DivergedError, HeldOut, Trainer
 from pipeline.columns import USER_ID
 from pipeline.compare.contestants import Contestant, Settings
 from pipeline.config import Config
@@ -65,8 +65,14 @@ class Measured:
 
 
 def measure(contestant: Contestant, data: SeedData, reporter: Reporter) -> Measured:
-    """Fit with every choice, keep the one that validation likes best, and look at test with that alone."""
-    tried = [_try(contestant, settings, data, reporter) for settings in contestant.choices]
+    """Fit with every choice, keep the one that validation likes best, and look at test with that alone.
+
+    Raises `InputError` where training diverges with every choice.
+    """
+    outcomes = [_try(contestant, settings, data, reporter) for settings in contestant.choices]
+    tried = [one for one in outcomes if one is not None]
+    if not tried:
+        raise InputError(f"{contestant.name}: the loss became NaN or infinite; lower train.learning_rate")
     best = max(tried, key=lambda one: one.validation[CHOSEN_BY])
     metrics = {
         "validation": best.validation,
@@ -85,9 +91,14 @@ class _Tried:
     seconds: float
 
 
-def _try(contestant: Contestant, settings: Settings, data: SeedData, reporter: Reporter) -> _Tried:
+def _try(contestant: Contestant, settings: Settings, data: SeedData, reporter: Reporter) -> _Tried | None:
+    """Fit with these settings; None where training diverges."""
     start = time.monotonic()
-    scorer = _fit(contestant, settings, data, reporter)
+    try:
+        scorer = _fit(contestant, settings, data, reporter)
+    except DivergedError as error:
+        reporter.say(f"{contestant.name} with {dict(settings)}: {error}; left out")
+        return None
     seconds = time.monotonic() - start
     validation = data.protocol.validation(scorer)
     assert validation is not None, "SeedData has a validation part"

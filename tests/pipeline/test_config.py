@@ -52,6 +52,7 @@ def test_load_config_missing_file_names_it_and_the_mend(tmp_path):
         ("[model]\nmodalities = 'text'\n", "model.modalities: expected a list, got 'text'"),
         ("[model]\nbackbone = 'lightgnc'\n", "model: backbone 'lightgnc' is unknown; .*nearest is 'lightgcn'"),
         ("[modalities.text]\ncolumns = ['title']\n", "modalities.text.encoder has no value; set it"),
+        ("[modalities.'a/b']\nencoder = 'efficientnet-lite0'\n", "'a/b' cannot be a modality's name"),
         ("[tune.space]\n'train.seed' = 3\n", "tune.space.train.seed: expected a list, got 3"),
         ("[train]\nlearning_rate = inf\n", "train.learning_rate: expected a finite number, got inf"),
         ("[train.objective]\nl2 = nan\n", "train.objective.l2: expected a finite number, got nan"),

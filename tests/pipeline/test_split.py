@@ -91,6 +91,12 @@ def test_split_cold_items_no_item_in_two_parts():
     assert {part: len(ids) for part, ids in items.items()} == {VALIDATION: 4, TEST: 4}
 
 
+def test_split_given_numbers_are_refused_with_what_is_expected():
+    table = interactions([2]).with_columns(pl.Series(SPLIT, [0, 1]))
+    with pytest.raises(InputError, match="expected train, validation or test as text, got Int64"):
+        split_interactions(table, SplitConfig(strategy="given"))
+
+
 def test_split_given_column_is_taken_and_other_values_refused():
     table = interactions([2]).with_columns(pl.Series(SPLIT, [TRAIN, TEST]))
     assert split_interactions(table, SplitConfig(strategy="given"))[SPLIT].to_list() == [TRAIN, TEST]

@@ -1,5 +1,6 @@
 """A whole comparison on a small sample."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from model.evaluation import InnerProduct
-from pipeline.compare.contestants import PAPER, Contestant, contestants
+from pipeline.compare.contestants import PAPER, Contestant, choose_contestants, contestants
 from pipeline.compare.measure import SeedData, measure
 from pipeline.config import load_config
 from pipeline.errors import InputError
@@ -143,6 +144,28 @@ def test_measure_chooses_on_validation_and_tests_the_choice_alone(folder):
     (tested,) = data.protocol.tested
     assert data.protocol.validation(tested)["recall@20"] == 1
     assert measured.per_user["recall@20"].mean() == pytest.approx(measured.metrics["test"]["recall@20"])
+
+
+def test_measure_choice_that_diverges_is_left_out_and_all_of_them_refused(folder):
+    data = seed_data(folder)
+    settings = {"train.max_epochs": 5, "train.device": "cpu", "model.modalities": (), "model.embedding_dim": 8}
+    choices = ({"train.learning_rate": 1e30}, {"train.learning_rate": 1e-2})
+    row = Contestant(name="x", group="baseline", settings=settings, choices=choices)
+    measured = measure(row, data, Reporter())
+    assert measured.settings == choices[1]
+    assert list(measured.tried) == [json.dumps(choices[1])]
+    with pytest.raises(InputError, match=r"x: the loss became NaN or infinite; lower train\.learning_rate"):
+        measure(dataclasses.replace(row, choices=choices[:1]), data, Reporter())
+
+
+def test_choose_contestants_without_content_none_needs_it_and_none_stands_twice(folder):
+    config = load_config(folder / "microrec.toml", ["model.modalities=[]"])
+    names = [row.name for row in choose_contestants(config)]
+    assert {"ease", "lightgcn", "micro"} < set(names)
+    assert "vbpr" not in names
+    assert not [name for name in names if name.startswith("content-knn")]
+    twice = load_config(folder / "microrec.toml", ['compare.models=["ease", "ease"]'])
+    assert [row.name for row in choose_contestants(twice)] == ["ease"]
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
