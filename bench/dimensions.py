@@ -8,18 +8,18 @@ import argparse
 import itertools
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from bench.measure import GIB, Report, peak_memory, resident_memory
-from bench.workload import MILLION, make
+from bench.workload import MILLION, SOFTMAX, make
 from model.allocator import freed_memory_kept
 from model.memory import predicted_peak
 from model.micro import ModelConfig
 from model.objective import objective
 from model.ranks import joined, launch
-from model.training import TrainConfig, Trainer
+from model.training import Trainer
 
 STEPS = 4
 
@@ -42,7 +42,7 @@ def train(num_items: int, dim: int, batch: int) -> Measured:
     """Some steps with this process's columns."""
     data, _ = make(MILLION.times(num_items / MILLION.num_items, "dimensions"))
     model = ModelConfig(embedding_dim=dim, initial_graph_weight=1.0, graph="exact")
-    config = TrainConfig(device="cpu", batch_size=batch)
+    config = replace(SOFTMAX, batch_size=batch)
     loaded = sum(tensor.nbytes for tensor in (data.user_T, data.item_T, *data.features.values()))
     before = resident_memory() - loaded
     with joined(torch.device("cpu")) as columns:

@@ -5,6 +5,7 @@ noise from a seed in the shapes of EfficientNet-Lite0 and MiniLM: time and memor
 """
 
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -12,11 +13,11 @@ import torch
 
 from bench import plain
 from bench.measure import GIB, Report, extra_memory, seconds, show
-from bench.workload import movielens_folder
+from bench.workload import MODEL, SOFTMAX, movielens_folder
 from model.data import TrainingData
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
-from model.micro import ModelConfig, Vectors
-from model.training import TrainConfig, Trainer
+from model.micro import Vectors
+from model.training import Trainer
 from pipeline.columns import ITEM_ID, USER_ID
 from pipeline.dataset import Dataset, index_interactions
 from pipeline.split import TEST, VALIDATION, SplitConfig, split_interactions
@@ -80,7 +81,7 @@ def _compare(report: Report, dataset: Dataset) -> None:
 
 
 def _train(data: TrainingData) -> Vectors:
-    trainer = Trainer(data, None, ModelConfig(), TrainConfig(device="cpu", max_epochs=EPOCHS))
+    trainer = Trainer(data, None, MODEL, replace(SOFTMAX, max_epochs=EPOCHS))
     list(trainer.fit())
     return trainer.best_vectors()
 

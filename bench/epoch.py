@@ -6,9 +6,8 @@ from typing import Any
 
 from bench import plain
 from bench.measure import GIB, Report, interleaved, peak_memory, seconds, show
-from bench.workload import BABY, Shape, make
-from model.micro import ModelConfig
-from model.training import SEARCH_EVERY, TrainConfig, Trainer
+from bench.workload import BABY, MODEL, SOFTMAX, Shape, make
+from model.training import SEARCH_EVERY, Trainer
 
 PLAIN_STEPS = 3
 
@@ -17,7 +16,7 @@ def main() -> None:
     """An epoch of ours, some steps of the plain one before and after it; then growth of ours with the data."""
     report = Report("training epoch, Baby's shape (19,445 x 7,050, 119,674 pairs, 4096 + 1024 features)")
     data, held_out = make(BABY)
-    trainer = Trainer(data, held_out, ModelConfig(), TrainConfig(device="cpu"))
+    trainer = Trainer(data, held_out, MODEL, SOFTMAX)
     epoch(trainer)
     memory = peak_memory()
     slow = plain.PlainTrainer(data)
@@ -99,7 +98,7 @@ def _growth(report: Report) -> None:
 
 def _seconds_an_epoch(shape: Shape) -> float:
     data, _ = make(shape)
-    trainer = Trainer(data, None, ModelConfig(), TrainConfig(device="cpu", max_epochs=SEARCH_EVERY))
+    trainer = Trainer(data, None, MODEL, replace(SOFTMAX, max_epochs=SEARCH_EVERY))
     return statistics.mean(report.seconds for report in trainer.fit())
 
 

@@ -6,17 +6,16 @@ import multiprocessing
 from dataclasses import replace
 
 from bench.measure import GIB, Report, peak_memory, resident_memory
-from bench.workload import BABY, CLOTHING, MILLION, Shape, make
+from bench.workload import BABY, CLOTHING, MILLION, MODEL, SOFTMAX, Shape, make
 from model.memory import predicted_peak
-from model.micro import ModelConfig
-from model.training import TrainConfig, Trainer
+from model.training import Trainer
 
 SHAPES = (
     BABY,
     replace(CLOTHING, name="clothing, 4096 + 1024"),
     replace(MILLION, name="150,000 items x 64", num_users=150_000, num_items=150_000, num_pairs=1_500_000),
 )
-CONFIG = TrainConfig(device="cpu", check_every=1)
+CONFIG = replace(SOFTMAX, check_every=1)
 TOLERANCE = 0.25
 
 
@@ -24,7 +23,7 @@ def measure(shape: Shape) -> tuple[int, int]:
     """Return (predicted, measured) bytes of a training of one epoch, beyond the idle program."""
     before = resident_memory()
     data, _ = make(shape)
-    predicted = predicted_peak(data, ModelConfig(), CONFIG).total
+    predicted = predicted_peak(data, MODEL, CONFIG).total
     del data
     _train(shape)
     return predicted, peak_memory() - before
@@ -32,7 +31,7 @@ def measure(shape: Shape) -> tuple[int, int]:
 
 def _train(shape: Shape) -> None:
     data, held_out = make(shape)
-    next(Trainer(data, held_out, ModelConfig(), CONFIG).fit())
+    next(Trainer(data, held_out, MODEL, CONFIG).fit())
 
 
 def main() -> None:

@@ -6,15 +6,15 @@ one in the default's, which grow with the data.
 
 import argparse
 import time
+from dataclasses import replace
 
 import torch
 
 from bench.measure import GIB, Report, peak_memory
-from bench.workload import MILLION, make
+from bench.workload import MILLION, MODEL, SOFTMAX, make
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.memory import predicted_peak
-from model.micro import ModelConfig
-from model.training import TrainConfig, Trainer
+from model.training import Trainer
 
 LIMIT = 16 * GIB
 EVALUATED = 10_000
@@ -54,14 +54,14 @@ def main() -> None:
     shape = MILLION.times(num_items / MILLION.num_items, "scale")
     data, held_out = make(shape)
     stages.done("generating")
-    settings = TrainConfig(device="cpu", batch_size=BATCH)
-    predicted = predicted_peak(data, ModelConfig(), settings).total
-    trainer = Trainer(data, held_out, ModelConfig(), settings)
+    settings = replace(SOFTMAX, batch_size=BATCH)
+    predicted = predicted_peak(data, MODEL, settings).total
+    trainer = Trainer(data, held_out, MODEL, settings)
     stages.done("graphs (initial, learned) and adjacency", _recall(trainer))
     steps = trainer.ranking_loss.num_batches(BATCH)
     losses = trainer._train_epoch()
     stages.done("one epoch", f"{steps} steps, loss {losses[0]:.4f}")
-    trainer.batch_size = TrainConfig().interactions_per_step(len(data.user_T))
+    trainer.batch_size = SOFTMAX.interactions_per_step(len(data.user_T))
     steps = trainer.ranking_loss.num_batches(trainer.batch_size)
     losses = trainer._train_epoch()
     stages.done("one epoch, default batches", f"{steps} steps of {trainer.batch_size:,}, loss {losses[0]:.4f}")

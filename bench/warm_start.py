@@ -21,7 +21,6 @@ import torch
 from upath import UPath
 
 from model.micro import ModelConfig
-from model.objective import ObjectiveConfig
 from model.training import HeldOut, TrainConfig, Trainer
 from model.warm_start import KEEP, carry_over
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID
@@ -30,9 +29,7 @@ from pipeline.split import VALIDATION, SplitConfig, split_interactions
 from pipeline.warm_start import earlier_rows, trained_before
 
 MODEL = ModelConfig()
-TRAIN = TrainConfig(
-    device="cpu", batch_size=4096, learning_rate=5e-3, check_every=1, patience=6, objective=ObjectiveConfig(l2=2e-2)
-)
+TRAIN = TrainConfig(device="cpu", check_every=1, patience=6)
 NEW_SHARE, NEW_ENTITY_SHARE = 0.01, 0.0025
 MOST_PER_USER, LEAST_PER_ITEM = 12, 3
 

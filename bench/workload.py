@@ -13,7 +13,9 @@ import torch
 from torch import Generator, Tensor
 
 from model.data import TrainingData
-from model.training import HeldOut
+from model.micro import ModelConfig
+from model.objective import ObjectiveConfig
+from model.training import HeldOut, TrainConfig
 
 ITEM_EXPONENT = 0.8  # popularity of the r-th item is proportional to r ** -ITEM_EXPONENT
 USER_EXPONENT = 0.6
@@ -46,6 +48,13 @@ CLOTHING = Shape(name="clothing", num_users=39_387, num_items=23_033, num_pairs=
 MILLION = Shape(
     name="million", num_users=1_000_000, num_items=1_000_000, num_pairs=10_000_000, features={"content": 64}
 )
+MODEL = ModelConfig(content_weight=1.0)
+SOFTMAX = TrainConfig(
+    device="cpu",
+    learning_rate=5e-3,
+    objective=ObjectiveConfig(ranking="softmax", l2=0.02, l2_exponent=1.0, contrastive_weight=0.03),
+)
+"""What trainings are timed with: of the losses the one whose step is the most work."""
 HELD_OUT_SHARE = 0.1  # validation pairs beside the training ones
 
 

@@ -35,6 +35,15 @@ class TrainingData:
             if not torch.isfinite(feature_ID[self.present[name]]).all():
                 raise ValueError(f"modality {name}: a feature is NaN or infinite")
 
+    def with_means(self) -> "TrainingData":
+        """Return a copy in which items that lack a modality have the mean of those that have it, as their own."""
+        features, present = {}, {}
+        for name, present_I in self.present.items():
+            mean_D = mean_of_present(self.features[name], present_I)
+            features[name] = torch.where(present_I[:, None], self.features[name], mean_D)
+            present[name] = present_I | present_I.any()
+        return replace(self, features=features, present=present)
+
     def to(self, device: torch.device) -> "TrainingData":
         """Return a copy on `device`."""
         return replace(
@@ -45,6 +54,11 @@ class TrainingData:
             features={name: feature_ID.to(device) for name, feature_ID in self.features.items()},
             present={name: present_I.to(device) for name, present_I in self.present.items()},
         )
+
+
+def mean_of_present(feature_ID: Tensor, present_I: Tensor) -> Tensor:
+    """Return the mean feature (D,) of the items that have the modality; 0 where none has."""
+    return feature_ID[present_I].sum(0) / present_I.sum().clamp(min=1)
 
 
 def resolve_device(name: str) -> torch.device:

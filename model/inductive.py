@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.content_map import content_rows
+from model.data import mean_of_present
 from model.fusion import make_fusion
 from model.graph import nearest_neighbours
 from model.micro import ModelConfig
@@ -56,6 +57,8 @@ def embed_new_items(
     """
     if config.item_graph_layers != 1:
         raise ValueError("new items can be embedded by a model with model.item_graph_layers = 1 only")
+    if config.absent == "mean":
+        modalities = {name: _with_means(side) for name, side in modalities.items()}
     hidden, present = [], []
     for name, side in modalities.items():
         prefix = f"item_graphs.{name}.projection."
@@ -70,6 +73,17 @@ def embed_new_items(
     rows_QC = content_rows([(side.new_QF, side.new_present_Q) for side in modalities.values()])
     vector_QD = config.content_weight * content_QD if config.new_items == "graphs" else rows_QC @ map_CD
     return NewItems(vector_QD=vector_QD, content_QD=content_QD, modality_weight_QM=weight_QM)
+
+
+def _with_means(side: ContentSide) -> ContentSide:
+    """The catalogue's mean for known and new items that lack the modality."""
+    mean_F, any_known = mean_of_present(side.known_IF, side.known_present_I), side.known_present_I.any()
+    return ContentSide(
+        known_IF=torch.where(side.known_present_I[:, None], side.known_IF, mean_F),
+        known_present_I=side.known_present_I | any_known,
+        new_QF=torch.where(side.new_present_Q[:, None], side.new_QF, mean_F),
+        new_present_Q=side.new_present_Q | any_known,
+    )
 
 
 def _convolve(

@@ -65,7 +65,7 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
     parameters = num_nodes * dim + sum(dim * (size + 1) for size in dims) + dim * (model.embedding_dim + 2)
     parts = {
         "interactions": len(data.user_T) * LONG * 12,
-        "features": sum(data.num_items * size * FLOAT for size in dims),
+        "features": sum(data.num_items * size * FLOAT for size in dims) * (2 if model.absent == "mean" else 1),
         "user-item graph": edges * 2 * (FLOAT + INDEX),
         "item graphs": width * graph_edges * (4 * LONG + 2 * INDEX + 3 * FLOAT),
         "parameters": parameters * FLOAT * PARAMETER_COPIES,

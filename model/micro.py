@@ -37,8 +37,11 @@ class ModelConfig:
     """Which of the configured modalities to use; unset: all; `[]`: none, the plain backbone."""
     initial_graph_weight: float = 0.9
     """Lambda of the skip connection: 1 is the initial graph alone, 0 the learned one alone."""
-    content_weight: float = 1.0
+    content_weight: float = 0.4
     """Length of the content's part of an item's vector; 1 in the paper."""
+    absent: Literal["left-out", "mean"] = "left-out"
+    """What stands for a modality that an item lacks: nothing, in graph, attention and contrast, or the others' `mean`,
+    as in the authors' code."""
     fusion: FusionName = "attention"
     """Of an item's modalities: `attention`; `mean`, `sum` or `concat`; `graph` mixes the item graphs (LATTICE)."""
     item_graph_layers: int = 1
@@ -111,6 +114,8 @@ class Micro(nn.Module):
         Raises `ValueError` when `config.modalities` names one that the data lacks, or D cannot be split over processes.
         """
         super().__init__()
+        if config.absent == "mean":
+            data = data.with_means()
         self.config, self.columns = config, columns
         self.modality_names = _chosen_modalities(data, config)
         dim = config.embedding_dim

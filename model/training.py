@@ -47,7 +47,7 @@ class TrainConfig:
     batch_size: int | Literal["auto"] = "auto"
     """Interactions a step; with `softmax` and `squares`, some users with all of theirs, about so many together.
     `auto`: at least 4,096, and so many that an epoch has 14 steps, however large the data."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     learning_rate_decay: float = 0.96
     """Factor reached every `learning_rate_decay_epochs`, applied smoothly."""
     learning_rate_decay_epochs: int = 50
@@ -150,7 +150,11 @@ class Trainer:
         self.model = cast("Micro", model_type(data, model_config, self.generator, columns).to(self.device))
         settings = config.objective
         self.ranking_loss = make_ranking_loss(
-            settings.ranking, data, settings.softmax_candidates, settings.unobserved_weight
+            settings.ranking,
+            data,
+            num_candidates=settings.softmax_candidates,
+            unobserved_weight=settings.unobserved_weight,
+            l2_exponent=settings.l2_exponent,
         )
         self._splits = {name: split_of(parameter) for name, parameter in self.model.named_parameters()}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)

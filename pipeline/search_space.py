@@ -37,9 +37,11 @@ Dimension = Range | tuple[Any, ...]
 def _default_space() -> dict[str, Dimension]:
     return {
         "train.learning_rate": Range(low=1e-3, high=5e-2, log=True),
-        "train.objective.l2": Range(low=1e-4, high=0.3, log=True),
-        "train.objective.contrastive_weight": Range(low=1e-3, high=1.0, log=True),
+        "train.objective.l2": Range(low=0.3, high=5.0, log=True),
+        "train.objective.unobserved_weight": Range(low=2.0, high=50.0, log=True),
+        "train.objective.contrastive_weight": Range(low=1e-4, high=0.1, log=True),
         "train.objective.temperature": Range(low=0.1, high=1.0, log=True),
+        "model.content_weight": Range(low=0.05, high=1.0, log=True),
         "model.neighbours": Range(low=4, high=40, log=True),
         "model.initial_graph_weight": Range(low=0.0, high=1.0),
         "model.backbone_layers": Range(low=1, high=4),

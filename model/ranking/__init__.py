@@ -36,21 +36,27 @@ class RankingLoss(Protocol):
 
 
 def make_ranking_loss(
-    name: str, data: TrainingData, num_candidates: int = 8192, unobserved_weight: float = 0.3
+    name: str,
+    data: TrainingData,
+    *,
+    num_candidates: int = 8192,
+    unobserved_weight: float = 10.0,
+    l2_exponent: float = 1.0,
 ) -> RankingLoss:
     """Prepare a loss on the training interactions.
 
     Args:
         name: `softmax`, `squares` or `bpr`.
         num_candidates: items in the softmax's denominator.
-        unobserved_weight: of a pair that was not observed, in the squares.
+        unobserved_weight: of all pairs together in the squares, in the weight of the observed ones.
+        l2_exponent: to which power of a vector's interactions it is regularised (`model.ranking.l2`).
 
     Raises `ValueError` for another name, and when there is nothing to rank below what users have.
     """
     losses: dict[str, Callable[[], RankingLoss]] = {
-        "softmax": lambda: SoftmaxLoss(data, num_candidates),
-        "squares": lambda: SquaresLoss(data, unobserved_weight),
-        "bpr": lambda: BprLoss(data),
+        "softmax": lambda: SoftmaxLoss(data, num_candidates, l2_exponent),
+        "squares": lambda: SquaresLoss(data, unobserved_weight, l2_exponent),
+        "bpr": lambda: BprLoss(data, l2_exponent),
     }
     if name not in losses:
         raise ValueError(f"there is no ranking loss {name!r}; known: {', '.join(losses)}")

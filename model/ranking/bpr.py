@@ -13,13 +13,16 @@ from torch import Generator, Tensor
 from model.data import TrainingData
 from model.gather import gather_rows
 from model.micro import Vectors
+from model.ranking.l2 import L2
 from model.sampling import TripleBatch, TripleSampler, weighted_mean
 
 
 class BprLoss:
     """One uniformly drawn unseen item per interaction."""
 
-    def __init__(self, data: TrainingData) -> None:
+    def __init__(self, data: TrainingData, l2_exponent: float) -> None:
+        """Args: see `L2`."""
+        self._l2 = L2(data, l2_exponent)
         self._sampler = TripleSampler(data.user_T, data.item_T, data.num_users, data.num_items, data.weight_T)
 
     def num_batches(self, batch_size: int) -> int:
@@ -35,9 +38,10 @@ class BprLoss:
         return batch.user_B
 
     def terms(self, vectors: Vectors, batch: TripleBatch, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Loss, and half the squared norm of the users', seen and unseen items' vectors over P."""
+        """Loss, and the L2 of the users', seen and unseen items' vectors over P."""
         user_PD = gather_rows(vectors.of_users(batch.user_B), batch.row_P)
         seen_PD, unseen_PD = gather_rows(vectors.item_ID, batch.seen_P), gather_rows(vectors.item_ID, batch.unseen_P)
         loss_P = F.softplus(vectors.columns.total((user_PD * unseen_PD).sum(1) - (user_PD * seen_PD).sum(1)))
-        squares = user_PD.square().sum() + seen_PD.square().sum() + unseen_PD.square().sum()
-        return weighted_mean(loss_P, batch.weight_P), 0.5 * vectors.columns.total(squares) / len(batch.row_P)
+        squares = self._l2.users(user_PD, batch.user_B[batch.row_P])
+        squares = squares + self._l2.items(seen_PD, batch.seen_P) + self._l2.items(unseen_PD, batch.unseen_P)
+        return weighted_mean(loss_P, batch.weight_P), 0.5 * vectors.columns.total(squares.sum()) / len(batch.row_P)

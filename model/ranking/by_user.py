@@ -12,15 +12,17 @@ from torch import Generator, Tensor
 from model.data import TrainingData
 from model.gather import gather_rows
 from model.micro import Vectors
+from model.ranking.l2 import L2
 from model.sampling import UserBatch, UserSampler
 
 
 class ByUserLoss(ABC):
     """A user's vector is fetched once for all the user's interactions, and meets the catalogue once."""
 
-    def __init__(self, data: TrainingData) -> None:
-        """Raises `ValueError` when all interactions are with one item."""
+    def __init__(self, data: TrainingData, l2_exponent: float) -> None:
+        """Args: see `L2`. Raises `ValueError` when all interactions are with one item."""
         self._sampler = UserSampler(data.user_T, data.item_T, data.num_users, data.weight_T)
+        self._l2 = L2(data, l2_exponent)
         self._num_items = data.num_items
         self._trained_item = torch.unique(data.item_T)
         if len(self._trained_item) < 2:
@@ -39,11 +41,12 @@ class ByUserLoss(ABC):
         return batch.user_B
 
     def terms(self, vectors: Vectors, batch: UserBatch, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Loss, and half the squared norm of each interaction's user and item vector over P."""
+        """Loss, and the L2 of each interaction's user and item vector over P."""
         user_BD = vectors.of_users(batch.user_B)
         item_PD = gather_rows(vectors.item_ID, batch.item_P)
         score_P = vectors.columns.total((gather_rows(user_BD, batch.row_P) * item_PD).sum(1))
-        squares = gather_rows(user_BD.square().sum(1), batch.row_P).sum() + item_PD.square().sum()
+        squares = gather_rows(self._l2.users(user_BD, batch.user_B), batch.row_P).sum()
+        squares = squares + self._l2.items(item_PD, batch.item_P).sum()
         l2 = 0.5 * vectors.columns.total(squares) / len(batch.item_P)
         return self._loss(score_P, user_BD, vectors, batch, generator), l2
 

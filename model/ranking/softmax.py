@@ -45,8 +45,9 @@ class Candidates:
 class SoftmaxLoss(ByUserLoss):
     """Candidates are the trained items, all of them or a uniform sample (docs/decisions/0003-negatives.md)."""
 
-    def __init__(self, data: TrainingData, num_candidates: int) -> None:
-        super().__init__(data)
+    def __init__(self, data: TrainingData, num_candidates: int, l2_exponent: float) -> None:
+        """Args: items drawn, at most; see `ByUserLoss`."""
+        super().__init__(data, l2_exponent)
         self._num_candidates = min(num_candidates, len(self._trained_item))
 
     def _loss(

@@ -30,6 +30,7 @@ PAPER: Settings = {
     "model.neighbours": 10,
     "model.initial_graph_weight": 0.9,
     "model.content_weight": 1.0,
+    "model.absent": "mean",
     "model.fusion": "attention",
     "model.item_graph_layers": 1,
     "model.backbone_layers": 2,
@@ -44,6 +45,7 @@ PAPER: Settings = {
     "train.patience": 10,
     "train.objective.ranking": "bpr",
     "train.objective.l2": 1e-5,
+    "train.objective.l2_exponent": 1.0,
     "train.objective.contrastive_weight": 0.03,
     "train.objective.temperature": 0.5,
     "train.objective.contrastive": "exact",
@@ -53,6 +55,7 @@ PAPER: Settings = {
 _BPR: Settings = {
     "model.content_weight": 1.0,
     "train.objective.ranking": "bpr",
+    "train.objective.l2_exponent": 1.0,
     "train.objective.contrastive_weight": 0.03,
     "train.batch_size": 4096,
     "train.check_every": 5,
@@ -63,23 +66,23 @@ _BPR_CHOICES: tuple[Settings, ...] = tuple(
 )
 _SOFTMAX: Settings = {
     "model.content_weight": 1.0,
+    "train.learning_rate": 5e-3,
     "train.objective.ranking": "softmax",
     "train.objective.l2": 0.02,
+    "train.objective.l2_exponent": 1.0,
     "train.objective.contrastive_weight": 0.03,
 }
 _SQUARES: Settings = {
-    "model.content_weight": 0.1,
+    "model.content_weight": 0.4,
+    "train.learning_rate": 1e-2,
     "train.objective.ranking": "squares",
-    "train.objective.unobserved_weight": 0.3,
-    "train.objective.l2": 0.1,
+    "train.objective.unobserved_weight": 10.0,
+    "train.objective.l2_exponent": 0.5,
     "train.objective.contrastive_weight": 0.003,
 }
 """A ranking loss has settings of its own: those of a configuration are chosen for the loss that it names."""
 _SOFTMAX_CHOICES: tuple[Settings, ...] = tuple({"train.objective.l2": l2} for l2 in (0.005, 0.02, 0.05))
-_SQUARES_CHOICES: tuple[Settings, ...] = tuple(
-    {"train.objective.unobserved_weight": unobserved, "train.objective.l2": l2}
-    for unobserved, l2 in ((0.3, 0.1), (0.1, 0.2), (0.02, 0.3), (0.02, 0.6))
-)
+_SQUARES_CHOICES: tuple[Settings, ...] = tuple({"train.objective.l2": l2} for l2 in (1.2, 1.7, 2.3))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,7 @@ class Contestant:
 
 def contestants(modalities: list[str], embedding_dim: int) -> dict[str, Contestant]:
     """All of them by name, in the order of the table; `modalities` are those of the run."""
-    rows = [*_computed(modalities, embedding_dim), *_trained_baselines(), *_ours(modalities)]
+    rows = [*_computed(modalities, embedding_dim), *_trained_baselines(modalities), *_ours(modalities)]
     return {row.name: row for row in rows}
 
 
@@ -110,11 +113,12 @@ def choose_contestants(config: "Config") -> list[Contestant]:
 
     Raises `ConfigError` for a name that none has.
     """
-    known = contestants(list(config.modalities), config.model.embedding_dim)
+    modalities = [] if config.model.modalities == () else list(config.modalities)
+    known = contestants(modalities, config.model.embedding_dim)
     for name in config.compare.models:
         if name not in known:
             raise ConfigError(f"compare.models: there is no {name!r}; {nearest(name, known)}")
-    return [known[name] for name in config.compare.models] or list(known.values())
+    return [known[name] for name in dict.fromkeys(config.compare.models)] or list(known.values())
 
 
 def _computed(modalities: list[str], embedding_dim: int) -> list[Contestant]:
@@ -151,8 +155,8 @@ def _computed(modalities: list[str], embedding_dim: int) -> list[Contestant]:
             fit=als,
             is_embedding=True,
             choices=tuple(
-                {"factors": embedding_dim, "alpha": alpha, "regularization": weight}
-                for alpha, weight in product((3.0, 10.0, 30.0, 100.0), (10.0, 30.0, 100.0, 300.0, 1000.0))
+                {"factors": embedding_dim, "alpha": alpha, "regularization": alpha * ratio}
+                for alpha, ratio in product((5.0, 10.0, 20.0, 40.0, 80.0, 160.0), (2.0, 3.0, 4.0, 5.0, 7.0, 10.0))
             ),
         ),
         Contestant(
@@ -175,7 +179,7 @@ def _without_seed(fit: Callable[..., Scorer], **fixed: Any) -> Callable[..., Sco
     return fitted
 
 
-def _trained_baselines() -> list[Contestant]:
+def _trained_baselines(modalities: list[str]) -> list[Contestant]:
     def trained(name: str, settings: Settings, **options: Any) -> Contestant:
         return Contestant(
             name=name,
@@ -205,7 +209,7 @@ def _trained_baselines() -> list[Contestant]:
             )
             for name in ("mf", "lightgcn")
         ),
-        trained("vbpr", {}, is_vbpr=True),
+        *([trained("vbpr", {}, is_vbpr=True)] if modalities else []),
         trained("lattice", {"model.fusion": "graph"}),
         Contestant(name="micro-paper", group="baseline", settings=PAPER, is_embedding=True),
         Contestant(
@@ -228,6 +232,7 @@ def _ours(modalities: list[str]) -> list[Contestant]:
         "learned-graph": {"model.initial_graph_weight": 0.0},
         "normalisation-row": {"model.normalisation": "row"},
         "new-items-graphs": {"model.new_items": "graphs"},
+        "absent-mean": {"model.absent": "mean"},
         "fusion-mean": {"model.fusion": "mean"},
         "fusion-concat": {"model.fusion": "concat"},
         "structure-step": {"train.structure_gradient": "step"},

@@ -50,9 +50,11 @@ def test_embed_new_items_by_graphs_have_the_content_s_part_of_an_item_s_vector()
 
 
 @torch.no_grad()
-def test_embed_new_items_equal_those_of_the_catalogue_without_interactions():
+@pytest.mark.parametrize("absent", ["left-out", "mean"])
+def test_embed_new_items_equal_those_of_the_catalogue_without_interactions(absent):
     data, _, _ = planted()
-    shape = ModelConfig(embedding_dim=8)
+    shape = ModelConfig(embedding_dim=8, absent=absent)
+    assert not all(present_I[70:].all() for present_I in data.present.values())
     model = Micro(data, shape, torch.Generator().manual_seed(0)).eval()
     in_model = model().item_ID
     sides = {

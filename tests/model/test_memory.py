@@ -59,6 +59,6 @@ def test_predicted_peak_of_each_process_what_has_columns_is_divided_and_the_rest
 
 def test_predicted_peak_squares_take_the_items_once_more_and_their_gradients():
     data = counts(10**6, 10**6, 10**7, content=64)
-    squares = TrainConfig(objective=ObjectiveConfig(ranking="squares"))
-    softmax, squared = (predicted_peak(data, ModelConfig(), config).total for config in (TrainConfig(), squares))
+    losses = (TrainConfig(objective=ObjectiveConfig(ranking=ranking)) for ranking in ("softmax", "squares"))
+    softmax, squared = (predicted_peak(data, ModelConfig(), config).total for config in losses)
     assert squared - softmax == GAPS * 3 * 10**6 * 64 * 4

@@ -31,11 +31,15 @@ CASES = {
     "ngcf, concatenation": (ModelConfig(backbone="ngcf", fusion="concat"), ObjectiveConfig(), "epoch"),
     "rows normalised, sampled softmax": (
         ModelConfig(normalisation="row"),
-        ObjectiveConfig(softmax_candidates=30),
+        ObjectiveConfig(ranking="softmax", softmax_candidates=30),
         "epoch",
     ),
-    "squares": (ModelConfig(), ObjectiveConfig(ranking="squares"), "epoch"),
-    "approximate graphs": (ModelConfig(graph="faiss", initial_graph_weight=0.5), ObjectiveConfig(), "epoch"),
+    "softmax": (ModelConfig(), ObjectiveConfig(ranking="softmax", l2=0.02, l2_exponent=1.0), "epoch"),
+    "approximate graphs": (
+        ModelConfig(graph="faiss", initial_graph_weight=0.5),
+        ObjectiveConfig(contrastive_weight=0.5),  # attention's gradients are well above rounding then
+        "epoch",
+    ),
     "no content": (ModelConfig(modalities=()), ObjectiveConfig(), "epoch"),
 }
 

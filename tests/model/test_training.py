@@ -52,11 +52,38 @@ def losses(trainer):
     return [report.loss for report in trainer.fit()]
 
 
+@torch.no_grad()
+def test_micro_absent_mean_is_the_model_of_data_filled_with_means():
+    data, _, _ = planted()
+    features = {name: feature_ID.clone() for name, feature_ID in data.features.items()}
+    for name, present_I in data.present.items():
+        for item in (~present_I).nonzero().squeeze(1):
+            features[name][item] = features[name][present_I].mean(0)
+    everything = {name: torch.ones_like(present_I) for name, present_I in data.present.items()}
+    by_hand = dataclasses.replace(data, features=features, present=everything)
+    shape = ModelConfig(embedding_dim=8)
+    filled, expected, left_out = (
+        Micro(one, config, torch.Generator().manual_seed(0)).eval()()
+        for one, config in (
+            (data, dataclasses.replace(shape, absent="mean")),
+            (by_hand, shape),
+            (data, shape),
+        )
+    )
+    torch.testing.assert_close(filled.item_ID, expected.item_ID)
+    torch.testing.assert_close(filled.modality_weight_IM, expected.modality_weight_IM)
+    assert not torch.allclose(filled.item_ID, left_out.item_ID, atol=1e-3)
+
+
+SMALL_L2 = {"softmax": (0.02, 1.0), "squares": (0.5, 0.5), "bpr": (0.02, 1.0)}  # and its exponent, for data this small
+
+
 @pytest.mark.parametrize("backbone", ["mf", "lightgcn", "ngcf"])
-@pytest.mark.parametrize("ranking", ["softmax", "squares", "bpr"])
+@pytest.mark.parametrize("ranking", SMALL_L2)
 def test_trainer_planted_families_are_recovered(backbone, ranking):
     data, held_out, family = planted()
-    settings = config(objective=ObjectiveConfig(ranking=ranking))
+    l2, exponent = SMALL_L2[ranking]
+    settings = config(objective=ObjectiveConfig(ranking=ranking, l2=l2, l2_exponent=exponent))
     trainer = Trainer(data, held_out, ModelConfig(backbone=backbone, embedding_dim=16), settings)
     reports = list(trainer.fit())
     assert reports[-1].loss < 0.8 * reports[0].loss
@@ -118,6 +145,61 @@ def test_trainer_best_vectors_are_those_that_were_measured(graph, monkeypatch):
     measured = {report.epoch: trainer._vectors().item_ID.clone() for report in trainer.fit()}
     assert torch.equal(trainer.best_vectors().item_ID, measured[trainer.best_epoch])
     assert trainer.check()["recall@20"] == trainer.best_metric
+
+
+@pytest.mark.parametrize(("structure_gradient", "expected"), [("epoch", [True, False, False]), ("step", [True] * 3)])
+def test_trainer_structure_gradient_reaches_the_projection_on_the_steps_of_its_setting(structure_gradient, expected):
+    """For `epoch` on the first step of each, not of the first one alone; elsewhere the projection stays as it is."""
+    data, held_out, _ = planted()
+    settings = dataclasses.replace(config(structure_gradient=structure_gradient), max_epochs=3, batch_size=120)
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8, initial_graph_weight=0.5), settings)
+    assert trainer.ranking_loss.num_batches(settings.batch_size) == len(expected)
+    weights = [trainer.model.item_graphs[name].projection.weight for name in ("image", "text")]
+    before, moved = [], []
+
+    def remember(*_):
+        before[:] = [weight.detach().clone() for weight in weights]
+
+    def compare(*_):
+        moved.append([not torch.equal(weight, was) for weight, was in zip(weights, before, strict=True)])
+
+    trainer.optimizer.register_step_pre_hook(remember)
+    trainer.optimizer.register_step_post_hook(compare)
+    list(trainer.fit())
+    assert moved == [[step, step] for step in expected] * 3
+
+
+def test_trainer_learning_rate_decays_smoothly_and_is_what_the_optimiser_steps_by():
+    data, held_out, _ = planted()
+    decay = {"learning_rate_decay": 0.5, "learning_rate_decay_epochs": 2}
+    settings = dataclasses.replace(config(**decay), max_epochs=5, batch_size=10_000)  # an epoch is one step
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), settings)
+    stepped = []
+    trainer.optimizer.register_step_pre_hook(lambda optimizer, *_: stepped.append(optimizer.param_groups[0]["lr"]))
+    reported = [report.learning_rate for report in trainer.fit()]
+    assert reported == pytest.approx([0.01 * 0.5 ** (epoch / 2) for epoch in range(5)])
+    assert stepped == reported
+
+
+@pytest.mark.parametrize("graph", ["exact", "faiss"])
+def test_trainer_start_from_has_the_graphs_of_the_parameters(graph, monkeypatch):
+    """Searched anew by them, not followed from those of the random start."""
+    monkeypatch.setattr("model.approximate.PROBES", 1)
+    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
+    data, held_out, _ = planted()
+    shape = ModelConfig(embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
+    settings = dataclasses.replace(config(), max_epochs=4)
+    earlier, warm = (Trainer(data, held_out, shape, dataclasses.replace(settings, seed=seed)) for seed in (0, 1))
+    list(earlier.fit())
+    warm.start_from(earlier.best_parameters())
+    for name in ("image", "text"):
+        item_graph = warm.model.item_graphs[name]
+        with torch.no_grad():
+            projected = item_graph.projection(data.features[name])
+        expected = nearest_neighbours(projected, data.present[name], 3, graph)
+        assert torch.equal(item_graph.learned.neighbour_IK, expected.neighbour_IK)
+    if graph == "exact":
+        assert torch.equal(warm._vectors().item_ID, earlier.best_vectors().item_ID)
 
 
 def test_trainer_no_gain_stops_after_patience():
@@ -282,7 +364,7 @@ def test_objective_items_without_modality_take_no_part_in_contrast():
     data, model = make_model()
     exact = ObjectiveConfig(contrastive="exact")
     generator = torch.Generator().manual_seed(0)
-    ranking_loss = make_ranking_loss("bpr", data, 1)
+    ranking_loss = make_ranking_loss("bpr", data, num_candidates=1)
     batch = next(iter(ranking_loss.batches(8, generator)))
     vectors = model()
     terms = objective(vectors, model.modality_items, ranking_loss, batch, exact, generator)

@@ -25,7 +25,7 @@ def test_vbpr_score_is_interaction_part_plus_content_part():
 
 def test_vbpr_planted_families_are_recovered_by_the_common_trainer():
     data, held_out, _ = planted()
-    settings = config(objective=ObjectiveConfig(ranking="bpr", contrastive_weight=0.0))
+    settings = config(objective=ObjectiveConfig(ranking="bpr", l2=1e-3, l2_exponent=1.0, contrastive_weight=0.0))
     trainer = Trainer(data, held_out, ModelConfig(embedding_dim=16), settings, Vbpr)
     list(trainer.fit())
     assert trainer.best_metric > 0.7  # chance is 20 / 80

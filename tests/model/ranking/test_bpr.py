@@ -9,7 +9,7 @@ from tests.model.ranking.test_softmax import interactions, vectors
 
 def test_bpr_terms_equal_naive_loop():
     data, found = interactions(5), vectors(5)
-    loss, generator = make_ranking_loss("bpr", data, 1), torch.Generator().manual_seed(0)
+    loss, generator = make_ranking_loss("bpr", data, num_candidates=1), torch.Generator().manual_seed(0)
     batch = next(iter(loss.batches(16, generator)))
     losses, squares = [], []
     sides = (batch.user_B[batch.row_P], batch.seen_P, batch.unseen_P)

@@ -39,7 +39,10 @@ def vectors(seed, scale=1.0):
 
 def loss_of_epoch(data, found, num_candidates, batch_size, seed=0):
     """Mean loss over the interactions of one epoch."""
-    loss, generator = make_ranking_loss("softmax", data, num_candidates), torch.Generator().manual_seed(seed)
+    loss, generator = (
+        make_ranking_loss("softmax", data, num_candidates=num_candidates),
+        torch.Generator().manual_seed(seed),
+    )
     parts = [
         (loss.terms(found, batch, generator)[0] * len(batch.item_P), len(batch.item_P))
         for batch in loss.batches(batch_size, generator)
@@ -69,7 +72,7 @@ def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(monkeypa
         weight_T[::5] = 0
         data = dataclasses.replace(data, weight_T=weight_T)
     sides = found.user_UD.requires_grad_(), found.item_ID.requires_grad_()
-    loss = make_ranking_loss("softmax", data, num_candidates)
+    loss = make_ranking_loss("softmax", data, num_candidates=num_candidates)
     (batch,) = loss.batches(10_000, torch.Generator().manual_seed(0))
     got = loss.terms(found, batch, torch.Generator().manual_seed(1))[0]
     got_gradients = torch.autograd.grad(3 * got, sides)
@@ -95,7 +98,7 @@ def test_softmax_sampled_denominator_is_unbiased():
     """Over many draws, the estimated sums average to the exact ones: the logQ correction and the pair's own weight."""
     data, found = interactions(3), vectors(3)
     trained = sorted(set(data.item_T.tolist()))
-    loss, generator = make_ranking_loss("softmax", data, 4), torch.Generator().manual_seed(0)
+    loss, generator = make_ranking_loss("softmax", data, num_candidates=4), torch.Generator().manual_seed(0)
     single = next(batch for batch in loss.batches(1, generator) if len(batch.item_P) > 1)
     one = dataclasses.replace(
         single, row_P=single.row_P[:1], item_P=single.item_P[:1], count_B=torch.ones(1, dtype=int)
@@ -127,7 +130,7 @@ def test_softmax_items_without_training_interaction_are_no_candidates():
 
 def test_softmax_l2_counts_user_and_item_of_every_interaction():
     data, found = interactions(4), vectors(4)
-    loss, generator = make_ranking_loss("softmax", data, 1000), torch.Generator().manual_seed(0)
+    loss, generator = make_ranking_loss("softmax", data, num_candidates=1000), torch.Generator().manual_seed(0)
     (batch,) = loss.batches(10_000, generator)
     squares = [
         float(found.user_UD[user].square().sum() + found.item_ID[item].square().sum())
@@ -138,9 +141,11 @@ def test_softmax_l2_counts_user_and_item_of_every_interaction():
 
 def test_softmax_one_item_in_all_is_refused():
     with pytest.raises(ValueError, match="all training interactions are with one item"):
-        make_ranking_loss("softmax", dataclasses.replace(interactions(0), item_T=interactions(0).item_T * 0), 10)
+        make_ranking_loss(
+            "softmax", dataclasses.replace(interactions(0), item_T=interactions(0).item_T * 0), num_candidates=10
+        )
 
 
 def test_ranking_loss_of_another_name_is_refused():
     with pytest.raises(ValueError, match="there is no ranking loss 'square'; known: softmax, squares, bpr"):
-        make_ranking_loss("square", interactions(0), 10)
+        make_ranking_loss("square", interactions(0), num_candidates=10)
