@@ -178,7 +178,7 @@ def test_run_interrupted_says_how_to_continue(folder, tmp_path):
     wait_for(lambda: (store / "runs/stopped/validate/_SUCCESS").exists(), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "interrupted; continue with --run-id stopped" in err
     assert "Traceback" not in err
 
