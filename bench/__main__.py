@@ -108,6 +108,7 @@ def heading() -> list[str]:
         "from calls that took turns in one process; seconds depend on the machine and on what else it was doing:",
         "its load in the five minutes before stands with each. Method: `bench/measure.py`; the plain formulation:",
         "`bench/plain.py`; inputs: `bench/workload.py`, power-law degrees, seed 0.",
+        "Trainings have the softmax as their loss, whose scores the default, the squared error, need not compute.",
         "",
     ]
 

@@ -54,7 +54,7 @@ SOFTMAX = TrainConfig(
     learning_rate=5e-3,
     objective=ObjectiveConfig(ranking="softmax", l2=0.02, l2_exponent=1.0, contrastive_weight=0.03),
 )
-"""What trainings are timed with: of the losses the one whose step is the most work."""
+"""What trainings are timed with: its step computes scores, which the default loss, the squared error, need not."""
 HELD_OUT_SHARE = 0.1  # validation pairs beside the training ones
 
 
