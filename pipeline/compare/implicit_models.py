@@ -3,11 +3,11 @@
 Shapes: U users, I items, D factors.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from model.data import TrainingData
 from model.evaluation import InnerProduct
@@ -19,10 +19,11 @@ def als(data: TrainingData, seed: int, *, factors: int, alpha: float, regulariza
     """Weighted least squares: an interaction has confidence `alpha`, every other pair 1."""
     from implicit.cpu.als import AlternatingLeastSquares
 
-    model = AlternatingLeastSquares(
-        factors=factors, alpha=alpha, regularization=regularization, iterations=ALS_ITERATIONS, random_state=seed
-    )
-    return _fit(model, data)
+    with threadpool_limits(1, "blas"):  # its own threads share out the rows; BLAS's only get in their way
+        model = AlternatingLeastSquares(
+            factors=factors, alpha=alpha, regularization=regularization, iterations=ALS_ITERATIONS, random_state=seed
+        )
+        return _fit(model, data)
 
 
 def bpr(data: TrainingData, seed: int, *, factors: int, learning_rate: float, regularization: float) -> InnerProduct:
@@ -45,7 +46,5 @@ def _fit(model: Any, data: TrainingData) -> InnerProduct:
 
     pairs = (data.user_T.numpy(), data.item_T.numpy())
     interactions = csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape=(data.num_users, data.num_items))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the library's advice on thread settings
-        model.fit(interactions, show_progress=False)
+    model.fit(interactions, show_progress=False)
     return InnerProduct(torch.from_numpy(model.user_factors.copy()), torch.from_numpy(model.item_factors.copy()))
