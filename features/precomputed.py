@@ -93,8 +93,12 @@ def _npy_blocks(vectors: Path, ids: Ids) -> Iterator[Block]:
         matrix = np.load(vectors, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise FeatureError(f"{vectors} cannot be read as a .npy matrix: {error}") from error
+    if not isinstance(matrix, np.ndarray):
+        raise FeatureError(f"{vectors} holds several arrays, as .npz does; write one matrix with numpy.save")
     if matrix.ndim != 2:
         raise FeatureError(f"{vectors} has shape {matrix.shape}; a matrix of one vector a row is needed")
+    if matrix.dtype.kind not in "fiu":
+        raise FeatureError(f"{vectors} holds {matrix.dtype}; a matrix of numbers is needed")
     names = _row_names(vectors, ids, len(matrix))
     if len(matrix) != len(names):
         raise FeatureError(f"{vectors} has shape {matrix.shape}, {ids} has {len(names)} lines; they must agree")
@@ -110,7 +114,10 @@ def _row_names(vectors: Path, ids: Ids, num_rows: int) -> Sequence[Any]:
             f"{vectors}: a .npy matrix needs ids = 'FILE' with one item id a line, or ids = '{ROWS}' where ids are the "
             f"row numbers; got {ids}"
         )
-    return ids.read_text(encoding="utf-8").splitlines()
+    try:
+        return ids.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise FeatureError(f"{ids} is no UTF-8 text: {error}") from error
 
 
 def _amazon_blocks(vectors: Path) -> Iterator[Block]:
@@ -143,12 +150,23 @@ def _parquet_blocks(vectors: Path) -> Iterator[Block]:
         for column in (ID, VECTOR):
             if column not in table.schema.names:
                 raise FeatureError(f"{vectors}: there is no column {column!r}, only {', '.join(table.schema.names)}")
+        kind = table.schema.field(VECTOR).type
+        if not _is_list_of_numbers(kind):
+            raise FeatureError(f"{vectors}, column {VECTOR}: values are {kind}; lists of numbers are needed")
         for batch in table.to_batches(columns=[ID, VECTOR], batch_size=BLOCK):
             filled = batch.filter(pa.compute.is_valid(batch.column(VECTOR)))
             if len(filled):
                 yield filled.column(ID).to_pylist(), _as_matrix(vectors, filled.column(VECTOR))
     except pa.ArrowInvalid as error:
         raise FeatureError(f"{vectors} cannot be read as Parquet: {error}") from error
+
+
+def _is_list_of_numbers(kind: Any) -> bool:
+    from pyarrow import types
+
+    if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
+        return False
+    return bool(types.is_floating(kind.value_type) or types.is_integer(kind.value_type))
 
 
 def _as_matrix(vectors: Path, column: Any) -> np.ndarray:

@@ -100,7 +100,7 @@ def _interactions(config: "Config", items: pl.DataFrame) -> tuple[Report, pl.Dat
         "rows_without_id": rows_without_id(config, interactions=True) if dropped["without_id"] else [],
         "unknown_items": _unknown_items(config, raw, items),
         "nulls": counts,
-        "timestamps": _timestamps(kept),
+        "timestamps": _timestamps(config, kept),
         "users_before": num_users,
     }
     return report, kept
@@ -112,10 +112,17 @@ def _unknown_items(config: "Config", raw: pl.LazyFrame, items: pl.DataFrame) -> 
     return {"count": len(ids), "ids": ids.head(NAMED).to_list()}
 
 
-def _timestamps(kept: pl.DataFrame) -> Report | None:
+def _timestamps(config: "Config", kept: pl.DataFrame) -> Report | None:
     if TIMESTAMP not in kept.columns:
         return None
-    first, last = kept[TIMESTAMP].min(), kept[TIMESTAMP].max()
+    try:
+        first, last = kept[TIMESTAMP].min(), kept[TIMESTAMP].max()
+    except (OverflowError, ValueError) as error:
+        years = kept[TIMESTAMP].dt.year().sort().drop_nulls()
+        raise InputError(
+            f"{', '.join(config.catalogue.interactions)}, column {TIMESTAMP}: moments are of the years {years[0]} to "
+            f"{years[-1]}; were they written in another unit, such as milliseconds for seconds?"
+        ) from error
     return {"first": _plain(first), "last": _plain(last), "missing": kept[TIMESTAMP].null_count()}
 
 

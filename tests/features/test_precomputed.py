@@ -124,3 +124,23 @@ def test_read_precomputed_wrong_input_is_named(tmp_path):
     (tmp_path / "text.npy").write_text("no matrix")
     with pytest.raises(FeatureError, match=r"text\.npy cannot be read"):
         read_precomputed(tmp_path / "text.npy", ROWS, ids)
+    with (tmp_path / "archive.npy").open("wb") as file:
+        np.savez(file, a=np.eye(2))
+    with pytest.raises(FeatureError, match=r"archive\.npy holds several arrays"):
+        read_precomputed(tmp_path / "archive.npy", ROWS, ids)
+    for wrong in (np.array([["1", "2"]]), np.array([[1j, 2j]])):
+        np.save(tmp_path / "odd.npy", wrong)
+        with pytest.raises(FeatureError, match=r"odd\.npy holds .*; a matrix of numbers"):
+            read_precomputed(tmp_path / "odd.npy", ROWS, ids)
+    for kind, values in ((pa.string(), ["1 2", "3 4"]), (pa.list_(pa.string()), [["1"], ["2"]])):
+        with pytest.raises(FeatureError, match=r"column vector: values are .*; lists of numbers"):
+            read_precomputed(write_parquet(tmp_path / "e.parquet", ids, values, kind), None, ids)
+    (tmp_path / "ids.txt").write_bytes("1\né\n".encode("latin-1"))
+    with pytest.raises(FeatureError, match=r"ids\.txt is no UTF-8 text"):
+        read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt", ids)
+
+
+def test_read_precomputed_byte_order_mark_is_no_part_of_an_id(tmp_path):
+    np.save(tmp_path / "v.npy", np.eye(2))
+    (tmp_path / "ids.txt").write_text("a\nb\n", encoding="utf-8-sig")
+    assert read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt", ["b", "a"]).matrix.tolist() == [[0, 1], [1, 0]]

@@ -162,6 +162,14 @@ def test_validate_impossible_input_is_refused(folder, sections, message):
         validate(settle(folder, **sections))
 
 
+def test_validate_timestamps_in_another_unit_are_refused_by_their_years(folder):
+    milliseconds_for_seconds = pl.lit(1_000_000_000_000 * 1_000_000).cast(pl.Datetime("us"))
+    table = pl.read_parquet(folder / "interactions.parquet").with_columns(timestamp=milliseconds_for_seconds)
+    table.write_parquet(folder / "interactions.parquet")
+    with pytest.raises(InputError, match="moments are of the years 33658 to 33658; were they written in another unit"):
+        validate(settle(folder))
+
+
 def test_validate_precomputed_vectors_are_counted(folder):
     np.save(folder / "audio.npy", np.ones((3, 2), dtype=np.float32))
     (folder / "ids.txt").write_text("a\nb\nz\n")
