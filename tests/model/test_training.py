@@ -48,6 +48,13 @@ def config(**changes):
     return TrainConfig(device="cpu", max_epochs=30, batch_size=64, learning_rate=0.01, **changes)
 
 
+@pytest.fixture
+def coarse_search(monkeypatch):
+    """An approximate search that misses much, in so few items: what is followed differs from what is searched anew."""
+    monkeypatch.setattr("model.approximate.PROBES", 1)
+    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
+
+
 def losses(trainer):
     return [report.loss for report in trainer.fit()]
 
@@ -118,11 +125,9 @@ def test_trainer_same_seed_same_losses_other_seed_others():
     assert first != other
 
 
+@pytest.mark.usefixtures("coarse_search")
 @pytest.mark.parametrize(("backbone", "graph"), [("lightgcn", "exact"), ("ngcf", "exact"), ("lightgcn", "faiss")])
-def test_trainer_resumed_equals_uninterrupted(backbone, graph, monkeypatch):
-    # A search that misses much: what is followed then differs from what is searched anew.
-    monkeypatch.setattr("model.approximate.PROBES", 1)
-    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
+def test_trainer_resumed_equals_uninterrupted(backbone, graph):
     data, held_out, _ = planted()
     shape = ModelConfig(backbone=backbone, embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
     whole = Trainer(data, held_out, shape, config())
@@ -135,10 +140,9 @@ def test_trainer_resumed_equals_uninterrupted(backbone, graph, monkeypatch):
     assert torch.equal(whole.best_vectors().item_ID, resumed.best_vectors().item_ID)
 
 
+@pytest.mark.usefixtures("coarse_search")
 @pytest.mark.parametrize("graph", ["exact", "faiss"])
-def test_trainer_best_vectors_are_those_that_were_measured(graph, monkeypatch):
-    monkeypatch.setattr("model.approximate.PROBES", 1)
-    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
+def test_trainer_best_vectors_are_those_that_were_measured(graph):
     data, held_out, _ = planted()
     shape = ModelConfig(embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
     trainer = Trainer(data, held_out, shape, config())
@@ -181,11 +185,10 @@ def test_trainer_learning_rate_decays_smoothly_and_is_what_the_optimiser_steps_b
     assert stepped == reported
 
 
+@pytest.mark.usefixtures("coarse_search")
 @pytest.mark.parametrize("graph", ["exact", "faiss"])
-def test_trainer_start_from_has_the_graphs_of_the_parameters(graph, monkeypatch):
+def test_trainer_start_from_has_the_graphs_of_the_parameters(graph):
     """Searched anew by them, not followed from those of the random start."""
-    monkeypatch.setattr("model.approximate.PROBES", 1)
-    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
     data, held_out, _ = planted()
     shape = ModelConfig(embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
     settings = dataclasses.replace(config(), max_epochs=4)
