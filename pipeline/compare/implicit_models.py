@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from model.data import TrainingData
 from model.evaluation import InnerProduct
 
-ALS_ITERATIONS, BPR_ITERATIONS = 15, 100
+ALS_ITERATIONS = 15
 
 
 def als(data: TrainingData, seed: int, *, factors: int, alpha: float, regularization: float) -> InnerProduct:
@@ -26,7 +26,9 @@ def als(data: TrainingData, seed: int, *, factors: int, alpha: float, regulariza
         return _fit(model, data)
 
 
-def bpr(data: TrainingData, seed: int, *, factors: int, learning_rate: float, regularization: float) -> InnerProduct:
+def bpr(
+    data: TrainingData, seed: int, *, factors: int, learning_rate: float, regularization: float, iterations: int
+) -> InnerProduct:
     """BPR by stochastic gradient descent; one of the factors is the item's bias, as the library has it."""
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
@@ -34,7 +36,7 @@ def bpr(data: TrainingData, seed: int, *, factors: int, learning_rate: float, re
         factors=factors,
         learning_rate=learning_rate,
         regularization=regularization,
-        iterations=BPR_ITERATIONS,
+        iterations=iterations,
         random_state=seed,
         num_threads=1,  # with more, its updates race and the same seed gives other vectors
     )
