@@ -1,5 +1,7 @@
 """What a configuration alone can get wrong between its sections: said before a run begins, for a run keeps its own."""
 
+from torch.nn import ModuleDict
+
 from features.errors import FeatureError
 from features.registry import find_encoder
 from pipeline.compare.contestants import choose_contestants
@@ -37,6 +39,8 @@ def _check_modalities(config: Config) -> None:
         if chosen.count(name) > 1:
             raise ConfigError(f"model.modalities names {name!r} twice; once is enough")
     for name, modality in config.modalities.items():
+        if hasattr(ModuleDict(), name):
+            raise ConfigError(f"[modalities.{name}]: {name!r} is a name that PyTorch keeps for itself; choose another")
         if modality.encoder != PRECOMPUTED:
             try:
                 find_encoder(name, modality)

@@ -21,6 +21,8 @@ def opened(tmp_path, *overrides):
     [
         ("modalities.image.encoder=efficientnet", "modalities.image.encoder = 'efficientnet' is unknown; use"),
         ('modalities.text={encoder = "all-minilm-l6-v2"}', "modalities.text: a text encoder needs columns"),
+        ('modalities.values={encoder = "efficientnet-lite0"}', "'values' is a name that PyTorch keeps for itself"),
+        ('modalities.training={encoder = "efficientnet-lite0"}', "'training' is a name that PyTorch keeps"),
         ('model.modalities=["imag"]', r"names 'imag', which has no section .*the nearest known one is 'image'"),
         ('model.modalities=["text", "text"]', "model.modalities names 'text' twice"),
         ("train.warm_start=yesterday", "train.warm_start = 'yesterday': there is no such run in .*runs; name an"),
