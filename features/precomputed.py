@@ -7,7 +7,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Final, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -62,6 +64,8 @@ def read_precomputed(vectors: Path, ids: Ids, item_ids: Sequence[Any]) -> Precom
     matrix, present, num_vectors = None, np.zeros(len(item_ids), dtype=bool), 0
     for names, block in _blocks(vectors, ids):
         num_vectors += len(names)
+        if not block.shape[1]:
+            raise FeatureError(f"{vectors}: vectors have the length 0")
         if matrix is None:
             matrix = np.zeros((len(item_ids), block.shape[1]), dtype=np.float32)
         if block.shape[1] != matrix.shape[1]:
@@ -91,13 +95,13 @@ def _blocks(vectors: Path, ids: Ids) -> Iterator[Block]:
 def _npy_blocks(vectors: Path, ids: Ids) -> Iterator[Block]:
     try:
         matrix = np.load(vectors, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile, TokenError) as error:
         raise FeatureError(f"{vectors} cannot be read as a .npy matrix: {error}") from error
     if not isinstance(matrix, np.ndarray):
         raise FeatureError(f"{vectors} holds several arrays, as .npz does; write one matrix with numpy.save")
     if matrix.ndim != 2:
         raise FeatureError(f"{vectors} has shape {matrix.shape}; a matrix of one vector a row is needed")
-    if matrix.dtype.kind not in "fiu":
+    if matrix.dtype.kind not in "fiub":
         raise FeatureError(f"{vectors} holds {matrix.dtype}; a matrix of numbers is needed")
     names = _row_names(vectors, ids, len(matrix))
     if len(matrix) != len(names):
@@ -109,7 +113,7 @@ def _npy_blocks(vectors: Path, ids: Ids) -> Iterator[Block]:
 def _row_names(vectors: Path, ids: Ids, num_rows: int) -> Sequence[Any]:
     if ids == ROWS:
         return range(num_rows)
-    if not isinstance(ids, Path) or not ids.exists():
+    if not isinstance(ids, Path) or not ids.is_file():
         raise FeatureError(
             f"{vectors}: a .npy matrix needs ids = 'FILE' with one item id a line, or ids = '{ROWS}' where ids are the "
             f"row numbers; got {ids}"
@@ -150,23 +154,34 @@ def _parquet_blocks(vectors: Path) -> Iterator[Block]:
         for column in (ID, VECTOR):
             if column not in table.schema.names:
                 raise FeatureError(f"{vectors}: there is no column {column!r}, only {', '.join(table.schema.names)}")
-        kind = table.schema.field(VECTOR).type
-        if not _is_list_of_numbers(kind):
-            raise FeatureError(f"{vectors}, column {VECTOR}: values are {kind}; lists of numbers are needed")
+        ids, values = table.schema.field(ID).type, table.schema.field(VECTOR).type
+        if not _is_id(ids):
+            raise FeatureError(f"{vectors}, column {ID}: ids are {ids}; write them as text or whole numbers")
+        if not _is_list_of_numbers(values):
+            raise FeatureError(f"{vectors}, column {VECTOR}: values are {values}; lists of numbers are needed")
         for batch in table.to_batches(columns=[ID, VECTOR], batch_size=BLOCK):
-            filled = batch.filter(pa.compute.is_valid(batch.column(VECTOR)))
+            there = pa.compute.and_(*(pa.compute.is_valid(batch.column(name)) for name in (ID, VECTOR)))
+            filled = batch.filter(there)
             if len(filled):
                 yield filled.column(ID).to_pylist(), _as_matrix(vectors, filled.column(VECTOR))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise FeatureError(f"{vectors} cannot be read as Parquet: {error}") from error
+
+
+def _is_id(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _is_id(kind.value_type)
+    return any(test(kind) for test in (types.is_string, types.is_large_string, types.is_string_view, types.is_integer))
 
 
 def _is_list_of_numbers(kind: Any) -> bool:
     from pyarrow import types
 
-    if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
-        return False
-    return bool(types.is_floating(kind.value_type) or types.is_integer(kind.value_type))
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view, types.is_large_list_view)
+    numbers = (types.is_floating, types.is_integer, types.is_decimal, types.is_boolean)
+    return any(test(kind) for test in lists) and any(test(kind.value_type) for test in numbers)
 
 
 def _as_matrix(vectors: Path, column: Any) -> np.ndarray:

@@ -29,6 +29,8 @@ ID_COLUMNS = (ITEM_ID, USER_ID)
 NUMBER_COLUMNS = (RATING, WEIGHT)
 KNOWN_COLUMNS = (*ID_COLUMNS, TIMESTAMP, *NUMBER_COLUMNS, SPLIT, IMAGE_PATH)
 _MOMENT = pl.Datetime("us", "UTC")
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What polars raises on what it cannot read; a panic, which is no `Exception`, where an edge was not thought of."""
 
 
 def find_files(path: UPath, endings: Sequence[str] = tuple(FORMATS)) -> list[UPath]:
@@ -89,7 +91,7 @@ def read_tables(
     try:
         frame = pl.concat(list(frames.values()), how="diagonal_relaxed")
         schema = frame.collect_schema()
-    except pl.exceptions.PolarsError as error:
+    except UNREADABLE as error:
         raise InputError(f"{', '.join(map(str, files))}: their columns do not fit together ({error})") from error
     return frame.with_columns(pl.col(name).cast(pl.String) for name in ID_COLUMNS if schema.get(name) == pl.Null)
 
@@ -105,12 +107,12 @@ def collect(frame: pl.LazyFrame, parts: Iterable[tuple[UPath, pl.LazyFrame]]) ->
     """
     try:
         return frame.collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
         problem, where = error, ""
     for file, part in parts:
         try:
             part.collect(engine="streaming")
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except UNREADABLE as error:
             if _format_of(file) in ("csv", "jsonl") and (told := _not_utf8(file)):
                 raise InputError(told) from error
             problem, where = error, f"{file}: "
@@ -169,7 +171,7 @@ def _opened(path: UPath, kind: str, scan: Callable[[UPath], pl.LazyFrame]) -> pl
     try:
         frame = scan(path)
         frame.collect_schema()
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         problem = _not_utf8(path) if kind == "jsonl" and "UTF-8" in str(error) else None
         raise InputError(problem or f"{path} cannot be read as {kind}: {_first_line(error)}; write it anew") from error
     return frame
@@ -250,7 +252,11 @@ def _typed_timestamp(frame: pl.LazyFrame, path: UPath, kind: pl.DataType) -> pl.
         return _parsed_timestamp(frame, path)
     if not (kind.is_numeric() or kind == pl.Null):
         raise InputError(f"{path}, column {TIMESTAMP}: values are {kind}; write moments or seconds since 1970")
-    return column.cast(pl.Int64) if kind.is_integer() else column.cast(pl.Float64).fill_nan(None)
+    return column.cast(pl.Int64) if kind.is_integer() else _finite(column.cast(pl.Float64))
+
+
+def _finite(column: pl.Expr) -> pl.Expr:
+    return pl.when(column.is_finite()).then(column)
 
 
 def _as_utc(column: pl.Expr) -> pl.Expr:
@@ -262,11 +268,11 @@ def _parsed_timestamp(frame: pl.LazyFrame, path: UPath) -> pl.Expr:
     column = pl.col(TIMESTAMP)
     try:
         first = frame.select(column.drop_nulls().head(1)).collect().to_series()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read: {_first_line(error)}") from error
     for number in (pl.Int64, pl.Float64):
         if first.cast(number, strict=False).null_count() == 0:
-            return column.cast(number)
+            return column.cast(number) if number == pl.Int64 else _finite(column.cast(number))
     try:
         first.str.to_datetime(time_unit="us", time_zone="UTC")
     except pl.exceptions.PolarsError as error:

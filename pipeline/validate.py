@@ -33,6 +33,7 @@ __all__ = ["render", "validate"]
 
 NAMED = 20  # items named per finding
 _ROWS, _ITEMS, _USERS = "__rows", "__items", "__users"
+_MICROSECONDS_A_YEAR = 365.2425 * 86_400 * 1e6
 _NUM_ROWS = pl.len().alias(_ROWS)
 
 Report = dict[str, Any]
@@ -115,15 +116,23 @@ def _unknown_items(config: "Config", raw: pl.LazyFrame, items: pl.DataFrame) -> 
 def _timestamps(config: "Config", kept: pl.DataFrame) -> Report | None:
     if TIMESTAMP not in kept.columns:
         return None
-    try:
-        first, last = kept[TIMESTAMP].min(), kept[TIMESTAMP].max()
-    except (OverflowError, ValueError) as error:
-        years = kept[TIMESTAMP].dt.year().sort().drop_nulls()
-        raise InputError(
-            f"{', '.join(config.catalogue.interactions)}, column {TIMESTAMP}: moments are of the years {years[0]} to "
-            f"{years[-1]}; were they written in another unit, such as milliseconds for seconds?"
-        ) from error
+    if isinstance(kept.schema[TIMESTAMP], pl.Datetime):
+        _require_years(config, kept[TIMESTAMP].to_physical())
+    first, last = kept[TIMESTAMP].min(), kept[TIMESTAMP].max()
     return {"first": _plain(first), "last": _plain(last), "missing": kept[TIMESTAMP].null_count()}
+
+
+def _require_years(config: "Config", microseconds: pl.Series) -> None:
+    """Refuse moments that Python's calendar does not have: they were written in another unit."""
+    moments = microseconds.drop_nulls().to_numpy()
+    if not len(moments):
+        return
+    first, last = (1970 + float(moment) / _MICROSECONDS_A_YEAR for moment in (moments.min(), moments.max()))
+    if first < 1 or last >= 10_000:
+        raise InputError(
+            f"{', '.join(config.catalogue.interactions)}, column {TIMESTAMP}: moments are of the years {int(first)} to "
+            f"{int(last)}; were they written in another unit, such as milliseconds for seconds?"
+        )
 
 
 def _plain(moment: Any) -> Any:

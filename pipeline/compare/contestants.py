@@ -52,8 +52,11 @@ PAPER: Settings = {
 }
 """The authors' settings (arXiv:2111.00678); `configs/paper.toml` holds the same."""
 
+# A ranking loss has settings of its own: those of a configuration are chosen for the loss that it names. How far
+# choices must reach was seen on validation (docs/results.md): L2 above all, whose best is narrow and far up.
 _BPR: Settings = {
     "model.content_weight": 1.0,
+    "train.batch_size": "auto",
     "train.learning_rate": 1e-2,
     "train.objective.ranking": "bpr",
     "train.objective.l2_exponent": 1.0,
@@ -64,16 +67,18 @@ _BPR: Settings = {
 _BPR_CHOICES: tuple[Settings, ...] = tuple({"train.objective.l2": l2} for l2 in (1e-3, 1e-2, 3e-2, 0.1))
 _SOFTMAX: Settings = {
     "model.content_weight": 1.0,
+    "train.batch_size": "auto",
     "train.learning_rate": 5e-3,
     "train.objective.ranking": "softmax",
     "train.objective.contrastive_weight": 0.03,
 }
 _SOFTMAX_CHOICES: tuple[Settings, ...] = tuple(
     {"train.objective.l2": l2, "train.objective.l2_exponent": exponent}
-    for l2, exponent in ((0.05, 1.0), (0.4, 1.0), (0.4, 0.5), (1.0, 0.5), (1.4, 0.5))
+    for l2, exponent in ((0.05, 1.0), (0.4, 1.0), (0.4, 0.5), (1.0, 0.5), (1.4, 0.5), (2.0, 0.5), (2.8, 0.5))
 )
 _SQUARES: Settings = {
     "model.content_weight": 0.4,
+    "train.batch_size": "auto",
     "train.learning_rate": 1e-2,
     "train.objective.ranking": "squares",
     "train.objective.unobserved_weight": 10.0,
@@ -81,8 +86,6 @@ _SQUARES: Settings = {
     "train.objective.contrastive_weight": 0.003,
 }
 _SQUARES_CHOICES: tuple[Settings, ...] = tuple({"train.objective.l2": l2} for l2 in (1.2, 1.7, 2.3, 3.0, 4.0))
-"""A ranking loss has settings of its own: those of a configuration are chosen for the loss that it names. How far
-choices must reach was seen on validation (docs/results.md): L2 above all, whose best is narrow and far up."""
 
 
 @dataclass(frozen=True, kw_only=True)

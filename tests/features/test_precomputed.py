@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -132,12 +134,37 @@ def test_read_precomputed_wrong_input_is_named(tmp_path):
         np.save(tmp_path / "odd.npy", wrong)
         with pytest.raises(FeatureError, match=r"odd\.npy holds .*; a matrix of numbers"):
             read_precomputed(tmp_path / "odd.npy", ROWS, ids)
+    np.save(tmp_path / "narrow.npy", np.ones((2, 0)))
+    with pytest.raises(FeatureError, match="length 0"):
+        read_precomputed(tmp_path / "narrow.npy", ROWS, ids)
     for kind, values in ((pa.string(), ["1 2", "3 4"]), (pa.list_(pa.string()), [["1"], ["2"]])):
         with pytest.raises(FeatureError, match=r"column vector: values are .*; lists of numbers"):
             read_precomputed(write_parquet(tmp_path / "e.parquet", ids, values, kind), None, ids)
+    for odd in ([1.0, 2.0], [b"a", b"b"]):
+        with pytest.raises(FeatureError, match=r"column item_id: ids are .*; write them as text or whole numbers"):
+            read_precomputed(write_parquet(tmp_path / "f.parquet", odd, [[1.0], [2.0]]), None, ids)
+    (tmp_path / "text.npy").write_bytes(b"\x93NUMPY\x01\x00\x08\x00{(descr'")
+    with pytest.raises(FeatureError, match=r"text\.npy cannot be read"):
+        read_precomputed(tmp_path / "text.npy", ROWS, ids)
+    with pytest.raises(FeatureError, match="needs ids = 'FILE'"):
+        read_precomputed(tmp_path / "v.npy", tmp_path, ids)
     (tmp_path / "ids.txt").write_bytes("1\né\n".encode("latin-1"))
     with pytest.raises(FeatureError, match=r"ids\.txt is no UTF-8 text"):
         read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt", ids)
+
+
+def test_read_precomputed_numbers_of_every_kind_are_numbers(tmp_path):
+    np.save(tmp_path / "v.npy", np.eye(2, dtype=bool))
+    assert read_precomputed(tmp_path / "v.npy", ROWS, ["1"]).matrix.tolist() == [[0, 1]]
+    for kind, one in (
+        (pa.list_(pa.bool_()), True),
+        (pa.list_(pa.decimal128(5, 2)), Decimal(1)),
+        (pa.list_(pa.float16()), np.float16(1)),
+        (pa.large_list(pa.int8()), 1),
+    ):
+        path = write_parquet(tmp_path / "a.parquet", ["a", None], [[one, one], [one, one]], kind)
+        loaded = read_precomputed(path, None, ["a", "None"])
+        assert (loaded.matrix.tolist(), loaded.present.tolist()) == ([[1, 1], [0, 0]], [True, False])
 
 
 def test_read_precomputed_byte_order_mark_is_no_part_of_an_id(tmp_path):

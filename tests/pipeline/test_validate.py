@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -162,12 +164,31 @@ def test_validate_impossible_input_is_refused(folder, sections, message):
         validate(settle(folder, **sections))
 
 
-def test_validate_timestamps_in_another_unit_are_refused_by_their_years(folder):
-    milliseconds_for_seconds = pl.lit(1_000_000_000_000 * 1_000_000).cast(pl.Datetime("us"))
-    table = pl.read_parquet(folder / "interactions.parquet").with_columns(timestamp=milliseconds_for_seconds)
-    table.write_parquet(folder / "interactions.parquet")
-    with pytest.raises(InputError, match="moments are of the years 33658 to 33658; were they written in another unit"):
+@pytest.mark.parametrize(
+    ("timestamps", "message"),
+    [
+        (pa.array([10**12] * 10, pa.timestamp("s")), "moments are of the years 33658 to 33658; were they written in"),
+        (pa.array([2**63 - 1] * 10, pa.timestamp("us")), "moments are of the years 294247 to 294247"),
+        (pa.array([17 * 10**17] * 10, pa.timestamp("ms")), r"interactions\.parquet: cannot be read"),
+        (pa.array([10**15] * 10, pa.timestamp("us", "+05:30")), r"interactions\.parquet cannot be read as parquet"),
+    ],
+)
+def test_validate_timestamps_that_python_does_not_have_are_refused(folder, timestamps, message):
+    table = pq.read_table(folder / "interactions.parquet").drop_columns("timestamp")
+    pq.write_table(table.append_column("timestamp", timestamps), folder / "interactions.parquet")
+    with pytest.raises(InputError, match=message):
         validate(settle(folder))
+
+
+@pytest.mark.parametrize("odd", [float("inf"), float("nan")])
+def test_validate_timestamps_that_are_no_numbers_are_missing(folder, odd):
+    values = [10.0, 20.0, odd, *[30.0] * 7]
+    table = pl.read_parquet(folder / "interactions.parquet").with_columns(timestamp=pl.Series(values))
+    table.write_parquet(folder / "interactions.parquet")
+    numbers = validate(settle(folder))["interactions"]["timestamps"]
+    table.with_columns(pl.col("timestamp").cast(pl.String)).write_csv(folder / "interactions.csv")
+    text = validate(settle(folder, catalogue={"interactions": ["interactions.csv"]}))["interactions"]["timestamps"]
+    assert numbers == text == {"first": 10.0, "last": 30.0, "missing": 1}
 
 
 def test_validate_precomputed_vectors_are_counted(folder):
