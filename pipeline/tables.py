@@ -252,7 +252,7 @@ def _typed_timestamp(frame: pl.LazyFrame, path: UPath, kind: pl.DataType) -> pl.
         return _parsed_timestamp(frame, path)
     if not (kind.is_numeric() or kind == pl.Null):
         raise InputError(f"{path}, column {TIMESTAMP}: values are {kind}; write moments or seconds since 1970")
-    return column.cast(pl.Int64) if kind.is_integer() else _finite(column.cast(pl.Float64))
+    return _finite(column.cast(pl.Int64 if kind.is_integer() else pl.Float64))
 
 
 def _finite(column: pl.Expr) -> pl.Expr:
@@ -272,7 +272,7 @@ def _parsed_timestamp(frame: pl.LazyFrame, path: UPath) -> pl.Expr:
         raise InputError(f"{path} cannot be read: {_first_line(error)}") from error
     for number in (pl.Int64, pl.Float64):
         if first.cast(number, strict=False).null_count() == 0:
-            return column.cast(number) if number == pl.Int64 else _finite(column.cast(number))
+            return _finite(column.cast(number))
     try:
         first.str.to_datetime(time_unit="us", time_zone="UTC")
     except pl.exceptions.PolarsError as error:
