@@ -5,7 +5,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.promotion import read_champion
 from pipeline.release import read_manifest
-from pipeline.run import Run, differences
+from pipeline.run import Run, differences, with_defaults
 from pipeline.storage import is_complete
 
 SECTIONS = ("catalogue", "split", "modalities", "model", "train")
@@ -29,8 +29,10 @@ def find_changes(run: Run) -> dict[str, Any]:
     if champion is None or release is None or not is_complete(release):
         return {"champion": None, "digest": None, "changes": ["there is no champion to compare with"]}
     manifest = read_manifest(release)
-    before = _ingredients(manifest["input_digests"], manifest["encoders"], manifest["config"])
-    now = _ingredients(prepared["input_digests"], prepared["encoders"], run.config.as_dict())
+    config = run.config.as_dict()
+    trained_with = with_defaults(manifest["config"], config)
+    before = _ingredients(manifest["input_digests"], manifest["encoders"], trained_with)
+    now = _ingredients(prepared["input_digests"], prepared["encoders"], config)
     return {"champion": champion["run_id"], "digest": champion["digest"], "changes": sorted(differences(before, now))}
 
 

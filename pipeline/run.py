@@ -78,14 +78,14 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
 
         check(config, run.store)
     wanted = config.as_dict()
-    recorded = _with_defaults(parse_json(record, create_bytes(record, as_json(wanted))), wanted)
+    recorded = with_defaults(parse_json(record, create_bytes(record, as_json(wanted))), wanted)
     changed = sorted(differences(recorded, wanted))
     if changed:
         raise InputError(f"run {run_id} was begun with another configuration ({'; '.join(changed)}); use a new run id")
     return run
 
 
-def _with_defaults(recorded: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+def with_defaults(recorded: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """The recorded configuration with the default of every setting that a newer version has added since."""
     if recorded == wanted:
         return recorded

@@ -20,9 +20,9 @@ from pipeline.columns import ITEM_ID, ITEM_INDEX, SPLIT, USER_ID, USER_INDEX
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import ConfigError, StoreError
 from pipeline.release import file_sha256
-from pipeline.run import Run, differences
+from pipeline.run import Run, differences, with_defaults
 from pipeline.split import TRAIN
-from pipeline.storage import local_copy, read_json, write_json
+from pipeline.storage import as_json, create_bytes, local_copy, parse_json, read_json, write_json
 
 NONE, CHAMPION = "none", "champion"
 RECORD = "warm_start.json"
@@ -54,9 +54,7 @@ def start_warm(run: Run, trainer: Trainer, today: Dataset) -> Record | None:
     wanted = run.config.train.warm_start
     if wanted == NONE:
         return None
-    record = trainer.columns.first(
-        lambda: recorded_start(run) or (_champion(run) if wanted == CHAMPION else {"run_id": wanted})
-    )
+    record = trainer.columns.first(lambda: _decided(run, wanted))
     try:
         record = _start(run, record, trainer, today)
     except _UnusableError as error:
@@ -67,6 +65,13 @@ def start_warm(run: Run, trainer: Trainer, today: Dataset) -> Record | None:
     if trainer.columns.is_first:
         write_json(run.path / RECORD, record)
     return record
+
+
+def _decided(run: Run, wanted: str) -> Record:
+    """Which run to begin from: what the first attempt at this run decided, whatever the champion is today."""
+    record = _champion(run) if wanted == CHAMPION else {"run_id": wanted}
+    decided: Record = parse_json(run.path / RECORD, create_bytes(run.path / RECORD, as_json(record)))
+    return decided
 
 
 def _champion(run: Run) -> Record:
@@ -94,7 +99,7 @@ def _start(run: Run, record: Record, trainer: Trainer, today: Dataset) -> Record
             parameters, sha256 = load_file(file), file_sha256(file)
     except _DAMAGE as error:
         raise _UnusableError(f"run {earlier.id} is damaged ({_told(error)})") from error
-    _require_sound(earlier, parameters, trainer)
+    _require_sound(earlier, parameters, trainer, {USERS: len(then.users), ITEMS: len(then.items)})
     share = trained_before(then, today)
     if share > MOST_TRAINED_BEFORE:
         raise _UnusableError(
@@ -118,8 +123,8 @@ def _start(run: Run, record: Record, trainer: Trainer, today: Dataset) -> Record
     }
 
 
-def _require_sound(earlier: Run, parameters: dict[str, torch.Tensor], trainer: Trainer) -> None:
-    """Everything that the model has is there, as wide as today's, and finite."""
+def _require_sound(earlier: Run, parameters: dict[str, torch.Tensor], trainer: Trainer, rows: dict[str, int]) -> None:
+    """Everything that the model has is there, finite and of today's shape, but for the earlier data's `rows`."""
     for name, today in trainer.model.named_parameters():
         then = parameters.get(name)
         if then is None:
@@ -127,8 +132,9 @@ def _require_sound(earlier: Run, parameters: dict[str, torch.Tensor], trainer: T
         if not then.isfinite().all():
             raise _UnusableError(f"run {earlier.id} is damaged (NaN or infinite values in {name})")
         own = trainer.own_columns({name: then})[name]
-        if name not in (USERS, ITEMS) and own.shape != today.shape:
-            raise _UnusableError(f"run {earlier.id} has {name} of {tuple(own.shape)}, today's is {tuple(today.shape)}")
+        expected = (rows.get(name, today.shape[0]), *today.shape[1:])
+        if own.shape != expected:
+            raise _UnusableError(f"run {earlier.id} is damaged ({name} of {tuple(own.shape)}, not {expected})")
 
 
 def _require_same_model(run: Run, earlier: Run, modalities: list[str]) -> None:
@@ -136,13 +142,15 @@ def _require_same_model(run: Run, earlier: Run, modalities: list[str]) -> None:
     trained = earlier.result("train")
     if trained is None:
         raise _UnusableError(f"there is no finished training in {earlier.path}")
-    different = differences(_identity(earlier, trained["modalities"]), _identity(run, modalities))
+    wanted = run.config.as_dict()
+    different = differences(_identity(earlier, trained["modalities"], wanted), _identity(run, modalities, wanted))
     if different:
         raise _UnusableError(f"run {earlier.id} has another model ({'; '.join(different)})")
 
 
-def _identity(run: Run, modalities: list[str]) -> dict[str, Any]:
-    model, encoders = read_json(run.path / "config.json")["model"], (run.result("prepare") or {})["encoders"]
+def _identity(run: Run, modalities: list[str], today: dict[str, Any]) -> dict[str, Any]:
+    model = with_defaults(read_json(run.path / "config.json"), today)["model"]
+    encoders = (run.result("prepare") or {})["encoders"]
     keys = {name: encoders[name]["key"] for name in modalities}
     return {"model": {**model, "modalities": modalities}, "encoders": keys}
 

@@ -5,7 +5,7 @@ import pytest
 from pipeline.changes import find_changes
 from pipeline.errors import InputError
 from pipeline.run import open_run
-from pipeline.storage import write_json
+from pipeline.storage import read_json, write_json
 from tests.pipeline.release_factory import make_config, make_run, quiet
 
 
@@ -31,6 +31,14 @@ def test_find_changes_same_input_finds_none_whatever_the_device(champion):
 def test_find_changes_names_the_value_that_changed(champion):
     again = make_run(with_train(champion, seed=7), "r2")
     assert find_changes(again)["changes"] == ["train.seed: 0 then, 7 now"]
+
+
+def test_find_changes_setting_that_the_champions_version_did_not_have_is_its_default(champion):
+    manifest = champion.store.release("r1") / "manifest.json"
+    recorded = read_json(manifest)
+    del recorded["config"]["model"]["absent"]
+    write_json(manifest, recorded)
+    assert find_changes(make_run(champion.config, "r2"))["changes"] == []
 
 
 def test_find_changes_without_champion_or_its_release_says_so(champion):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from upath import UPath
 
 import pipeline.train
+import pipeline.warm_start
 from model.warm_start import KEEP
 from pipeline.checkpoint import PARAMETERS
 from pipeline.errors import ConfigError
@@ -230,16 +231,56 @@ def lose(file):
     save_file(parameters, str(file))
 
 
+def narrow(file):
+    parameters = load_file(str(file))
+    save_file({**parameters, "item_embedding_ID": parameters["item_embedding_ID"][:, :1].contiguous()}, str(file))
+
+
+def shorten(file):
+    parameters = load_file(str(file))
+    save_file({**parameters, "user_embedding_UD": parameters["user_embedding_UD"][:30].contiguous()}, str(file))
+
+
 DAMAGES = {
     "parameters gone": (f"train/{PARAMETERS}", lambda file: file.unlink()),
     "parameters cut": (f"train/{PARAMETERS}", cut),
     "parameters NaN": (f"train/{PARAMETERS}", spoil),
     "a parameter missing": (f"train/{PARAMETERS}", lose),
+    "an embedding too narrow": (f"train/{PARAMETERS}", narrow),
+    "an embedding too short": (f"train/{PARAMETERS}", shorten),
     "data set gone": ("prepare", lambda folder: shutil.rmtree(folder)),
     "configuration gone": ("config.json", lambda file: file.unlink()),
     "configuration cut": ("config.json", cut),
     "result cut": ("train/result.json", cut),
 }
+
+
+def test_train_champion_of_a_version_with_fewer_settings_is_used(begin):
+    first = begin("first", "yesterday")
+    finish_training(first)
+    crown(first)
+    recorded = read_json(first.path / "config.json")
+    del recorded["model"]["absent"]
+    write_json(first.path / "config.json", recorded)
+    assert finish_training(begin("night", "today", warm_start="champion"))["warm_start"]["run_id"] == "first"
+
+
+def test_train_second_attempt_begins_where_the_first_decided(begin, monkeypatch):
+    """The champion changes between the two, before either has written more than which run it is."""
+    first, other = begin("first", "yesterday"), begin("other", "yesterday", learning_rate=2e-3)
+    for run in (first, other):
+        finish_training(run)
+    crown(first)
+    carry_over = pipeline.warm_start.carry_over
+
+    def overtaken(*arguments):
+        monkeypatch.undo()
+        crown(other)
+        assert finish_training(begin("night", "today", warm_start="champion"))["warm_start"]["run_id"] == "first"
+        return carry_over(*arguments)
+
+    monkeypatch.setattr(pipeline.warm_start, "carry_over", overtaken)
+    assert finish_training(begin("night", "today", warm_start="champion"))["warm_start"]["run_id"] == "first"
 
 
 def test_train_damaged_champion_is_left_and_the_reason_said(begin, tmp_path):
