@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import ConfigError
+from pipeline.report import flatten
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pipeline.config import Config
 
 SEARCHED = ("model", "train")
+NOT_SEARCHED = ("train.device", "train.processes", "train.seed", "train.warm_start")
+"""The same model, more or less luckily begun, or elsewhere; a trial always begins with random parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class TuneConfig:
 
 def check_space(config: "Config") -> None:
     """Raise `ConfigError` for keys that do not exist or change the data, and values the configuration would refuse."""
-    space = config.tune.space
+    space, keys = config.tune.space, flatten(config.as_dict())
     for point in ends(space):
         config.with_values(point, origin="tune.space")
     for key in space:
@@ -85,6 +88,10 @@ def check_space(config: "Config") -> None:
                 f"tune.space: {key!r} cannot be searched, for all trials share one data set; "
                 "keys of [model] and [train] can"
             )
+        if key in NOT_SEARCHED:
+            raise ConfigError(f"tune.space: {key!r} is no hyper-parameter; leave it out")
+        if key not in keys:
+            raise ConfigError(f"tune.space: {key!r} is a table; name its keys one by one")
 
 
 def ends(space: dict[str, Dimension]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from model.training import DivergedError
 from pipeline.columns import SPLIT
 from pipeline.config import Config
 from pipeline.dataset import Dataset, load_dataset
-from pipeline.errors import InputError, MicrorecError
+from pipeline.errors import ConfigError, InputError, MicrorecError
 from pipeline.progress import Task
 from pipeline.register import epoch_metrics, parameters, spelled
 from pipeline.report import flatten
@@ -43,11 +43,12 @@ class Trial:
 
     number: int
     """From 0, which is the configuration as it stands."""
-    state: Literal["complete", "pruned", "diverged"]
+    state: Literal["complete", "pruned", "diverged", "refused"]
+    """`refused`: by the configuration, which does not take these values together."""
     values: dict[str, Any]
     """Configuration key to what was tried."""
     metric: float | None
-    """At the best epoch; None where training diverged."""
+    """At the best epoch; None where training diverged or did not begin."""
     best_epoch: int
     history: list[dict[str, Any]]
     """A row an epoch, as `train` keeps it."""
@@ -93,6 +94,7 @@ def tune(run: Run) -> Result:
         "trials": len(trials),
         "pruned": states.count("pruned"),
         "diverged": states.count("diverged"),
+        "refused": states.count("refused"),
         "config": str(folder / BEST),
     }
 
@@ -147,7 +149,7 @@ def own_values(config: Config) -> dict[str, Any]:
 def _as_optuna(trial: Trial, settings: TuneConfig, known: dict[str, Any]) -> "optuna.trial.FrozenTrial":
     """A trial as Optuna knows it, without what the space does not reach.
 
-    A diverged trial counts as pruned before its first check: the sampler takes it for the worst.
+    A diverged or refused trial counts as pruned before its first check: the sampler takes it for the worst.
     """
     from optuna.trial import TrialState, create_trial
 
@@ -159,7 +161,7 @@ def _as_optuna(trial: Trial, settings: TuneConfig, known: dict[str, Any]) -> "op
         value=trial.metric if complete else None,
         params=params,
         distributions={key: known[key] for key in params},
-        intermediate_values={} if trial.state == "diverged" else checked,
+        intermediate_values={} if trial.metric is None else checked,
     )
 
 
@@ -167,7 +169,12 @@ def _try(run: Run, dataset: Dataset, trials: list[Trial], task: Task) -> Trial:
     """Train one configuration to its end, or until it is worse than half of the trials before it."""
     settings, proposed = run.config.tune, propose(trials, run.config)
     values = decode(settings.space, proposed.params) if trials else own_values(run.config)
-    trainer = make_trainer(dataclasses.replace(run, config=run.config.with_values(values)), dataset)
+    try:
+        trainer = make_trainer(dataclasses.replace(run, config=run.config.with_values(values)), dataset)
+    except ConfigError:
+        if not trials:  # the configuration as it stands
+            raise
+        return Trial(number=len(trials), state="refused", values=values, metric=None, best_epoch=0, history=[])
     history: list[dict[str, Any]] = []
     state: Literal["complete", "pruned", "diverged"] = "complete"
     try:

@@ -220,6 +220,16 @@ def test_tune_hopeless_trials_are_pruned_or_diverge_and_never_win(folder):
     assert result["diverged"] == sum(trial["state"] == "diverged" for trial in trials)
 
 
+def test_tune_values_refused_together_are_recorded_and_the_study_goes_on(folder):
+    space = 'tune.space={"model.content_weight" = [0.4, 0.0], "model.new_items" = ["graphs", "map"]}'
+    result = search(folder, "together", space, "tune.trials=8", "train.max_epochs=1", "train.check_every=1")
+    states = {tuple(trial["values"].values()): trial["state"] for trial in trials_of(folder, "together")}
+    assert states.pop((0.0, "graphs")) == "refused"
+    assert set(states.values()) <= {"complete", "pruned"}
+    assert result["trials"] == 8
+    assert result["refused"] > 0
+
+
 def test_tune_every_trial_diverged_says_what_to_do(folder):
     with pytest.raises(MicrorecError, match=r"every trial diverged; lower train\.learning_rate"):
         search(folder, "diverged", "train.learning_rate=1e30", "tune.trials=1")
@@ -268,6 +278,8 @@ def test_tune_object_store_keeps_the_study_between_processes(folder, first, tmp_
         ('{"train.learning_rate" = {low = 0, high = 1, log = true}}', "low must be positive where log is true, got 0"),
         ('{"train.learning_rate" = []}', "nothing to choose from for 'train.learning_rate'"),
         ("{}", "nothing to choose from; name values"),
+        ('{"train.seed" = [0, 1]}', "'train.seed' is no hyper-parameter; leave it out"),
+        ('{"train.objective" = [{l2 = 1.0}]}', "'train.objective' is a table; name its keys one by one"),
     ],
 )
 def test_tune_wrong_space_is_refused_before_anything_is_done(folder, space, message):
