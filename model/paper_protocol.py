@@ -12,11 +12,13 @@ from model.evaluation import Pairs, Ranking, metrics_per_user
 
 
 def paper_metrics(ranking: Ranking, relevant: Pairs, cutoffs: Sequence[int]) -> dict[str, float]:
-    """Recall and precision as usual; NDCG with the list's own hits, sorted first, as the ideal."""
+    """Recall and precision as usual; NDCG with the list's own hits, sorted first, as the ideal.
+
+    `standard_ndcg@K` is the usual NDCG of the same lists, for tables whose protocol differs by the masking alone.
+    """
     per_user = metrics_per_user(ranking, relevant, cutoffs)
-    summary = {
-        name: float(value.nanmean()) for name, value in per_user.items() if name.startswith(("recall", "precision"))
-    }
+    means = {name: float(value.nanmean()) for name, value in per_user.items()}
+    summary = {name: value for name, value in means.items() if name.startswith(("recall", "precision"))}
     hit_QK = relevant.contains(ranking.user_Q[:, None].expand_as(ranking.item_QK), ranking.item_QK) & (
         ranking.item_QK >= 0
     )
@@ -27,4 +29,5 @@ def paper_metrics(ranking: Ranking, relevant: Pairs, cutoffs: Sequence[int]) -> 
         ideal_Q = (top_QK.sort(dim=1, descending=True).values * discount_K[:cutoff]).sum(1)
         gain_Q = (top_QK * discount_K[:cutoff]).sum(1)
         summary[f"ndcg@{cutoff}"] = float(torch.where(ideal_Q > 0, gain_Q / ideal_Q.clamp(min=1e-12), 0.0).mean())
+        summary[f"standard_ndcg@{cutoff}"] = means[f"ndcg@{cutoff}"]
     return summary

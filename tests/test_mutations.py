@@ -72,6 +72,20 @@ MUTATIONS = [
         "tests/model/test_evaluation.py",
     ),
     Mutation(
+        "cold items: the same ones are held out whatever the seed",
+        "pipeline/split.py",
+        "np.argsort(draws(config.seed, items)",
+        "np.argsort(draws(0, items)",
+        "tests/pipeline/test_split.py",
+    ),
+    Mutation(
+        "the authors' protocol: validation items are masked",
+        "pipeline/protocol.py",
+        "paper_metrics(self._rank(scorer, relevant, [TRAIN]), relevant, CUTOFFS)",
+        "paper_metrics(self._rank(scorer, relevant, [TRAIN, VALIDATION]), relevant, CUTOFFS)",
+        "tests/pipeline/test_protocol.py",
+    ),
+    Mutation(
         "attention mask: absent modalities take their share",
         "model/fusion.py",
         "logit_IM = logit_IM.masked_fill(~present_IM, torch.finfo(logit_IM.dtype).min)",

@@ -2,9 +2,10 @@
 
     s_ui = p_u . q_i + t_u . (E f_i)
 
-as one inner product of concatenated vectors, so that it is trained, measured and exported like the model. Deviations:
-the two parts share the embedding dimension, half each; no bias terms, which an inner product of user and item vectors
-cannot hold; the features of all modalities are concatenated, each L2-normalised, absent ones zero.
+as one inner product of concatenated vectors, so that it is trained, measured and exported like the model. The two
+parts share the embedding dimension, half each, as in the paper's experiments. Deviations: no bias terms, as no model
+here has; the features of all modalities are concatenated, each L2-normalised, absent ones zero; in evaluation q is
+zero for an item without interactions, where training has left it at random.
 Shapes: U users, I items, D dimension, F feature dimension of all modalities.
 """
 
@@ -21,18 +22,23 @@ class Vbpr(nn.Module):
     """Trainable like `Micro`; `config` gives the embedding dimension and the modalities."""
 
     def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator, columns: Columns = WHOLE) -> None:
+        """Initialise parameters (Xavier-uniform) from `generator`.
+
+        Raises `ValueError` where several processes train.
+        """
         super().__init__()
         if columns != WHOLE:
             raise ValueError("VBPR is trained by one process")
         names = sorted(data.features) if config.modalities is None else config.modalities
         parts = [F.normalize(data.features[name], dim=1) * data.present[name][:, None] for name in names]
         self.feature_IF = torch.cat(parts, dim=1)
-        device, half = data.user_T.device, config.embedding_dim // 2
-        self.user_embedding_UD = nn.Parameter(torch.empty(data.num_users, 2 * half, device=device))
-        self.item_embedding_ID = nn.Parameter(torch.empty(data.num_items, half, device=device))
-        self.projection = nn.Linear(self.feature_IF.shape[1], half, bias=False, device=device)
+        device, dim = data.user_T.device, config.embedding_dim
+        self.user_embedding_UD = nn.Parameter(torch.empty(data.num_users, dim, device=device))
+        self.item_embedding_ID = nn.Parameter(torch.empty(data.num_items, dim // 2, device=device))
+        self.projection = nn.Linear(self.feature_IF.shape[1], dim - dim // 2, bias=False, device=device)
         for weight in (self.user_embedding_UD, self.item_embedding_ID, self.projection.weight):
             nn.init.xavier_uniform_(weight, generator=generator)
+        self.trained_I = torch.bincount(data.item_T, minlength=data.num_items) > 0
         self.modality_items: tuple[Tensor, ...] = ()  # no contrast
 
     def refresh_graphs(self, *, anew: bool = False) -> None:
@@ -42,10 +48,13 @@ class Vbpr(nn.Module):
         """Nothing to build: there are no graphs."""
 
     def forward(self, user_B: Tensor | None = None, *, structure_gradient: bool = False) -> Vectors:
-        """Return the concatenated vectors, of everyone."""
+        """Return the concatenated vectors, of everyone whatever is asked for: `Vectors.of_users` chooses."""
         content_ID: Tensor = self.projection(self.feature_IF)
-        empty = self.item_embedding_ID.new_zeros(len(content_ID), 0, content_ID.shape[1])
+        own_ID: Tensor = self.item_embedding_ID
+        if not self.training:
+            own_ID = own_ID * self.trained_I[:, None]
+        empty = content_ID.new_zeros(len(content_ID), 0, content_ID.shape[1])
         return Vectors(
-            user_UD=self.user_embedding_UD, item_ID=torch.cat([self.item_embedding_ID, content_ID], dim=1),
+            user_UD=self.user_embedding_UD, item_ID=torch.cat([own_ID, content_ID], dim=1),
             content_ID=content_ID, modality_IMD=empty, modality_weight_IM=empty[..., 0], fused_ID=content_ID,
         )  # fmt: skip

@@ -8,20 +8,22 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.catalogue import clean_interactions, clean_items
+from model.training import DivergedError
+from pipeline.catalogue import clean_interactions, clean_items, input_digest
 from pipeline.columns import IMAGE_PATH, TITLE
 from pipeline.compare.contestants import Contestant, choose_contestants
 from pipeline.compare.measure import SeedData, measure
 from pipeline.compare.table import SeedResult, as_markdown, build_table
 from pipeline.compare.tracked import log_comparison, log_measured
+from pipeline.errors import InputError
 from pipeline.extract import ModalityFeatures, load_features
 from pipeline.prepare import assemble
 from pipeline.protocol import EvaluationProtocol
-from pipeline.run import Result, Run, run_stage
+from pipeline.run import Result, Run, differences, run_stage
 from pipeline.stages import do_stage
-from pipeline.storage import local_copy, publish_bytes
+from pipeline.storage import as_json, create_bytes, local_copy, parse_json, publish_bytes
 
-FOLDER, PER_USER = "compare", "per_user.parquet"
+FOLDER, PER_USER, INPUT = "compare", "per_user.parquet", "input.json"
 MARKDOWN, PARQUET = "table.md", "table.parquet"
 
 
@@ -36,7 +38,9 @@ def compare(run: Run, shard: tuple[int, int] = (0, 1)) -> dict[str, Any]:
 
     Raises:
         ConfigError: a model that does not exist.
-        InputError: the split leaves nothing to choose or to compare by.
+        InputError: the split leaves nothing to choose or to compare by; training diverges with every choice of a
+            model (after all others have been measured); the run has figures of other input, or of a model that has
+            since been given other settings.
     """
     rows = choose_contestants(run.config)
     for name in ("validate", "extract"):
@@ -44,11 +48,14 @@ def compare(run: Run, shard: tuple[int, int] = (0, 1)) -> dict[str, Any]:
     load = _SeedLoader(run)
     fits = [(row, seed) for row in rows for seed in _seeds(run)]
     mine = fits[shard[0] :: shard[1]]
+    failures: list[str] = []
     for seed in _seeds(run):
-        missing = [row for row, its_seed in mine if its_seed == seed and run.result(_unit(row, seed)) is None]
+        missing = [row for row, its_seed in mine if its_seed == seed and _result(run, row, seed) is None]
         if missing:
-            _measure_all(run, missing, seed, load(seed))
-    waiting = [f"{row.name}, seed {seed}" for row, seed in fits if run.result(_unit(row, seed)) is None]
+            failures += _measure_all(run, missing, seed, load(seed))
+    if failures:
+        raise InputError("; ".join(failures))
+    waiting = [f"{row.name}, seed {seed}" for row, seed in fits if _result(run, row, seed) is None]
     if waiting:
         return {"run_id": run.id, "waiting_for": waiting}
     return _write_table(run, rows, "cold" if run.config.split.strategy == "cold-items" else "test")
@@ -62,6 +69,17 @@ def _unit(row: Contestant, seed: int) -> str:
     return f"{FOLDER}/{row.name.replace(', ', '-')}/seed-{seed}"
 
 
+def _result(run: Run, row: Contestant, seed: int) -> Result | None:
+    """What was measured before, unless it was of a model by the same name that is another one today."""
+    result = run.result(_unit(row, seed))
+    if result is not None and result.get("definition") != row.definition():
+        raise InputError(
+            f"run {run.id}: {row.name}, seed {seed}, was measured by a version of microrec that gives it other "
+            f"settings or other choices of them; use a new run id"
+        )
+    return result
+
+
 class _SeedLoader:
     """Reads the input once and splits it anew for every seed."""
 
@@ -72,7 +90,20 @@ class _SeedLoader:
     def _input(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, ModalityFeatures]]:
         config = self._run.config
         items = clean_items(config, [TITLE, IMAGE_PATH])
-        return items, clean_interactions(config, items), load_features(config, self._run.store, items)
+        features = load_features(config, self._run.store, items)
+        self._require_same(features)
+        return items, clean_interactions(config, items), features
+
+    def _require_same(self, features: dict[str, ModalityFeatures]) -> None:
+        """A run keeps the input that it began with: figures of two nights do not compare."""
+        record = self._run.path / FOLDER / INPUT
+        digests = {
+            "inputs": input_digest(self._run.config),
+            "contents": {name: loaded.digest for name, loaded in features.items()},
+        }
+        changed = differences(parse_json(record, create_bytes(record, as_json(digests))), digests)
+        if changed:
+            raise InputError(f"run {self._run.id} was begun with other input ({'; '.join(changed)}); use a new run id")
 
     def __call__(self, seed: int) -> SeedData:
         config = self._run.config
@@ -86,8 +117,8 @@ class _SeedLoader:
         return SeedData(config, dataset, EvaluationProtocol(dataset, config.split))
 
 
-def _measure_all(run: Run, rows: list[Contestant], seed: int, data: SeedData) -> None:
-    """Measure contestants on one seed, each a transaction."""
+def _measure_all(run: Run, rows: list[Contestant], seed: int, data: SeedData) -> list[str]:
+    """Measure contestants on one seed, each a transaction; return what is to be said of those that diverge."""
 
     def stage(row: Contestant, this: Run, folder: Path) -> Result:
         measured = measure(row, data, this.reporter)
@@ -95,7 +126,8 @@ def _measure_all(run: Run, rows: list[Contestant], seed: int, data: SeedData) ->
         result = {
             "name": row.name,
             "seed": seed,
-            "settings": dict(measured.settings),
+            "definition": row.definition(),
+            "settings": {**(row.settings or {}), **measured.settings},
             "tried": measured.tried,
             "metrics": measured.metrics,
             "fit_seconds": measured.seconds,
@@ -103,8 +135,13 @@ def _measure_all(run: Run, rows: list[Contestant], seed: int, data: SeedData) ->
         log_measured(this, result)  # before the commit: what is committed is logged, whenever this process dies
         return result
 
+    failures = []
     for row in rows:
-        run_stage(run, _unit(row, seed), partial(stage, row))
+        try:
+            run_stage(run, _unit(row, seed), partial(stage, row))
+        except DivergedError as error:
+            failures.append(str(error))
+    return failures
 
 
 def _write_table(run: Run, rows: list[Contestant], part: str) -> dict[str, Any]:
@@ -128,7 +165,7 @@ def _write_table(run: Run, rows: list[Contestant], part: str) -> dict[str, Any]:
 
 
 def _read_result(run: Run, row: Contestant, seed: int, part: str) -> SeedResult:
-    result = run.result(_unit(row, seed)) or {}
+    result = _result(run, row, seed) or {}
     metrics = result["metrics"]
     with local_copy(run.stage(_unit(row, seed)) / PER_USER) as file:
         return SeedResult(metrics[part], metrics["validation"], pl.read_parquet(file), result["fit_seconds"])

@@ -3,6 +3,7 @@
 A contestant may have settings to choose from; the choice falls on validation, for every seed on its own.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -104,9 +105,14 @@ class Contestant:
     """Whether it gives one vector per user and item, so that an inner product is the score."""
     is_vbpr: bool = False
 
+    def definition(self) -> dict[str, Any]:
+        """What decides its figures beside the run's configuration, as plain JSON."""
+        definition: dict[str, Any] = json.loads(json.dumps({"settings": self.settings, "choices": self.choices}))
+        return definition
+
 
 def contestants(modalities: list[str], embedding_dim: int) -> dict[str, Contestant]:
-    """All of them by name, in the order of the table; `modalities` are those of the run."""
+    """All of them by name, in the order of the table; `modalities` are those that the run's model uses."""
     rows = [*_computed(modalities, embedding_dim), *_trained_baselines(modalities), *_ours(modalities)]
     return {row.name: row for row in rows}
 
@@ -116,7 +122,8 @@ def choose_contestants(config: "Config") -> list[Contestant]:
 
     Raises `ConfigError` for a name that none has.
     """
-    modalities = [] if config.model.modalities == () else list(config.modalities)
+    used = config.model.modalities
+    modalities = list(config.modalities if used is None else used)
     known = contestants(modalities, config.model.embedding_dim)
     for name in config.compare.models:
         if name not in known:
@@ -212,8 +219,7 @@ def _trained_baselines(modalities: list[str]) -> list[Contestant]:
             )
             for name in ("mf", "lightgcn")
         ),
-        *([trained("vbpr", {}, is_vbpr=True)] if modalities else []),
-        trained("lattice", {"model.fusion": "graph"}),
+        *([trained("vbpr", {}, is_vbpr=True), trained("lattice", {"model.fusion": "graph"})] if modalities else []),
         Contestant(name="micro-paper", group="baseline", settings=PAPER, is_embedding=True),
         Contestant(
             name="micro-paper-sampled",
@@ -228,18 +234,22 @@ def _ours(modalities: list[str]) -> list[Contestant]:
     changes: dict[str, Settings] = {
         "backbone-mf": {"model.backbone": "mf"},
         "backbone-ngcf": {"model.backbone": "ngcf"},
-        **({f"only-{name}": {"model.modalities": (name,)} for name in modalities} if len(modalities) > 1 else {}),
-        "no-contrast": {"train.objective.contrastive_weight": 0.0},
-        "contrast-exact": {"train.objective.contrastive": "exact"},
-        "initial-graph": {"model.initial_graph_weight": 1.0},
-        "learned-graph": {"model.initial_graph_weight": 0.0},
         "normalisation-row": {"model.normalisation": "row"},
-        "new-items-graphs": {"model.new_items": "graphs"},
-        "absent-mean": {"model.absent": "mean"},
-        "fusion-mean": {"model.fusion": "mean"},
-        "fusion-concat": {"model.fusion": "concat"},
-        "structure-step": {"train.structure_gradient": "step"},
     }
+    if len(modalities) > 1:
+        changes |= {f"only-{name}": {"model.modalities": (name,)} for name in modalities}
+    if modalities:
+        changes |= {
+            "no-contrast": {"train.objective.contrastive_weight": 0.0},
+            "contrast-exact": {"train.objective.contrastive": "exact"},
+            "initial-graph": {"model.initial_graph_weight": 1.0},
+            "learned-graph": {"model.initial_graph_weight": 0.0},
+            "new-items-graphs": {"model.new_items": "graphs"},
+            "absent-mean": {"model.absent": "mean"},
+            "fusion-mean": {"model.fusion": "mean"},
+            "fusion-concat": {"model.fusion": "concat"},
+            "structure-step": {"train.structure_gradient": "step"},
+        }
     losses = (
         ("bpr", _BPR, _BPR_CHOICES),
         ("softmax", _SOFTMAX, _SOFTMAX_CHOICES),

@@ -54,10 +54,10 @@ class Measured:
     """What a contestant came to."""
 
     settings: Settings
-    tried: dict[str, float]
-    """Validation recall@20 of every choice of settings, which are written as JSON."""
+    tried: dict[str, float | None]
+    """Validation recall@20 of every choice of settings, which are written as JSON; None where training diverged."""
     metrics: dict[str, dict[str, float] | None]
-    """`validation`, `test`, and `cold`: test among the items that training has not seen."""
+    """`validation`, `test`, `cold` (test among the items that training has not seen) and `paper_protocol`."""
     seconds: float
     """Of the fit with these settings alone."""
     per_user: pl.DataFrame
@@ -67,20 +67,24 @@ class Measured:
 def measure(contestant: Contestant, data: SeedData, reporter: Reporter) -> Measured:
     """Fit with every choice, keep the one that validation likes best, and look at test with that alone.
 
-    Raises `InputError` where training diverges with every choice.
+    Raises `DivergedError` where training diverges with every choice.
     """
-    outcomes = [_try(contestant, settings, data, reporter) for settings in contestant.choices]
-    tried = [one for one in outcomes if one is not None]
-    if not tried:
-        raise InputError(f"{contestant.name}: the loss became NaN or infinite; lower train.learning_rate")
-    best = max(tried, key=lambda one: one.validation[CHOSEN_BY])
+    best: _Tried | None = None
+    tried: dict[str, float | None] = {}
+    for settings in contestant.choices:
+        one = _try(contestant, settings, data, reporter)
+        tried[json.dumps(dict(settings))] = None if one is None else one.validation[CHOSEN_BY]
+        if one is not None and (best is None or one.validation[CHOSEN_BY] > best.validation[CHOSEN_BY]):
+            best = one  # the others' scorers are let go: neighbours and EASE hold a matrix of items by items
+    if best is None:
+        raise DivergedError(f"{contestant.name}: the loss became NaN or infinite; lower train.learning_rate")
     metrics = {
         "validation": best.validation,
         "test": data.protocol.test(best.scorer),
         "cold": data.protocol.cold(best.scorer) if data.is_cold else None,
+        "paper_protocol": data.protocol.paper(best.scorer),
     }
-    choices = {json.dumps(dict(one.settings)): one.validation[CHOSEN_BY] for one in tried}
-    return Measured(best.settings, choices, metrics, best.seconds, _per_user(best.scorer, data))
+    return Measured(best.settings, tried, metrics, best.seconds, _per_user(best.scorer, data))
 
 
 @dataclass(frozen=True)

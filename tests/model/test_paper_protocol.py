@@ -13,6 +13,7 @@ def test_paper_metrics_ndcgs_ideal_is_built_from_the_hits_found():
     relevant = Pairs(torch.tensor([0, 0, 0]), torch.tensor([1, 3, 4]), 1, 5)
     found = paper_metrics(rank_items(scorer, torch.tensor([0]), [], 3), relevant, [3])
     assert found["ndcg@3"] == pytest.approx((1 / math.log2(3)) / 1)  # the standard ideal would be 1 + 1/log2(3) + 1/2
+    assert found["standard_ndcg@3"] == pytest.approx((1 / math.log2(3)) / (1 + 1 / math.log2(3) + 1 / 2))
     assert found["recall@3"] == pytest.approx(1 / 3)
     assert found["precision@3"] == pytest.approx(1 / 3)
 

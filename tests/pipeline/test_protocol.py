@@ -53,6 +53,25 @@ def test_paper_leaves_validation_items_in(dataset, monkeypatch):
     assert lists(monkeypatch, protocol, protocol.paper) == [1, 2, 3, 4, 5]
 
 
+def test_paper_has_the_authors_ndcg_and_the_standard_one():
+    """Item n stands in place n; of the two relevant ones the first ten places hold item 2 alone."""
+    rows = [(0, 0, "train"), (0, 1, "validation"), (0, 2, "test"), (0, 30, "test")]
+    user, item, split = zip(*rows, strict=True)
+    dataset = Dataset(
+        items=pl.DataFrame({"item_id": [f"i{n:02}" for n in range(40)]}),
+        users=pl.DataFrame({"user_id": ["u0"]}),
+        interactions=pl.DataFrame({"user_index": user, "item_index": item, "split": split}),
+        features={},
+        present={},
+    )
+    scorer = InnerProduct(torch.ones(1, 1), torch.arange(40.0, 0, -1)[:, None])
+    found = EvaluationProtocol(dataset, SplitConfig()).paper(scorer)
+    gain = 1 / np.log2(3)
+    assert found["ndcg@10"] == pytest.approx(gain)
+    assert found["standard_ndcg@10"] == pytest.approx(gain / (1 + gain))
+    assert found["recall@10"] == 0.5
+
+
 def test_cold_only_items_without_training_compete_and_count(dataset, monkeypatch):
     """Item 2 is relevant but trained by the other user; 1 is masked; 3 and 4 compete, 4 is relevant."""
     protocol = EvaluationProtocol(dataset, SplitConfig())

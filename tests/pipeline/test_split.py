@@ -30,11 +30,12 @@ def test_split_random_shares_per_user_and_one_each_for_light_users():
     assert got == [(1, 0, 0), (1, 0, 1), (1, 1, 1), (7, 1, 1), (8, 1, 1), (21, 2, 2), (32, 4, 4)]
 
 
-def test_split_random_same_seed_same_split_other_seed_another():
+@pytest.mark.parametrize("strategy", ["random", "cold-items"])
+def test_split_same_seed_same_split_other_seed_another(strategy):
     table = interactions([30] * 5)
-    first, again = (split_interactions(table, SplitConfig(seed=3)) for _ in range(2))
+    first, again = (split_interactions(table, SplitConfig(strategy=strategy, seed=3)) for _ in range(2))
     assert first.equals(again)
-    assert not first.equals(split_interactions(table, SplitConfig(seed=4)))
+    assert not first.equals(split_interactions(table, SplitConfig(strategy=strategy, seed=4)))
 
 
 @pytest.mark.parametrize("strategy", ["random", "cold-items"])

@@ -13,7 +13,9 @@ import polars as pl
 import pytest
 import torch
 
+import pipeline.compare.compare
 from model.evaluation import InnerProduct
+from model.training import DivergedError
 from pipeline.compare.contestants import PAPER, Contestant, choose_contestants, contestants
 from pipeline.compare.measure import SeedData, measure
 from pipeline.config import load_config
@@ -22,6 +24,7 @@ from pipeline.prepare import assemble
 from pipeline.progress import Reporter
 from pipeline.protocol import EvaluationProtocol
 from pipeline.report import flatten
+from pipeline.run import open_run
 from pipeline.sample import write_sample
 from pipeline.tracking import open_tracking
 
@@ -92,10 +95,12 @@ def test_compare_unknown_model_names_the_nearest(folder):
     assert "the nearest known one is 'ease'" in done.stderr
 
 
-def test_contestants_paper_settings_are_those_of_the_configuration_file():
+def test_contestants_paper_settings_are_those_of_the_configuration_file(folder):
     document = tomllib.loads((ROOT / "configs" / "paper.toml").read_text())
     written = flatten({name: document[name] for name in ("model", "train")})
     assert written == dict(PAPER)
+    read, default = load_config(ROOT / "configs" / "paper.toml"), load_config(folder / "microrec.toml")
+    assert (read.model, read.train) == (default.with_values(PAPER).model, default.with_values(PAPER).train)
 
 
 def test_contestants_one_modality_has_no_single_modality_ablation():
@@ -153,19 +158,65 @@ def test_measure_choice_that_diverges_is_left_out_and_all_of_them_refused(folder
     row = Contestant(name="x", group="baseline", settings=settings, choices=choices)
     measured = measure(row, data, Reporter())
     assert measured.settings == choices[1]
-    assert list(measured.tried) == [json.dumps(choices[1])]
-    with pytest.raises(InputError, match=r"x: the loss became NaN or infinite; lower train\.learning_rate"):
+    diverged, kept = (measured.tried[json.dumps(choice)] for choice in choices)
+    assert (diverged, kept) == (None, measured.metrics["validation"]["recall@20"])
+    with pytest.raises(DivergedError, match=r"x: the loss became NaN or infinite; lower train\.learning_rate"):
         measure(dataclasses.replace(row, choices=choices[:1]), data, Reporter())
 
 
 def test_choose_contestants_without_content_none_needs_it_and_none_stands_twice(folder):
     config = load_config(folder / "microrec.toml", ["model.modalities=[]"])
     names = [row.name for row in choose_contestants(config)]
-    assert {"ease", "lightgcn", "micro"} < set(names)
-    assert "vbpr" not in names
+    assert {"ease", "lightgcn", "micro", "micro, backbone-mf"} < set(names)
+    assert not {"vbpr", "lattice", "micro, no-contrast", "micro, fusion-mean"} & set(names)
     assert not [name for name in names if name.startswith("content-knn")]
     twice = load_config(folder / "microrec.toml", ['compare.models=["ease", "ease"]'])
     assert [row.name for row in choose_contestants(twice)] == ["ease"]
+
+
+def test_choose_contestants_are_of_the_modalities_in_use(folder):
+    names = [
+        row.name for row in choose_contestants(load_config(folder / "microrec.toml", ['model.modalities=["text"]']))
+    ]
+    assert {"content-knn-text", "vbpr", "lattice"} < set(names)
+    assert not [name for name in names if "image" in name or "only" in name]
+
+
+@pytest.mark.integration
+def test_compare_on_other_input_is_refused_where_something_is_left_to_measure(tmp_path):
+    write_sample(tmp_path, num_items=30, num_users=40, seed=1)
+    first = compare(tmp_path, models=["popularity"])
+    assert first.returncode == 0, first.stderr
+    (file,) = tmp_path.glob("**/interactions.parquet")
+    pl.read_parquet(file).head(400).write_parquet(file)
+    second = compare(tmp_path, models=["popularity", "ease"])
+    assert second.returncode == 2
+    assert "run c was begun with other input (inputs." in second.stderr
+
+
+@pytest.mark.integration
+def test_compare_model_that_diverges_keeps_none_of_the_others_from_being_measured(folder):
+    settings = ("--set", "train.learning_rate=1e30", "--set", "compare.seeds=1")
+    done = compare(folder, *settings, models=["micro", "ease"], run_id="diverging")
+    assert done.returncode == 2
+    assert "micro: the loss became NaN or infinite; lower train.learning_rate" in done.stderr
+    assert "compare/ease/seed-0: run" in done.stderr
+    assert json.loads(compare(folder, *settings, models=["ease"], run_id="diverging").stdout)["rows"]
+
+
+@pytest.mark.integration
+def test_compare_figures_of_other_choices_are_refused(folder, monkeypatch):
+    config = load_config(folder / "microrec.toml", ['compare.models=["ease"]', "compare.seeds=1"])
+    run = open_run(config, "choices", Reporter())
+    row = contestants([], 8)["ease"]
+    for choices in (row.choices[:2], row.choices[:2], row.choices):
+        changed = dataclasses.replace(row, choices=choices)
+        monkeypatch.setattr(pipeline.compare.compare, "choose_contestants", lambda config, changed=changed: [changed])
+        if choices == row.choices:
+            with pytest.raises(InputError, match="ease, seed 0, was measured by a version of microrec that gives it"):
+                pipeline.compare.compare.compare(run)
+        else:
+            assert [found["name"] for found in pipeline.compare.compare.compare(run)["rows"]] == ["ease"]
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])

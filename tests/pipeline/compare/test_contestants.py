@@ -224,6 +224,17 @@ def test_contestants_content_knn_is_of_its_own_modality(planted, modality):
     assert torch.equal(found.scores(everyone), expected.scores(everyone))
 
 
+@pytest.mark.parametrize(
+    ("name", "setting"), [(name, setting) for name in COMPUTED for setting in ROWS[name].choices[0]]
+)
+def test_contestants_computed_ones_heed_every_setting_that_is_chosen(planted, name, setting):
+    data, everyone, row = planted.dataset.training_data(), torch.arange(NUM_USERS), ROWS[name]
+    settings = row.choices[0]
+    first = row.fit(data, seed=0, **settings).scores(everyone)
+    other = row.fit(data, seed=0, **{**settings, setting: type(settings[setting])(settings[setting] / 4)})
+    assert not torch.equal(first, other.scores(everyone))
+
+
 @pytest.mark.parametrize(("name", "seeded"), [("popularity", False), ("ease", False), ("als", True), ("bpr", True)])
 def test_contestants_computed_ones_follow_the_seed_where_they_draw(planted, name, seeded):
     data, everyone = planted.dataset.training_data(), torch.arange(NUM_USERS)
