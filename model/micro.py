@@ -43,7 +43,8 @@ class ModelConfig:
     """What stands for a modality that an item lacks: nothing, in graph, attention and contrast, or the others' `mean`,
     as in the authors' code."""
     fusion: FusionName = "attention"
-    """Of an item's modalities: `attention`; `mean`, `sum` or `concat`; `graph` mixes the item graphs (LATTICE)."""
+    """Of an item's modalities: `attention`; `mean`, or `sum`, which is the same model; `concat`; `graph` mixes the item
+    graphs (LATTICE)."""
     item_graph_layers: int = 1
     """Convolutions over the item graphs."""
     graph: GraphMethod = "auto"
@@ -54,7 +55,7 @@ class ModelConfig:
     """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
     new_items: Literal["map", "graphs"] = "map"
     """What the vector of an item without interactions is: what a linear `map` fitted to the others' vectors makes of
-    its content, or its row in the item graphs alone, as in the paper."""
+    its content, or, as in the paper, what the item `graphs` bring, added to its own, untrained, ID embedding."""
 
     def __post_init__(self) -> None:
         find_backbone(self.backbone)

@@ -10,7 +10,10 @@ class CompareConfig:
     models: tuple[str, ...] = ()
     """Rows of the table, by name; empty: all."""
     seeds: int = 3
-    """Each is another split and another initialisation: `split.seed` and `train.seed` plus 0, 1, …"""
+    """Each is another split and another initialisation: `split.seed` and `train.seed` plus 0, 1, …
+
+    The splits `given` and `time` stay the same.
+    """
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
