@@ -83,12 +83,14 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Validation interactions and the items that compete for them."""
+    """Validation interactions, each once, and the items that compete for them."""
 
     user_P: Tensor
+    """int64 (P,)."""
     item_P: Tensor
+    """int64 (P,)."""
     candidate_I: Tensor | None = None
-    """bool; None: every item."""
+    """bool (I,); None: every item."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +100,11 @@ class EpochReport:
     epoch: int
     """From 1."""
     loss: float
+    """Mean over the steps of the whole objective: `ranking`, and weighted L2 and `contrastive`."""
     ranking: float
+    """Of the ranking loss alone."""
     contrastive: float
+    """Of the contrastive term, unweighted."""
     learning_rate: float
     seconds: float
     """Of training, without the check."""

@@ -17,7 +17,8 @@ MESSAGE_DROPOUT = 0.1
 class NGCF(Backbone, name="ngcf"):
     """Per layer: LeakyReLU(W1 A E) + LeakyReLU(W2 (E * A E)), message dropout, L2 normalisation.
 
-    Deviation from the paper: layers are averaged instead of concatenated, so that vectors keep dimension D.
+    Deviations from the paper, with MICRO's authors (docs/decisions/0023-baselines.md): two activations a layer, of one
+    term each, and no self-connection; layers are averaged instead of concatenated, so that vectors keep dimension D.
     """
 
     node_tensors = 12

@@ -17,6 +17,8 @@ def ease(data: TrainingData, l2: float) -> HistoryScorer:
     Args:
         data: the training interactions; content is not used.
         l2: weight of the squared weights, > 0.
+
+    Raises `torch.linalg.LinAlgError` where l2 is too small for the matrix to be inverted in float32.
     """
     gram_II = torch.cat([count_CI for _, count_CI in shared_users(data)])
     gram_II.diagonal().add_(l2)

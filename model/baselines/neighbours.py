@@ -15,7 +15,12 @@ from model.data import TrainingData
 
 
 def item_knn(data: TrainingData, num_neighbours: int) -> HistoryScorer:
-    """Neighbours by the users that items share."""
+    """Neighbours by the users that items share; content is not used.
+
+    Args:
+        data: the training interactions.
+        num_neighbours: K, at least 1; cut to the number of items.
+    """
     norm_I = torch.bincount(data.item_T, minlength=data.num_items).float().sqrt().clamp(min=1)
     weight_II = torch.zeros(data.num_items, data.num_items, device=norm_I.device)
     for item_C, count_CI in shared_users(data):
@@ -27,6 +32,11 @@ def content_knn(data: TrainingData, modality: str, num_neighbours: int) -> Histo
     """Neighbours by one modality's features, among the items of the training interactions.
 
     Items without the modality are nobody's neighbour and score 0.
+
+    Args:
+        data: the training interactions and the features.
+        modality: one that `data` has; else `KeyError`.
+        num_neighbours: K, at least 1; cut to the number of items.
     """
     present_I = data.present[modality]
     unit_ID = F.normalize(data.features[modality], dim=1) * present_I[:, None]

@@ -16,7 +16,15 @@ ALS_ITERATIONS = 15
 
 
 def als(data: TrainingData, seed: int, *, factors: int, alpha: float, regularization: float) -> InnerProduct:
-    """Weighted least squares: an interaction has confidence `alpha`, every other pair 1."""
+    """Weighted least squares: an interaction has confidence `alpha`, every other pair 1.
+
+    Args:
+        data: the training interactions; content and weights are not used.
+        seed: of the initial factors.
+        factors: D.
+        alpha: above 0.
+        regularization: weight of the squared factors, not multiplied by anybody's interactions.
+    """
     from implicit.cpu.als import AlternatingLeastSquares
 
     with threadpool_limits(1, "blas"):  # its own threads share out the rows; BLAS's only get in their way
@@ -29,7 +37,16 @@ def als(data: TrainingData, seed: int, *, factors: int, alpha: float, regulariza
 def bpr(
     data: TrainingData, seed: int, *, factors: int, learning_rate: float, regularization: float, iterations: int
 ) -> InnerProduct:
-    """BPR by stochastic gradient descent; one of the factors is the item's bias, as the library has it."""
+    """BPR by stochastic gradient descent; one factor more is the item's bias, as the library has it.
+
+    Args:
+        data: the training interactions; content and weights are not used.
+        seed: of the initial factors and the draws.
+        factors: D.
+        learning_rate: of plain gradient descent.
+        regularization: weight of the squared factors, at every step.
+        iterations: passes over the interactions.
+    """
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
     model = BayesianPersonalizedRanking(
