@@ -73,6 +73,11 @@ class Columns:
         own: Tensor = by_process.select(split.dim + 1, self.rank).flatten(split.dim, split.dim + 1)
         return own
 
+    def whole_shape(self, own: Tensor, split: Split | None) -> tuple[int, ...]:
+        """Shape of the tensor that has all columns of which `own` has some."""
+        split_dim = None if split is None else split.dim
+        return tuple(size * (self.count if dim == split_dim else 1) for dim, size in enumerate(own.shape))
+
     def total(self, partial: Tensor) -> Tensor:
         """Sum over the processes of a tensor that is used alike on each."""
         summed: Tensor = partial if self.count == 1 else _Total.apply(partial)

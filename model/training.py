@@ -294,6 +294,10 @@ class Trainer:
         """Parameters of the best check, on the CPU; whole on the first process."""
         return {name: self.columns.gather(self._best[name], split) for name, split in self._splits.items()}
 
+    def whole_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape that every parameter has over all processes."""
+        return {name: self.columns.whole_shape(own, self._splits[name]) for name, own in self.model.named_parameters()}
+
     def own_columns(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """Own part of whole parameters."""
         return {name: self.columns.own(value, self._splits[name]) for name, value in parameters.items()}

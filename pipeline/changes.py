@@ -5,7 +5,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.promotion import read_champion
 from pipeline.release import read_manifest
-from pipeline.run import Run, differences, with_defaults
+from pipeline.run import Run, differences
 from pipeline.storage import is_complete
 
 SECTIONS = ("catalogue", "split", "modalities", "model", "train")
@@ -16,7 +16,8 @@ def find_changes(run: Run) -> dict[str, Any]:
     """Compare what a prepared run would be trained on with what the champion was trained on.
 
     Tables are compared by the sha256 of their files, contents (pictures, texts, vectors) by that of what stands in
-    them, the configuration by value, but for the devices. Returns the champion's run and digest and, a line each,
+    them, the configuration by value, but for the devices; a setting that the champion's version did not have is a
+    difference, for it may have done something else then. Returns the champion's run and digest and, a line each,
     the differences: none means that training would repeat the champion.
 
     Raises `InputError` before stage `prepare`.
@@ -29,10 +30,8 @@ def find_changes(run: Run) -> dict[str, Any]:
     if champion is None or release is None or not is_complete(release):
         return {"champion": None, "digest": None, "changes": ["there is no champion to compare with"]}
     manifest = read_manifest(release)
-    config = run.config.as_dict()
-    trained_with = with_defaults(manifest["config"], config)
-    before = _ingredients(manifest["input_digests"], manifest["encoders"], trained_with)
-    now = _ingredients(prepared["input_digests"], prepared["encoders"], config)
+    before = _ingredients(manifest["input_digests"], manifest["encoders"], manifest["config"])
+    now = _ingredients(prepared["input_digests"], prepared["encoders"], run.config.as_dict())
     return {"champion": champion["run_id"], "digest": champion["digest"], "changes": sorted(differences(before, now))}
 
 

@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import ConfigError
-from pipeline.report import flatten
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -66,7 +67,8 @@ class TuneConfig:
     warmup_epochs: int = 20
     """Epochs before a trial may be pruned."""
     space: dict[str, Dimension] = field(default_factory=_default_space)
-    """Configuration key to a range or to a list of values; keys of `[model]` and `[train]`."""
+    """Configuration key to a range or to a list of values; keys of `[model]` and `[train]` but
+    seed, device, processes and warm start."""
 
     def __post_init__(self) -> None:
         for name, least in (("trials", 1), ("seed", 0), ("startup_trials", 1), ("warmup_epochs", 0)):
@@ -79,7 +81,7 @@ class TuneConfig:
 
 def check_space(config: "Config") -> None:
     """Raise `ConfigError` for keys that do not exist or change the data, and values the configuration would refuse."""
-    space, keys = config.tune.space, flatten(config.as_dict())
+    space, document = config.tune.space, config.as_dict()
     for point in ends(space):
         config.with_values(point, origin="tune.space")
     for key in space:
@@ -90,7 +92,7 @@ def check_space(config: "Config") -> None:
             )
         if key in NOT_SEARCHED:
             raise ConfigError(f"tune.space: {key!r} is no hyper-parameter; leave it out")
-        if key not in keys:
+        if isinstance(reduce(getitem, key.split("."), document), dict):
             raise ConfigError(f"tune.space: {key!r} is a table; name its keys one by one")
 
 

@@ -63,7 +63,7 @@ def tune(run: Run) -> Result:
 
     Raises:
         InputError: a split without validation interactions.
-        MicrorecError: every trial diverged.
+        MicrorecError: every trial diverged or was refused.
     """
     for name in ("validate", "extract", "prepare"):
         do_stage(run, name)
@@ -84,7 +84,9 @@ def tune(run: Run) -> Result:
             task.advance(note=_best_note(trials))
     best = best_trial(trials)
     if best is None:
-        raise MicrorecError("every trial diverged; lower train.learning_rate, also in tune.space, and use a new run id")
+        raise MicrorecError(
+            "every trial diverged or was refused; lower train.learning_rate, also in tune.space, and use a new run id"
+        )
     _publish(run, folder, trials, best)
     log.finish(folder / BEST)
     states = [trial.state for trial in trials]
@@ -170,11 +172,11 @@ def _try(run: Run, dataset: Dataset, trials: list[Trial], task: Task) -> Trial:
     settings, proposed = run.config.tune, propose(trials, run.config)
     values = decode(settings.space, proposed.params) if trials else own_values(run.config)
     try:
-        trainer = make_trainer(dataclasses.replace(run, config=run.config.with_values(values)), dataset)
-    except ConfigError:
-        if not trials:  # the configuration as it stands
-            raise
+        config = run.config.with_values(values)
+    except ConfigError as error:
+        run.reporter.say(f"tune: trial {len(trials)} is refused: {error}")
         return Trial(number=len(trials), state="refused", values=values, metric=None, best_epoch=0, history=[])
+    trainer = make_trainer(dataclasses.replace(run, config=config), dataset)
     history: list[dict[str, Any]] = []
     state: Literal["complete", "pruned", "diverged"] = "complete"
     try:

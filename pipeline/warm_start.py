@@ -124,17 +124,17 @@ def _start(run: Run, record: Record, trainer: Trainer, today: Dataset) -> Record
 
 
 def _require_sound(earlier: Run, parameters: dict[str, torch.Tensor], trainer: Trainer, rows: dict[str, int]) -> None:
-    """Everything that the model has is there, finite and of today's shape, but for the earlier data's `rows`."""
-    for name, today in trainer.model.named_parameters():
-        then = parameters.get(name)
-        if then is None:
-            raise _UnusableError(f"run {earlier.id} is damaged (its parameters lack {name})")
+    """Exactly today's parameters are there, finite and of today's shapes, but for the earlier data's `rows`."""
+    shapes = trainer.whole_shapes()
+    odd = sorted(set(parameters) ^ set(shapes))
+    if odd:
+        raise _UnusableError(f"run {earlier.id} is damaged (it and today's model do not both have {', '.join(odd)})")
+    for name, then in parameters.items():
+        expected = (rows.get(name, shapes[name][0]), *shapes[name][1:])
+        if then.shape != expected:
+            raise _UnusableError(f"run {earlier.id} is damaged ({name} of {tuple(then.shape)}, not {expected})")
         if not then.isfinite().all():
             raise _UnusableError(f"run {earlier.id} is damaged (NaN or infinite values in {name})")
-        own = trainer.own_columns({name: then})[name]
-        expected = (rows.get(name, today.shape[0]), *today.shape[1:])
-        if own.shape != expected:
-            raise _UnusableError(f"run {earlier.id} is damaged ({name} of {tuple(own.shape)}, not {expected})")
 
 
 def _require_same_model(run: Run, earlier: Run, modalities: list[str]) -> None:
@@ -148,8 +148,8 @@ def _require_same_model(run: Run, earlier: Run, modalities: list[str]) -> None:
         raise _UnusableError(f"run {earlier.id} has another model ({'; '.join(different)})")
 
 
-def _identity(run: Run, modalities: list[str], today: dict[str, Any]) -> dict[str, Any]:
-    model = with_defaults(read_json(run.path / "config.json"), today)["model"]
+def _identity(run: Run, modalities: list[str], wanted: dict[str, Any]) -> dict[str, Any]:
+    model = with_defaults(read_json(run.path / "config.json"), wanted)["model"]
     encoders = (run.result("prepare") or {})["encoders"]
     keys = {name: encoders[name]["key"] for name in modalities}
     return {"model": {**model, "modalities": modalities}, "encoders": keys}

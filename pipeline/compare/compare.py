@@ -19,11 +19,13 @@ from pipeline.errors import InputError
 from pipeline.extract import ModalityFeatures, load_features
 from pipeline.prepare import assemble
 from pipeline.protocol import EvaluationProtocol
-from pipeline.run import Result, Run, differences, run_stage
+from pipeline.run import Result, Run, run_stage
 from pipeline.stages import do_stage
 from pipeline.storage import as_json, create_bytes, local_copy, parse_json, publish_bytes
 
-FOLDER, PER_USER, INPUT = "compare", "per_user.parquet", "input.json"
+FOLDER, PER_USER = "compare", "per_user.parquet"
+TABLES, CONTENTS = "tables.json", "contents.json"
+"""Digests of the input that the run began with."""
 MARKDOWN, PARQUET = "table.md", "table.parquet"
 
 
@@ -47,14 +49,18 @@ def compare(run: Run, shard: tuple[int, int] = (0, 1)) -> dict[str, Any]:
         do_stage(run, name)
     load = _SeedLoader(run)
     fits = [(row, seed) for row in rows for seed in _seeds(run)]
+    measured = {(row.name, seed) for row, seed in fits if _result(run, row, seed) is not None}
     mine = fits[shard[0] :: shard[1]]
-    failures: list[str] = []
+    failed: list[str] = []
     for seed in _seeds(run):
-        missing = [row for row, its_seed in mine if its_seed == seed and _result(run, row, seed) is None]
+        missing = [row for row, its_seed in mine if its_seed == seed and (row.name, seed) not in measured]
         if missing:
-            failures += _measure_all(run, missing, seed, load(seed))
-    if failures:
-        raise InputError("; ".join(failures))
+            failed += [name for name in _measure_all(run, missing, seed, load(seed)) if name not in failed]
+    if failed:
+        raise InputError(
+            f"training diverges with every choice of settings of {', '.join(failed)}; leave them out of "
+            f"compare.models, or begin a new run with another configuration"
+        )
     waiting = [f"{row.name}, seed {seed}" for row, seed in fits if _result(run, row, seed) is None]
     if waiting:
         return {"run_id": run.id, "waiting_for": waiting}
@@ -70,12 +76,12 @@ def _unit(row: Contestant, seed: int) -> str:
 
 
 def _result(run: Run, row: Contestant, seed: int) -> Result | None:
-    """What was measured before, unless it was of a model by the same name that is another one today."""
+    """What was measured before; raises `InputError` where it was with settings that are others today."""
     result = run.result(_unit(row, seed))
     if result is not None and result.get("definition") != row.definition():
         raise InputError(
-            f"run {run.id}: {row.name}, seed {seed}, was measured by a version of microrec that gives it other "
-            f"settings or other choices of them; use a new run id"
+            f"run {run.id}: {row.name}, seed {seed}, was measured by another version of microrec, with other settings "
+            f"or choices of them or without a record of these; use a new run id"
         )
     return result
 
@@ -89,21 +95,17 @@ class _SeedLoader:
     @cached_property
     def _input(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, ModalityFeatures]]:
         config = self._run.config
+        self._require_same(TABLES, {"sha256": sorted(input_digest(config).values())})
         items = clean_items(config, [TITLE, IMAGE_PATH])
         features = load_features(config, self._run.store, items)
-        self._require_same(features)
+        self._require_same(CONTENTS, {name: loaded.digest for name, loaded in features.items()})
         return items, clean_interactions(config, items), features
 
-    def _require_same(self, features: dict[str, ModalityFeatures]) -> None:
+    def _require_same(self, name: str, digests: dict[str, Any]) -> None:
         """A run keeps the input that it began with: figures of two nights do not compare."""
-        record = self._run.path / FOLDER / INPUT
-        digests = {
-            "inputs": input_digest(self._run.config),
-            "contents": {name: loaded.digest for name, loaded in features.items()},
-        }
-        changed = differences(parse_json(record, create_bytes(record, as_json(digests))), digests)
-        if changed:
-            raise InputError(f"run {self._run.id} was begun with other input ({'; '.join(changed)}); use a new run id")
+        record = self._run.path / FOLDER / name
+        if parse_json(record, create_bytes(record, as_json(digests))) != digests:
+            raise InputError(f"run {self._run.id} was begun with other {name.removesuffix('.json')}; use a new run id")
 
     def __call__(self, seed: int) -> SeedData:
         config = self._run.config
@@ -118,7 +120,7 @@ class _SeedLoader:
 
 
 def _measure_all(run: Run, rows: list[Contestant], seed: int, data: SeedData) -> list[str]:
-    """Measure contestants on one seed, each a transaction; return what is to be said of those that diverge."""
+    """Measure contestants on one seed, each a transaction; return the names of those that diverge."""
 
     def stage(row: Contestant, this: Run, folder: Path) -> Result:
         measured = measure(row, data, this.reporter)
@@ -135,13 +137,13 @@ def _measure_all(run: Run, rows: list[Contestant], seed: int, data: SeedData) ->
         log_measured(this, result)  # before the commit: what is committed is logged, whenever this process dies
         return result
 
-    failures = []
+    diverged = []
     for row in rows:
         try:
             run_stage(run, _unit(row, seed), partial(stage, row))
-        except DivergedError as error:
-            failures.append(str(error))
-    return failures
+        except DivergedError:
+            diverged.append(row.name)
+    return diverged
 
 
 def _write_table(run: Run, rows: list[Contestant], part: str) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class Contestant:
     is_vbpr: bool = False
 
     def definition(self) -> dict[str, Any]:
-        """What decides its figures beside the run's configuration, as plain JSON."""
+        """Its settings and the choices among them, as plain JSON: figures of others are not its own."""
         definition: dict[str, Any] = json.loads(json.dumps({"settings": self.settings, "choices": self.choices}))
         return definition
 

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from model.data import TrainingData
 from model.evaluation import InnerProduct
+from model.training import DivergedError
 
 ALS_ITERATIONS = 15
 
@@ -61,9 +62,13 @@ def bpr(
 
 
 def _fit(model: Any, data: TrainingData) -> InnerProduct:
+    from implicit.recommender_base import ModelFitError
     from scipy.sparse import csr_matrix
 
     pairs = (data.user_T.numpy(), data.item_T.numpy())
     interactions = csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape=(data.num_users, data.num_items))
-    model.fit(interactions, show_progress=False)
+    try:
+        model.fit(interactions, show_progress=False)
+    except ModelFitError as error:
+        raise DivergedError(str(error)) from error
     return InnerProduct(torch.from_numpy(model.user_factors.copy()), torch.from_numpy(model.item_factors.copy()))

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 import polars as pl
+import torch
 
 from model.baselines.vbpr import Vbpr
 from model.evaluation import InnerProduct, Scorer
@@ -75,9 +76,10 @@ def measure(contestant: Contestant, data: SeedData, reporter: Reporter) -> Measu
         one = _try(contestant, settings, data, reporter)
         tried[json.dumps(dict(settings))] = None if one is None else one.validation[CHOSEN_BY]
         if one is not None and (best is None or one.validation[CHOSEN_BY] > best.validation[CHOSEN_BY]):
-            best = one  # the others' scorers are let go: neighbours and EASE hold a matrix of items by items
+            best = one
+        del one  # before the next is fitted: neighbours and EASE hold a matrix of items by items
     if best is None:
-        raise DivergedError(f"{contestant.name}: the loss became NaN or infinite; lower train.learning_rate")
+        raise DivergedError(f"{contestant.name} diverges with every choice of its settings")
     metrics = {
         "validation": best.validation,
         "test": data.protocol.test(best.scorer),
@@ -96,11 +98,11 @@ class _Tried:
 
 
 def _try(contestant: Contestant, settings: Settings, data: SeedData, reporter: Reporter) -> _Tried | None:
-    """Fit with these settings; None where training diverges."""
+    """Fit with these settings; None where that diverges or has no solution."""
     start = time.monotonic()
     try:
         scorer = _fit(contestant, settings, data, reporter)
-    except DivergedError as error:
+    except (DivergedError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         reporter.say(f"{contestant.name} with {dict(settings)}: {error}; left out")
         return None
     seconds = time.monotonic() - start

@@ -2,6 +2,7 @@
 
 from upath import UPath
 
+from pipeline.register import spelled
 from pipeline.report import flatten
 from pipeline.run import Result, Run
 from pipeline.storage import local_copy
@@ -14,7 +15,7 @@ def log_measured(run: Run, result: Result) -> None:
     parent = tracking.start_run(run.id)
     child = tracking.start_run(f"{run.id}/{result['name']}/seed-{result['seed']}", parent)
     parameters = {"contestant": result["name"], "seed": result["seed"], **result["settings"]}
-    tracking.log_parameters(child, {key: str(value) for key, value in parameters.items()})
+    tracking.log_parameters(child, {key: spelled(value) for key, value in parameters.items()})
     metrics = flatten({part: values for part, values in result["metrics"].items() if values})
     tracking.log_metrics(child, [Metric(key.replace(".", "/"), float(value)) for key, value in metrics.items()])
     tracking.finish(child)

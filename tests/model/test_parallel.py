@@ -175,6 +175,7 @@ def test_two_processes_hold_half_of_what_has_columns_each(two):
 def test_columns_own_parts_put_together_are_the_whole():
     whole = torch.arange(48.0).reshape(4, 12)
     left, right = (Columns(rank, 2).own(whole, Split(1, blocks=3)) for rank in range(2))
+    assert Columns(0, 2).whole_shape(left, Split(1, blocks=3)) == whole.shape
     assert left[0].tolist() == [0, 1, 4, 5, 8, 9]
     assert right[0].tolist() == [2, 3, 6, 7, 10, 11]
 

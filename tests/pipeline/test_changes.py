@@ -33,12 +33,13 @@ def test_find_changes_names_the_value_that_changed(champion):
     assert find_changes(again)["changes"] == ["train.seed: 0 then, 7 now"]
 
 
-def test_find_changes_setting_that_the_champions_version_did_not_have_is_its_default(champion):
+def test_find_changes_setting_that_the_champions_version_did_not_have_is_one(champion):
     manifest = champion.store.release("r1") / "manifest.json"
     recorded = read_json(manifest)
     del recorded["config"]["model"]["absent"]
     write_json(manifest, recorded)
-    assert find_changes(make_run(champion.config, "r2"))["changes"] == []
+    found = find_changes(make_run(champion.config, "r2"))["changes"]
+    assert found == ["model.absent: None then, 'left-out' now"]
 
 
 def test_find_changes_without_champion_or_its_release_says_so(champion):

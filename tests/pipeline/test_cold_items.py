@@ -18,6 +18,7 @@ from pipeline.split import TEST, TRAIN, VALIDATION
 from pipeline.stages import do_stage
 from pipeline.storage import read_json
 from pipeline.train import HISTORY, VECTORS
+from tests.reference import full_ranking, ranking_metrics
 
 pytestmark = pytest.mark.integration
 
@@ -47,10 +48,9 @@ def recall_among_untrained(vectors, interactions, part, cutoff):
     for user in sorted({user for user, _, split in rows if split == part}):
         relevant = {item for other, item, split in rows if other == user and split == part} - trained
         seen = {item for other, item, split in rows if other == user and split in masked}
-        candidates = [item for item in range(len(vectors["item_ID"])) if item not in trained | seen]
-        score = vectors["item_ID"][candidates] @ vectors["user_UD"][user]
-        listed = {candidates[place] for place in np.argsort(-score)[:cutoff]}
-        recalls += [len(listed & relevant) / len(relevant)] if relevant else []
+        untrained = set(range(len(vectors["item_ID"]))) - trained
+        ranked = full_ranking(vectors["user_UD"][user], vectors["item_ID"], seen, untrained)
+        recalls += [ranking_metrics(ranked, relevant, cutoff)["recall"]] if relevant else []
     return np.mean(recalls)
 
 

@@ -230,8 +230,19 @@ def test_tune_values_refused_together_are_recorded_and_the_study_goes_on(folder)
     assert result["refused"] > 0
 
 
+def test_tune_trouble_with_the_machine_is_no_refused_trial(folder, monkeypatch):
+    def gone(*_):
+        raise ConfigError("train: this machine has no usable CUDA device")
+
+    search(folder, "machine", "tune.trials=1", "train.max_epochs=1", "train.check_every=1")
+    monkeypatch.setattr("pipeline.tune.make_trainer", gone)
+    with pytest.raises(ConfigError, match="no usable CUDA device"):
+        search(folder, "machine", "tune.trials=3", "train.max_epochs=1", "train.check_every=1")
+    assert len(trials_of(folder, "machine")) == 1
+
+
 def test_tune_every_trial_diverged_says_what_to_do(folder):
-    with pytest.raises(MicrorecError, match=r"every trial diverged; lower train\.learning_rate"):
+    with pytest.raises(MicrorecError, match=r"every trial diverged or was refused; lower train\.learning_rate"):
         search(folder, "diverged", "train.learning_rate=1e30", "tune.trials=1")
 
 

@@ -231,6 +231,11 @@ def lose(file):
     save_file(parameters, str(file))
 
 
+def add(file):
+    parameters = load_file(str(file))
+    save_file({**parameters, "old_weight": parameters["item_embedding_ID"].clone()}, str(file))
+
+
 def narrow(file):
     parameters = load_file(str(file))
     save_file({**parameters, "item_embedding_ID": parameters["item_embedding_ID"][:, :1].contiguous()}, str(file))
@@ -246,6 +251,7 @@ DAMAGES = {
     "parameters cut": (f"train/{PARAMETERS}", cut),
     "parameters NaN": (f"train/{PARAMETERS}", spoil),
     "a parameter missing": (f"train/{PARAMETERS}", lose),
+    "a parameter too many": (f"train/{PARAMETERS}", add),
     "an embedding too narrow": (f"train/{PARAMETERS}", narrow),
     "an embedding too short": (f"train/{PARAMETERS}", shorten),
     "data set gone": ("prepare", lambda folder: shutil.rmtree(folder)),

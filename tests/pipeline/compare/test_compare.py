@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -160,8 +161,34 @@ def test_measure_choice_that_diverges_is_left_out_and_all_of_them_refused(folder
     assert measured.settings == choices[1]
     diverged, kept = (measured.tried[json.dumps(choice)] for choice in choices)
     assert (diverged, kept) == (None, measured.metrics["validation"]["recall@20"])
-    with pytest.raises(DivergedError, match=r"x: the loss became NaN or infinite; lower train\.learning_rate"):
+    with pytest.raises(DivergedError, match="x diverges with every choice of its settings"):
         measure(dataclasses.replace(row, choices=choices[:1]), data, Reporter())
+
+
+def test_measure_choice_without_a_solution_is_left_out(folder):
+    """With an L2 of 0, items without interactions leave EASE's matrix singular."""
+    row = contestants([], 8)["ease"]
+    measured = measure(dataclasses.replace(row, choices=({"l2": 0.0}, {"l2": 10.0})), seed_data(folder), Reporter())
+    assert measured.settings == {"l2": 10.0}
+    assert measured.tried['{"l2": 0.0}'] is None
+
+
+def test_measure_keeps_no_scorer_but_the_best_while_it_fits_another(folder):
+    data, scorers, alive = seed_data(folder), [], []
+
+    def fit(training, seed, quality):
+        alive.append(sum(scorer() is not None for scorer in scorers))
+        liked_IU = torch.zeros(training.num_items, training.num_users)
+        user_P, item_P = data.dataset.pairs("validation")
+        liked_IU[item_P[:quality], user_P[:quality]] = 1
+        scorer = InnerProduct(torch.eye(training.num_users), liked_IU)
+        scorers.append(weakref.ref(scorer))
+        return scorer
+
+    choices = tuple({"quality": quality} for quality in (3, 1, 2, 8, 0))
+    measured = measure(Contestant(name="x", group="baseline", fit=fit, choices=choices), data, Reporter())
+    assert measured.settings == {"quality": 8}
+    assert alive == [0, 1, 1, 1, 1]
 
 
 def test_choose_contestants_without_content_none_needs_it_and_none_stands_twice(folder):
@@ -191,32 +218,30 @@ def test_compare_on_other_input_is_refused_where_something_is_left_to_measure(tm
     pl.read_parquet(file).head(400).write_parquet(file)
     second = compare(tmp_path, models=["popularity", "ease"])
     assert second.returncode == 2
-    assert "run c was begun with other input (inputs." in second.stderr
+    assert "run c was begun with other tables; use a new run id" in second.stderr
 
 
 @pytest.mark.integration
 def test_compare_model_that_diverges_keeps_none_of_the_others_from_being_measured(folder):
-    settings = ("--set", "train.learning_rate=1e30", "--set", "compare.seeds=1")
+    settings = ("--set", "train.learning_rate=1e30")
     done = compare(folder, *settings, models=["micro", "ease"], run_id="diverging")
     assert done.returncode == 2
-    assert "micro: the loss became NaN or infinite; lower train.learning_rate" in done.stderr
-    assert "compare/ease/seed-0: run" in done.stderr
+    assert "diverges with every choice of settings of micro; leave them out of compare.models" in done.stderr
+    assert "compare/ease/seed-1: run" in done.stderr
     assert json.loads(compare(folder, *settings, models=["ease"], run_id="diverging").stdout)["rows"]
 
 
 @pytest.mark.integration
 def test_compare_figures_of_other_choices_are_refused(folder, monkeypatch):
-    config = load_config(folder / "microrec.toml", ['compare.models=["ease"]', "compare.seeds=1"])
-    run = open_run(config, "choices", Reporter())
+    run = open_run(load_config(folder / "microrec.toml", ["compare.seeds=1"]), "choices", Reporter())
     row = contestants([], 8)["ease"]
-    for choices in (row.choices[:2], row.choices[:2], row.choices):
-        changed = dataclasses.replace(row, choices=choices)
-        monkeypatch.setattr(pipeline.compare.compare, "choose_contestants", lambda config, changed=changed: [changed])
-        if choices == row.choices:
-            with pytest.raises(InputError, match="ease, seed 0, was measured by a version of microrec that gives it"):
-                pipeline.compare.compare.compare(run)
-        else:
-            assert [found["name"] for found in pipeline.compare.compare.compare(run)["rows"]] == ["ease"]
+    monkeypatch.setattr(pipeline.compare.compare, "choose_contestants", lambda config: [row])
+    first = pipeline.compare.compare.compare(run)
+    assert pipeline.compare.compare.compare(run)["rows"] == first["rows"]
+    fewer = dataclasses.replace(row, choices=row.choices[:2])
+    monkeypatch.setattr(pipeline.compare.compare, "choose_contestants", lambda config: [fewer])
+    with pytest.raises(InputError, match="ease, seed 0, was measured by another version of microrec"):
+        pipeline.compare.compare.compare(run)
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])

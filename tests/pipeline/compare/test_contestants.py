@@ -11,7 +11,7 @@ import pipeline.compare.measure
 from model.baselines.neighbours import content_knn
 from model.baselines.vbpr import Vbpr
 from model.micro import Micro
-from model.training import Trainer
+from model.training import DivergedError, Trainer
 from pipeline.compare.contestants import PAPER, contestants
 from pipeline.compare.measure import SeedData, measure
 from pipeline.config import compose
@@ -233,6 +233,12 @@ def test_contestants_computed_ones_heed_every_setting_that_is_chosen(planted, na
     first = row.fit(data, seed=0, **settings).scores(everyone)
     other = row.fit(data, seed=0, **{**settings, setting: type(settings[setting])(settings[setting] / 4)})
     assert not torch.equal(first, other.scores(everyone))
+
+
+def test_contestants_als_that_diverges_says_so(planted):
+    settings = {"factors": DIM, "alpha": float("inf"), "regularization": 1.0}
+    with pytest.raises(DivergedError, match="NaN"):
+        ROWS["als"].fit(planted.dataset.training_data(), seed=0, **settings)
 
 
 @pytest.mark.parametrize(("name", "seeded"), [("popularity", False), ("ease", False), ("als", True), ("bpr", True)])
