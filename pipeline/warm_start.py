@@ -130,7 +130,7 @@ def _require_sound(earlier: Run, parameters: dict[str, torch.Tensor], trainer: T
     if odd:
         raise _UnusableError(f"run {earlier.id} is damaged (it and today's model do not both have {', '.join(odd)})")
     for name, then in parameters.items():
-        expected = (rows.get(name, shapes[name][0]), *shapes[name][1:])
+        expected = (rows[name], *shapes[name][1:]) if name in rows else shapes[name]
         if then.shape != expected:
             raise _UnusableError(f"run {earlier.id} is damaged ({name} of {tuple(then.shape)}, not {expected})")
         if not then.isfinite().all():
