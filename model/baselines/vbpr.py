@@ -3,9 +3,9 @@
     s_ui = p_u . q_i + t_u . (E f_i)
 
 as one inner product of concatenated vectors, so that it is trained, measured and exported like the model. The two
-parts share the embedding dimension, half each, as in the paper's experiments. Deviations
-(docs/decisions/0023-baselines.md): no bias terms; the features of all modalities are concatenated, each L2-normalised,
-absent ones zero; in evaluation q is zero for an item without interactions, where training has left it at random.
+parts share the embedding dimension, half each. Deviations (docs/decisions/0023-baselines.md): no bias terms; the
+features of all modalities are concatenated, each L2-normalised, absent ones zero; in evaluation q is zero for an item
+without interactions, where training has left it at random.
 Shapes: U users, I items, D dimension, F feature dimension of all modalities.
 """
 
