@@ -18,9 +18,9 @@ from model.data import TrainingData
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Vectors
 from model.training import Trainer
-from pipeline.columns import ITEM_ID, USER_ID
-from pipeline.dataset import Dataset, index_interactions
-from pipeline.split import TEST, VALIDATION, SplitConfig, split_interactions
+from pipeline.columns import ITEM_ID, TEST, USER_ID, VALIDATION
+from pipeline.dataset.dataset import Dataset, index_interactions
+from pipeline.dataset.split import SplitConfig, split_interactions
 
 EPOCHS = 5
 ROUNDS = 3

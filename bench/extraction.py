@@ -17,11 +17,12 @@ from features.encoder import Encoder
 from features.pictures import UnreadableError
 from features.registry import find_encoder
 from pipeline.columns import IMAGE_PATH, ITEM_ID
-from pipeline.config import compose
-from pipeline.extract import extract
+from pipeline.config.config import compose
 from pipeline.progress import Reporter
 from pipeline.run import Run
 from pipeline.sample import write_sample
+from pipeline.stages.extract import extract_features
+from pipeline.stages.results import Extraction
 
 NUM_ITEMS = 1500
 BATCH = 32
@@ -78,16 +79,16 @@ def measure(device: str, num_items: int, batch_size: int, copies: int = 1) -> Me
     """
     with tempfile.TemporaryDirectory() as folder:
         run = _sample_run(Path(folder), device, num_items, batch_size, copies)
-        summary = {}
+        done: list[Extraction] = []
 
         def whole() -> None:
-            summary.update(extract(run)["image"])
+            done.append(extract_features(run).modalities["image"])
 
         first = seconds(whole)
-        pictures, peak = summary["encoded"], peak_memory()
+        pictures, peak = done[0].encoded, peak_memory()
         again = [seconds(whole) for _ in range(3)]
         bare = _bare_encoder(run, pictures, batch_size)
-    return Measured(pictures, first, again, bare, summary["encoder_calls"], peak)
+    return Measured(pictures, first, again, bare, done[-1].encoder_calls, peak)
 
 
 def _sample_run(folder: Path, device: str, num_items: int, batch_size: int, copies: int) -> Run:

@@ -23,10 +23,10 @@ from upath import UPath
 from model.micro import ModelConfig
 from model.training import HeldOut, TrainConfig, Trainer
 from model.warm_start import KEEP, carry_over
-from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID
-from pipeline.dataset import Dataset, index_interactions, load_dataset
-from pipeline.split import VALIDATION, SplitConfig, split_interactions
-from pipeline.warm_start import earlier_rows, trained_before
+from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID, VALIDATION
+from pipeline.dataset.dataset import Dataset, index_interactions, load_dataset
+from pipeline.dataset.split import SplitConfig, split_interactions
+from pipeline.stages.warm_start import earlier_rows, trained_before
 
 MODEL = ModelConfig()
 TRAIN = TrainConfig(device="cpu", check_every=1, patience=6)

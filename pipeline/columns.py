@@ -41,3 +41,6 @@ SCORE = "score"
 def modality_weight(modality: str) -> str:
     """Name of the release column that holds an item's attention weight for `modality`."""
     return f"weight_{modality}"
+
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"

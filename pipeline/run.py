@@ -1,37 +1,43 @@
-"""A run: the stages in order, each a transaction that is done once."""
+"""A run: its stages, each a transaction that is done once, and the typed result that each commits."""
 
-import re
+import dataclasses
 import resource
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 from upath import UPath
 
-from pipeline.config import Config, compose
-from pipeline.errors import ConfigError, InputError
+from pipeline.config.config import Config
+from pipeline.documents import as_document, as_record
+from pipeline.errors import InputError
 from pipeline.progress import Reporter
-from pipeline.storage import (
-    Store,
-    as_json,
-    create_bytes,
-    is_complete,
-    parse_json,
-    publish_folder,
-    read_json,
-    scratch,
-    write_json,
-)
+from pipeline.storage.files import is_complete, publish_folder, read_json, scratch, write_json
+from pipeline.storage.layout import Store
 
 RESULT = "result.json"
-EXTENDABLE = ("tune.trials", "compare.seeds", "compare.models")
-"""A run may be continued with other values of these: more is then done, and what was done stays."""
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
-Result = dict[str, Any]
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What every stage's result says besides its own."""
+
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+ResultType = TypeVar("ResultType", bound=StageResult)
+
+
+@dataclass(frozen=True)
+class Stage(Generic[ResultType]):
+    """A stage by its name, which is its folder's, its module's and its command's, and the kind of its result."""
+
+    name: str
+    result: type[ResultType]
 
 
 @dataclass(frozen=True)
@@ -47,71 +53,63 @@ class Run:
     def path(self) -> UPath:
         return self.store.run(self.id)
 
-    def stage(self, name: str) -> UPath:
+    @property
+    def record(self) -> UPath:
+        """The configuration that the run began with."""
+        return self.store.run_record(self.id)
+
+    def folder(self, stage: Stage[ResultType]) -> UPath:
         """Folder of a stage's committed output."""
-        return self.path / name
+        return self.path / stage.name
 
-    def result(self, name: str) -> Result | None:
-        """What a stage returned, or None while it has not been committed."""
-        folder = self.stage(name)
-        return read_json(folder / RESULT) if is_complete(folder) else None
+    def result(self, stage: Stage[ResultType]) -> ResultType | None:
+        """What a stage returned, or None while it has not been committed.
+
+        Raises `StoreError` for a result that cannot be read.
+        """
+        folder = self.folder(stage)
+        if not is_complete(folder):
+            return None
+        return as_record(stage.result, read_json(folder / RESULT), folder / RESULT)
+
+    def require(self, stage: Stage[ResultType]) -> ResultType:
+        """What a stage returned.
+
+        Raises `InputError` that names the command to run while it has not been committed.
+        """
+        result = self.result(stage)
+        if result is None:
+            raise InputError(
+                f"run {self.id} has no result of stage {stage.name}; "
+                f"run `microrec {stage.name} --run-id {self.id}` first"
+            )
+        return result
 
 
-Stage = Callable[[Run, Path], Result]
-"""Writes its files into the scratch folder given and returns a small JSON result."""
+def run_stage(run: Run, stage: Stage[ResultType], work: Callable[[Run, Path], ResultType]) -> ResultType:
+    """Run one stage unless it is done; commit its folder, result and seconds together.
 
-
-def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
-    """Create the run or continue it; a run keeps the configuration it began with.
-
-    Raises `InputError` for an id that is no plain name, when the configuration has changed since, or
-    for one that cannot do (`ConfigError`): a run that has not begun leaves its id free.
+    Args:
+        work: writes the stage's files into the scratch folder that it is given.
     """
-    if not RUN_ID.fullmatch(run_id):
-        raise InputError(
-            f"run id {run_id!r}: use letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
-        )
-    run = Run(run_id, config, config.open_store(), reporter)
-    record = run.path / "config.json"
-    if not record.exists():
-        from pipeline.preflight import check  # all that a configuration speaks of: only a new run needs to know it
-
-        check(config, run.store)
-    wanted = config.as_dict()
-    recorded = with_defaults(parse_json(record, create_bytes(record, as_json(wanted))), wanted)
-    changed = sorted(differences(recorded, wanted))
-    if changed:
-        raise InputError(f"run {run_id} was begun with another configuration ({'; '.join(changed)}); use a new run id")
-    return run
-
-
-def with_defaults(recorded: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """The recorded configuration with the default of every setting that a newer version has added since."""
-    if recorded == wanted:
-        return recorded
-    try:
-        return compose(recorded, base=Path()).as_dict()
-    except ConfigError:  # of a setting that there is no longer: the record as it stands shows the difference
-        return recorded
-
-
-def run_stage(run: Run, name: str, stage: Stage) -> Result:
-    """Run one stage unless it is done; commit its folder, result and seconds together."""
-    done = run.result(name)
+    done = run.result(stage)
     if done is not None:
-        run.reporter.say(f"{name}: done before, {done['seconds']:.1f} s then")
+        run.reporter.say(f"{stage.name}: done before, {done.seconds:.1f} s then")
         return done
-    run.reporter.say(f"{name}: run {run.id}")
+    run.reporter.say(f"{stage.name}: run {run.id}")
     start = time.monotonic()
-    with scratch(run.stage(name)) as folder:
-        result = stage(run, folder)
-        result["seconds"] = round(time.monotonic() - start, 3)
-        # A stage that did its work in processes of its own says what they took.
-        result["peak_memory_bytes"] = max(peak_memory_bytes(), result.get("peak_memory_bytes", 0))
-        write_json(UPath(str(folder / RESULT)), result)
-        published = publish_folder(folder, run.stage(name))
-    committed = run.result(name) if not published else result
-    run.reporter.say(f"{name}: {result['seconds']:.1f} s")
+    with scratch(run.folder(stage)) as folder:
+        result = work(run, folder)
+        result = dataclasses.replace(
+            result,
+            seconds=round(time.monotonic() - start, 3),
+            # A stage that did its work in processes of its own says what they took.
+            peak_memory_bytes=max(peak_memory_bytes(), result.peak_memory_bytes),
+        )
+        write_json(UPath(str(folder / RESULT)), as_document(result))
+        published = publish_folder(folder, run.folder(stage))
+    committed = result if published else run.result(stage)
+    run.reporter.say(f"{stage.name}: {result.seconds:.1f} s")
     return committed or result
 
 
@@ -119,15 +117,3 @@ def peak_memory_bytes() -> int:
     """Largest resident size of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
-    """Say where two JSON documents differ, one line a value."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line
-            for key in sorted({*before, *now})
-            for line in differences(before.get(key), now.get(key), f"{prefix}{key}.")
-        ]
-    key = prefix.removesuffix(".")
-    return [] if before == now or key in EXTENDABLE else [f"{key}: {before!r} then, {now!r} now"]

@@ -1,10 +1,10 @@
 """What every test has in common."""
 
-import os
-
 import pytest
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as `microrec` does, before torch is loaded
+from pipeline import process
+
+process.set_up()  # as `microrec` does, before torch and MLflow are loaded
 
 
 def pytest_runtest_setup(item):

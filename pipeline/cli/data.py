@@ -33,10 +33,10 @@ def sample(
 @app.command()
 def validate(config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check catalogue and interactions and print a report."""
-    from pipeline.validate import render
-    from pipeline.validate import validate as check
+    from pipeline.cli.show_validation import show_validation
+    from pipeline.stages.validate import check_catalogue
 
-    show(check(load(config, overrides)), as_json, render)
+    show(check_catalogue(load(config, overrides)), as_json, show_validation)
 
 
 @app.command()
@@ -49,21 +49,24 @@ def extract(
     as_json: AsJson = False,
 ) -> None:
     """Encode pictures and texts that were not seen before into the feature store."""
-    from pipeline.extract import extract as extract_features
-    from pipeline.run import Run, open_run, run_stage
-    from pipeline.stages import do_stage
+    from pipeline import stages
+    from pipeline.opening import open_run
+    from pipeline.run import Run, Stage, run_stage
+    from pipeline.stages.extract import extract_features
+    from pipeline.stages.order import do_stage
+    from pipeline.stages.results import ExtractResult
 
     settings = load(config, overrides)
     if run_id is None:
         run = Run("extract", settings, settings.open_store(), Reporter())
-        result = {"modalities": extract_features(run, modality, parse_shard(shard))}
+        result = extract_features(run, modality, parse_shard(shard))
     elif modality is None and shard == "0/1":
-        result = do_stage(open_run(settings, run_id, Reporter()), "extract")
+        result = do_stage(open_run(settings, run_id, Reporter()), stages.EXTRACT)
     else:
         part = "-".join(["extract", *([modality] if modality else []), *(shard.split("/") if shard != "0/1" else [])])
         result = run_stage(
             open_run(settings, run_id, Reporter()),
-            part,
-            lambda this, folder: {"modalities": extract_features(this, modality, parse_shard(shard))},
+            Stage(part, ExtractResult),
+            lambda this, folder: extract_features(this, modality, parse_shard(shard)),
         )
     show(result, as_json)

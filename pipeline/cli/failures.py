@@ -47,7 +47,7 @@ def exit_status(command: Callable[[], int | None]) -> int:
 
 def _store_problem(error: Exception) -> str | None:
     """What an object store that failed half-way has to say; what is wrong from the start is an `InputError`."""
-    from pipeline.object_store import explain
+    from pipeline.storage.object_store import explain
 
     reason = explain(error)
     return reason and f"object store: {reason}"

@@ -5,17 +5,18 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
 
 from pipeline import torchrun
+from pipeline.cli.show import show_fields
+from pipeline.documents import as_document
 from pipeline.errors import InputError
-from pipeline.show import show_fields
 
 if TYPE_CHECKING:
-    from pipeline.config import Config
+    from pipeline.config.config import Config
 
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Configuration (TOML); default microrec.toml.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")]
@@ -29,22 +30,26 @@ AsOf = Annotated[
 ]
 NumResults = Annotated[int, typer.Option("-k", min=1, help="How many to show.")]
 
-Result = dict[str, Any]
+Shown = TypeVar("Shown")
 
 
 def load(file: Path | None, overrides: list[str] | None) -> "Config":
     """Read the configuration."""
-    from pipeline.config import load_config
+    from pipeline.config.config import load_config
 
     return load_config(file, overrides or ())
 
 
-def show(result: Result, as_json: bool, person: Callable[[Result, Console], None] = show_fields) -> None:
-    """Print the result on stdout: one JSON object, or what `person` prints; of several processes the first speaks."""
+def show(result: Shown, as_json: bool, person: Callable[[Shown, Console], None] = show_fields) -> None:
+    """Print the result on stdout: one JSON object, or what `person` prints; of several processes the first speaks.
+
+    Args: result: a dataclass, or plain values.
+    """
     if torchrun.rank() > 0:
         return
     if as_json:
-        sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+        document = as_document(result)
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str, allow_nan=False) + "\n")
     else:
         person(result, Console(highlight=False))
 

@@ -21,7 +21,7 @@ def embed(
     as_json: AsJson = False,
 ) -> None:
     """Vectors for items the model has never seen, without retraining."""
-    from pipeline.embed import embed_items
+    from pipeline.serving.embed import embed_items
 
     show(embed_items(load(config, overrides), items, out, release, Reporter()), as_json)
 
@@ -36,10 +36,12 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Show a user's best items, titles beside ids."""
-    from pipeline.lookup import recommend_items
-    from pipeline.show import show_list
+    from pipeline.cli.show import show_list
+    from pipeline.serving.lookup import recommend_items
 
-    show(recommend_items(load(config, overrides), user, k, release), as_json, show_list)
+    settings = load(config, overrides)
+    found = recommend_items(settings.open_store(), settings.open_catalogue(), user, k, release)
+    show(found, as_json, show_list)
 
 
 @app.command()
@@ -52,10 +54,12 @@ def similar(
     as_json: AsJson = False,
 ) -> None:
     """Show the items nearest to one, titles beside ids."""
-    from pipeline.lookup import similar_items
-    from pipeline.show import show_list
+    from pipeline.cli.show import show_list
+    from pipeline.serving.lookup import similar_items
 
-    show(similar_items(load(config, overrides), item, k, release), as_json, show_list)
+    settings = load(config, overrides)
+    found = similar_items(settings.open_store(), settings.open_catalogue(), item, k, release)
+    show(found, as_json, show_list)
 
 
 @app.command()
@@ -67,17 +71,20 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make a registered version the champion, if the quality gate lets it."""
-    from pipeline.promotion import promote as move_champion
+    from pipeline.registry.promotion import promote as move_champion
 
-    show(move_champion(load(config, overrides), version, Reporter(), parse_moment(as_of)), as_json)
+    settings, moment = load(config, overrides), parse_moment(as_of)
+    store, tracking = settings.open_store(), settings.open_tracking()
+    show(move_champion(store, tracking, settings.gate, version, Reporter(), moment), as_json)
 
 
 @app.command()
 def rollback(config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Make the champion before this one the champion again."""
-    from pipeline.promotion import rollback as move_back
+    from pipeline.registry.promotion import rollback as move_back
 
-    show(move_back(load(config, overrides), Reporter()), as_json)
+    settings = load(config, overrides)
+    show(move_back(settings.open_store(), settings.open_tracking(), Reporter()), as_json)
 
 
 @app.command()
@@ -88,9 +95,11 @@ def to_pgvector(
     as_json: AsJson = False,
 ) -> None:
     """Load a release into PostgreSQL with pgvector; MICROREC_PGVECTOR_DSN says where."""
-    from pipeline.consumers.pgvector import load_release
+    from pipeline.serving.pgvector import load_release
 
-    result = load_release(load(config, overrides), release, os.environ.get("MICROREC_PGVECTOR_DSN", ""), Reporter())
+    result = load_release(
+        load(config, overrides).open_store(), release, os.environ.get("MICROREC_PGVECTOR_DSN", ""), Reporter()
+    )
     show(result, as_json)
 
 
@@ -102,6 +111,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Re-check every digest, count and schema of a release, and that registry and files agree."""
-    from pipeline.audit import verify_named_release
+    from pipeline.registry.audit import verify_named_release
 
-    show(verify_named_release(load(config, overrides), release), as_json)
+    settings = load(config, overrides)
+    show(verify_named_release(settings.open_store(), settings.open_tracking(), release), as_json)

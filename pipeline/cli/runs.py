@@ -19,9 +19,9 @@ app = typer.Typer()
 
 def _stage_command(name: str, summary: str) -> None:
     def command(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-        from pipeline.stages import do_stage
+        from pipeline.stages.order import do_stage, find_stage
 
-        show(do_stage(_open(config, overrides, run_id), name), as_json)
+        show(do_stage(_open(config, overrides, run_id), find_stage(name)), as_json)
 
     app.command(name, help=summary)(command)
 
@@ -36,7 +36,7 @@ _stage_command("register", "Log the run to MLflow and register the model.")
 @app.command()
 def changes(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Say what a prepared run would be trained on that the champion was not: nothing, and training can be spared."""
-    from pipeline.changes import find_changes
+    from pipeline.stages.changes import find_changes
 
     show(find_changes(_open(config, overrides, run_id)), as_json)
 
@@ -50,9 +50,13 @@ def gate(
     as_json: AsJson = False,
 ) -> None:
     """Ask the quality gate about an evaluated run, before its release is written."""
-    from pipeline.promotion import check_gate
+    from pipeline import stages
+    from pipeline.registry.gate import Measured
+    from pipeline.registry.promotion import check_gate
 
-    show(check_gate(_open(config, overrides, run_id), parse_moment(as_of)), as_json)
+    this = _open(config, overrides, run_id)
+    candidate = Measured(run_id=run_id, metrics=this.require(stages.EVALUATE).metrics)
+    show(check_gate(this.store, this.config.gate, candidate, this.reporter, parse_moment(as_of)), as_json)
 
 
 @app.command()
@@ -63,15 +67,15 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run all stages in order; the same id continues where it stopped."""
-    from pipeline.show import show_run
-    from pipeline.stages import new_run_id, run_all
+    from pipeline.cli.show import show_run
+    from pipeline.stages.order import new_run_id, run_all
 
     this = _open(config, overrides, run_id or new_run_id())
     with _continuable(this):
         result = run_all(this)
     show(result, as_json, show_run)
-    if result["gate"]:
-        raise GateRefusedError(result["gate"])
+    if result.gate:
+        raise GateRefusedError(result.gate)
 
 
 @app.command()
@@ -82,7 +86,7 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Search hyper-parameters on validation; the same id continues, the best configuration is written as TOML."""
-    from pipeline.tune import tune as search
+    from pipeline.experiments.tune import tune as search
 
     this = _open(config, overrides, run_id)
     with _continuable(this):
@@ -98,17 +102,19 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate the model, its ablations and the baselines under one protocol."""
-    from pipeline.compare.compare import compare as compare_models
-    from pipeline.show import show_comparison
-    from pipeline.stages import new_run_id
+    from pipeline.cli.show import show_comparison
+    from pipeline.experiments.compare.compare import compare as compare_models
+    from pipeline.experiments.compare.contestants import choose_contestants
+    from pipeline.stages.order import new_run_id
 
+    choose_contestants(load(config, overrides))  # a run that has not begun leaves its id free
     this = _open(config, overrides, run_id or new_run_id())
     with _continuable(this):
         show(compare_models(this, parse_shard(shard)), as_json, show_comparison)
 
 
 def _open(config: Path | None, overrides: list[str] | None, run_id: str) -> "Run":
-    from pipeline.run import open_run
+    from pipeline.opening import open_run
 
     return open_run(load(config, overrides), run_id, Reporter())
 

@@ -1,1 +1,4 @@
-"""What travels inside the registered model; nothing in here imports the rest of the program."""
+"""What consumers load: the model that MLflow serves, lookups, vectors of new items, the copy in PostgreSQL.
+
+What enters here reads a release; `ranker.py` travels inside the registered model and imports nothing of this program.
+"""

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from bench import end_to_end
-from pipeline.split import TEST, TRAIN, VALIDATION
+from pipeline.columns import TEST, TRAIN, VALIDATION
 
 
 @pytest.fixture

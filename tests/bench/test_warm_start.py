@@ -10,7 +10,7 @@ import pytest
 
 import bench.warm_start
 from bench.warm_start import LEAST_PER_ITEM, MOST_PER_USER, TRAIN, is_new, measure, sparse_interactions
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
 
 NUM_USERS, NUM_ITEMS, NUM_FAMILIES = 80, 60, 4
 

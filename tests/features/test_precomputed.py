@@ -8,7 +8,7 @@ import pytest
 from features import precomputed
 from features.errors import FeatureError
 from features.precomputed import ROWS, read_precomputed
-from tests.pipeline.sources.files import write_image_features
+from tests.pipeline.catalogue.sources.files import write_image_features
 
 
 def write_parquet(path, ids, vectors, kind=None):

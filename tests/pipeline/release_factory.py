@@ -13,25 +13,29 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from upath import UPath
 
-from pipeline.config import Config, compose
+from model.training import EpochReport
+from pipeline import stages
+from pipeline.config.config import Config, compose
+from pipeline.dataset.records import Evaluation
+from pipeline.opening import open_run
 from pipeline.progress import Reporter
-from pipeline.release import (
+from pipeline.release.format import (
     INDEX,
     ITEM_EMBEDDINGS,
     ITEM_GRAPH,
-    MANIFEST,
     REPORT,
     SCHEMA_VERSION,
     TABLES,
     USER_VECTORS,
-    file_sha256,
     release_digest,
-    vector_column,
     write_table,
 )
-from pipeline.run import Run, open_run, run_stage
-from pipeline.storage import publish_folder, scratch, write_json
-from pipeline.tracking import open_tracking
+from pipeline.release.manifest import FileEntry, Manifest
+from pipeline.run import Run, run_stage
+from pipeline.stages.history import HISTORY, as_rows
+from pipeline.stages.results import EvaluateResult, ExportResult, PrepareResult, TrainResult
+from pipeline.storage.arrow import vector_column
+from pipeline.storage.files import file_sha256, publish_folder, scratch, write_json
 
 NUM_USERS, NUM_ITEMS, DIM = 6, 30, 8
 INPUT_DIGESTS = {"items.parquet": "ab" * 32, "interactions.parquet": "cd" * 32}
@@ -57,7 +61,7 @@ def make_config(base: Path, *, database: bool = True, **sections: Any) -> Config
 def blank_database() -> bytes:
     """An MLflow database with its tables and nothing in them: making one takes a second, copying it nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        open_tracking(make_config(Path(folder), database=False))
+        make_config(Path(folder), database=False).open_tracking()
         return (Path(folder) / "store/mlflow.db").read_bytes()
 
 
@@ -66,48 +70,44 @@ def make_run(
 ) -> Run:
     """Write the stages before `register`, and the release; `recall` is validation Recall@20, None for no split."""
     run = open_run(config, run_id, quiet())
-    metrics = {
-        "validation": None if recall is None else {"recall@20": recall, "ndcg@20": recall / 2},
-        "test": None if recall is None else {"recall@20": recall * 0.9, "ndcg@20": recall * 0.4},
-        "cold": None,
-        "slices": {"users with fewer than 10 interactions": {"recall@20": 0.1}},
-        "popularity": {"recall@20": 0.05},
-    }
-    tables = make_tables(seed, integer_ids)
-    history = make_history(recall is not None)
-    results = {
-        "prepare": {"input_digests": INPUT_DIGESTS, "encoders": {}, "counts": {"users": NUM_USERS, "items": NUM_ITEMS}},
-        "train": {"epochs": len(history), "best_epoch": 4},
-        "evaluate": {"metrics": metrics},
-        "export": publish_release(run, tables, metrics),
-    }
-    for name, result in results.items():
-        run_stage(run, name, lambda this, folder, name=name, result=result: _stage(folder, name, history, result))
+    metrics = Evaluation(
+        validation=None if recall is None else {"recall@20": recall, "ndcg@20": recall / 2},
+        test=None if recall is None else {"recall@20": recall * 0.9, "ndcg@20": recall * 0.4},
+        slices={"users with fewer than 10 interactions": {"recall@20": 0.1}},
+        popularity={"recall@20": 0.05},
+    )
+    tables, history = make_tables(seed, integer_ids), make_history(recall is not None)
+    prepared = PrepareResult(input_digests=INPUT_DIGESTS, encoders={}, counts={"users": NUM_USERS, "items": NUM_ITEMS})
+    trained = TrainResult(
+        epochs=len(history), best_epoch=4, modalities=["text"], device="cpu", threads=1, torch="2.15.0"
+    )
+
+    def train(run: Run, folder: Path) -> TrainResult:
+        write_json(UPath(str(folder / HISTORY)), as_rows(history))
+        return trained
+
+    run_stage(run, stages.PREPARE, lambda *_: prepared)
+    run_stage(run, stages.TRAIN, train)
+    run_stage(run, stages.EVALUATE, lambda *_: EvaluateResult(metrics=metrics))
+    run_stage(run, stages.EXPORT, lambda *_: publish_release(run, tables, metrics))
     return run
 
 
-def _stage(folder: Path, name: str, history: list[dict[str, Any]], result: dict[str, Any]) -> dict[str, Any]:
-    if name == "train":
-        write_json(UPath(str(folder / "history.json")), history)
-    return dict(result)
-
-
-def make_history(validated: bool = True) -> list[dict[str, Any]]:
+def make_history(validated: bool = True) -> list[EpochReport]:
     """Six epochs, a check on every second."""
-    rows = []
-    for epoch in range(1, 7):
-        row = {
-            "epoch": epoch,
-            "loss": 1 / epoch,
-            "ranking": 0.6 / epoch,
-            "contrastive": 9.0,
-            "seconds": 0.5,
-            "is_best": False,
-        }
-        rows.append(
-            row | ({"recall@20": 0.02 * epoch, "ndcg@20": 0.01 * epoch} if validated and epoch % 2 == 0 else {})
+    return [
+        EpochReport(
+            epoch=epoch,
+            loss=1 / epoch,
+            ranking=0.6 / epoch,
+            contrastive=9.0,
+            learning_rate=0.01,
+            seconds=0.5,
+            validation={"recall@20": 0.02 * epoch, "ndcg@20": 0.01 * epoch} if validated and epoch % 2 == 0 else None,
+            is_best=False,
         )
-    return rows
+        for epoch in range(1, 7)
+    ]
 
 
 def make_tables(seed: int = 0, integer_ids: bool = False) -> dict[str, pa.Table]:
@@ -137,7 +137,7 @@ def _without_nulls(columns: dict[str, Any]) -> pa.Table:
     return pa.Table.from_arrays(list(columns.values()), schema=schema)
 
 
-def publish_release(run: Run, tables: dict[str, pa.Table], metrics: dict[str, Any]) -> dict[str, Any]:
+def publish_release(run: Run, tables: dict[str, pa.Table], metrics: Evaluation) -> ExportResult:
     """Write the tables as the release of `run`, whole."""
     digest, release = release_digest(tables), run.store.release(run.id)
     counts = {name: tables[name].num_rows for name in TABLES}
@@ -149,28 +149,27 @@ def publish_release(run: Run, tables: dict[str, pa.Table], metrics: dict[str, An
         index.add(np.array(vectors, dtype=np.float32))
         faiss.write_index(index, str(folder / INDEX))
         (folder / REPORT).write_text("<!doctype html><title>report</title>")
-        manifest = {
-            "schema_version": SCHEMA_VERSION,
-            "release_digest": digest,
-            "run_id": run.id,
-            "embedding_dim": DIM,
-            "counts": counts,
-            "config": run.config.as_dict(),
-            "input_digests": INPUT_DIGESTS,
-            "encoders": {},
-            "metrics": metrics,
-            "files": [_entry(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()],
-        }
-        write_json(UPath(str(folder / MANIFEST)), manifest)
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            release_digest=digest,
+            run_id=run.id,
+            embedding_dim=DIM,
+            counts=counts,
+            config=run.config.as_dict(),
+            input_digests=INPUT_DIGESTS,
+            encoders={},
+            metrics=metrics,
+            files=[_entry(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()],
+        )
+        manifest.write(UPath(str(folder)))
         publish_folder(folder, release)
-    return {"release": str(release), "digest": digest, "counts": counts}
+    return ExportResult(release=str(release), digest=digest, counts=counts)
 
 
-def _entry(path: Path, folder: Path) -> dict[str, Any]:
-    rows = {"rows": pq.read_metadata(path).num_rows} if path.suffix == ".parquet" else {}
-    return {
-        "path": path.relative_to(folder).as_posix(),
-        "sha256": file_sha256(path),
-        "bytes": path.stat().st_size,
-        **rows,
-    }
+def _entry(path: Path, folder: Path) -> FileEntry:
+    return FileEntry(
+        path=path.relative_to(folder).as_posix(),
+        sha256=file_sha256(path),
+        bytes=path.stat().st_size,
+        rows=pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None,
+    )

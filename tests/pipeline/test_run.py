@@ -17,18 +17,21 @@ import pyarrow.dataset as ds
 import pytest
 from upath import UPath
 
-from pipeline.audit import verify_named_release
-from pipeline.checkpoint import CONTENT_MAP
-from pipeline.config import load_config
-from pipeline.embed import embed_items
+from pipeline import stages
+from pipeline.config.config import load_config
 from pipeline.errors import InputError, StoreError
+from pipeline.opening import open_run
 from pipeline.progress import Reporter
-from pipeline.release import MANIFEST, choose_release, read_manifest
-from pipeline.run import open_run
+from pipeline.registry.audit import verify_named_release
+from pipeline.registry.champion import choose_release
+from pipeline.release.manifest import MANIFEST, read_manifest
+from pipeline.release.verify import verify_release
 from pipeline.sample import write_sample
-from pipeline.stages import do_stage
-from pipeline.storage import Store, read_json
-from pipeline.verify import verify_release
+from pipeline.serving.embed import embed_items
+from pipeline.stages.checkpoint import CONTENT_MAP
+from pipeline.stages.order import do_stage
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import Store
 
 pytestmark = pytest.mark.integration
 
@@ -116,12 +119,12 @@ def test_run_killed_and_repeated_gives_the_undisturbed_digest(folder, first, tmp
 
 def prepared(folder, run_id, *settings):
     run = open_run(load_config(folder / "microrec.toml", [*SETTINGS, *settings]), run_id, Reporter())
-    do_stage(run, "prepare")
+    do_stage(run, stages.PREPARE)
     return run
 
 
 def losses(run):
-    return [epoch["loss"] for epoch in read_json(run.stage("train") / "history.json")]
+    return [epoch["loss"] for epoch in read_json(run.folder(stages.TRAIN) / "history.json")]
 
 
 def lose_a_process(run, arguments):
@@ -131,7 +134,7 @@ def lose_a_process(run, arguments):
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     _, log = process.communicate()
-    assert run.result("train") is None
+    assert run.result(stages.TRAIN) is None
     return process.returncode, log
 
 
@@ -140,7 +143,7 @@ def test_train_in_two_processes_one_killed_and_repeated_comes_to_the_losses_of_o
     status, log = lose_a_process(run, command(folder, "two", "train.processes=2", name="train"))
     assert status == 1
     assert re.search(r"microrec: train: process . of 2 failed: .*SIGKILL.*; continue with --run-id two$", log.strip())
-    assert do_stage(run, "train")["processes"] == 2
+    assert do_stage(run, stages.TRAIN).processes == 2
     assert losses(run) == pytest.approx(losses(replace(run, id="first")), rel=1e-4)
 
 
@@ -150,7 +153,7 @@ def test_train_begun_by_torchrun_is_resumed_by_one_process(folder, first, tmp_pa
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     arguments = [*torchrun, str(tmp_path / "program.py"), *command(folder, "joined", name="train")[3:]]
     lose_a_process(run, arguments)
-    assert do_stage(run, "train")["processes"] == 1
+    assert do_stage(run, stages.TRAIN).processes == 1
     assert losses(run) == pytest.approx(losses(replace(run, id="first")), rel=1e-4)
 
 
@@ -210,9 +213,13 @@ def test_release_scores_are_those_of_the_evaluation(folder, first):
     assert np.mean(recalls) == pytest.approx(first["metrics"]["test"]["recall@20"], abs=1e-9)
 
 
+def verify(config, name):
+    return verify_named_release(config.open_store(), config.open_tracking(), name)
+
+
 def test_verify_accepts_the_release_and_names_what_was_damaged(folder, first, tmp_path):
     config = load_config(folder / "microrec.toml", SETTINGS)
-    assert verify_named_release(config, "first")["digest"] == first["digest"]
+    assert verify(config, "first")["digest"] == first["digest"]
     copy = Store(UPath(str(tmp_path)))
     for damage, message in (("flip", "another sha256"), ("remove", "is missing"), ("add", "not in the manifest")):
         subprocess.run(["cp", "-r", first["release"], str(tmp_path / "releases")], check=False)
@@ -240,10 +247,10 @@ def test_verify_unfinished_release_does_not_exist(folder, first, tmp_path):
 
 def test_manifest_says_what_the_release_was_made_of(first):
     manifest = read_manifest(UPath(first["release"]))
-    assert manifest["release_digest"] == first["digest"]
-    assert set(manifest["encoders"]) == {"image", "text"}
-    assert any(name.endswith("items.parquet") for name in manifest["input_digests"])
-    assert MANIFEST not in {entry["path"] for entry in manifest["files"]}
+    assert manifest.release_digest == first["digest"]
+    assert set(manifest.encoders) == {"image", "text"}
+    assert any(name.endswith("items.parquet") for name in manifest.input_digests)
+    assert MANIFEST not in {entry.path for entry in manifest.files}
 
 
 def test_embed_new_items_stand_near_their_twins(folder, first, tmp_path):
@@ -290,9 +297,9 @@ def unit_rows(column):
 
 def test_verify_path_outside_the_store_is_refused(folder, first, tmp_path):
     config = load_config(folder / "microrec.toml", SETTINGS)
-    assert verify_named_release(config, first["release"])["digest"] == first["digest"]
+    assert verify(config, first["release"])["digest"] == first["digest"]
     with pytest.raises(InputError, match=r"is not in .*give the store it belongs to"):
-        verify_named_release(config, str(tmp_path / "first"))
+        verify(config, str(tmp_path / "first"))
 
 
 def test_release_of_another_store_is_named_by_its_path(first, tmp_path):
@@ -313,4 +320,4 @@ def test_embed_with_a_release_of_another_store_is_refused(folder, first, tmp_pat
 def test_run_id_of_another_store_is_not_found(folder):
     config = load_config(folder / "microrec.toml", SETTINGS)
     with pytest.raises(InputError, match="no release 'third'"):
-        verify_named_release(config, "third")
+        verify(config, "third")

@@ -14,7 +14,8 @@ import s3fs
 
 from pipeline.cli import main
 from pipeline.sample import write_sample
-from pipeline.storage import list_files, polars_options, resolve
+from pipeline.storage.arrow import polars_options
+from pipeline.storage.files import list_files, resolve
 from tests.servers import s3_client
 
 pytestmark = pytest.mark.integration

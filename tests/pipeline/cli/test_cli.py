@@ -62,7 +62,10 @@ def test_help_loads_no_heavy_library():
         (("run", "-c", "absent.toml"), "no configuration at absent.toml"),
         (("extract", "-c", "{config}", "--shard", "3/2"), "expected I/N"),
         (("train", "-c", "{config}", "--run-id", "../x"), "run id '../x'"),
-        (("train", "-c", "{config}", "--run-id", "x"), "needs stage prepare"),
+        (
+            ("train", "-c", "{config}", "--run-id", "x"),
+            "no result of stage prepare; run `microrec prepare --run-id x` first",
+        ),
         (("run", "-c", "{config}", "--set", "train.sed=1"), "the nearest known one is 'train.seed'"),
         (("run", "-c", "{config}"), "items.parquet"),
         (("run", "-c", "{config}", "--set", "store.root=microrec.toml"), "is a file; name a folder"),

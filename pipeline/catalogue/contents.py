@@ -1,0 +1,206 @@
+"""What each item's content is, per modality: the text joined from columns, or the picture's bytes, and its hash.
+
+The hash is what features are stored under, so an item that is renamed, moved or repeated is not encoded again.
+Contents themselves are read in passes and never held together: what stays in memory is one hash an item.
+"""
+
+import errno
+import hashlib
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+from upath import UPath
+
+from pipeline.catalogue.catalogue import Catalogue
+from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
+from pipeline.errors import InputError, nearest
+from pipeline.storage.files import is_absence, read_bytes, resolve
+
+READERS = 16
+AT_ONCE = 10_000
+"""Items whose pictures are queued for reading together."""
+GROUPS_AT_ONCE = 64
+"""Groups whose texts are in memory together while they are encoded."""
+_TEXT, _WINDOW = "text", "window"
+_OTHER_STORE = re.compile(r"(?!s3://[^/])((?i:data):|[A-Za-z][A-Za-z0-9+.-]+:/)")
+
+
+@dataclass(frozen=True)
+class Content:
+    """One content about to be encoded."""
+
+    digest: str
+    read: Callable[[], str | bytes]
+    """Gives the text, or reads the picture's file."""
+
+
+def read_texts(catalogue: Catalogue, name: str, columns: Sequence[str], items: pl.DataFrame) -> pl.DataFrame:
+    """`content_hash` (null without text), `size` in characters, `bytes` and `found` of every item's text, in order.
+
+    Args: name: of the modality, for messages; columns: that its text is joined from.
+
+    Raises `InputError` for a column the catalogue lacks.
+    """
+    batches = [
+        batch.select(
+            ITEM_ID,
+            CONTENT_HASH,
+            pl.col(_TEXT).str.len_chars().alias(SIZE),
+            pl.col(_TEXT).str.len_bytes().cast(pl.Int64).alias(BYTES),
+        )
+        for batch in _hashed_texts(catalogue, name, columns)
+    ]
+    known = pl.concat(batches).unique(ITEM_ID, keep="any")
+    rows = items.select(ITEM_ID).join(known, on=ITEM_ID, how="left", maintain_order="left")
+    return rows.select(CONTENT_HASH, SIZE, BYTES, pl.lit(value=True).alias(FOUND))
+
+
+def _hashed_texts(catalogue: Catalogue, name: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Pass over the catalogue: batches of `item_id`, `content_hash`, `text`; both null where there is no text."""
+    there = catalogue.scan_items().collect_schema().names()
+    for column in columns:
+        if column not in there:
+            raise InputError(
+                f"{catalogue.settings.items}: there is no column {column!r}, which modalities.{name}.columns names; "
+                f"{nearest(column, there)}"
+            )
+    for batch in catalogue.item_batches(columns):
+        texts = join_texts(batch, columns)
+        hashes = [hashlib.sha256(text.encode()).hexdigest() if text else None for text in texts]
+        yield pl.DataFrame(
+            {ITEM_ID: batch[ITEM_ID], CONTENT_HASH: hashes, _TEXT: [text or None for text in texts]},
+            schema_overrides={CONTENT_HASH: pl.String, _TEXT: pl.String},
+        )
+
+
+def join_texts(items: pl.DataFrame, columns: Sequence[str]) -> list[str]:
+    """The columns of every item joined by blanks, white space folded; empty where there is nothing in them."""
+    parts = [_as_text(items[column]) for column in columns]
+    return [" ".join(" ".join(filter(None, row)).split()) for row in zip(*parts, strict=True)]
+
+
+def _as_text(column: pl.Series) -> list[str | None]:
+    if isinstance(column.dtype, pl.List):
+        column = column.cast(pl.List(pl.String)).list.drop_nulls().list.join(", ")
+    return column.cast(pl.String).to_list()
+
+
+def text_groups(
+    catalogue: Catalogue,
+    name: str,
+    columns: Sequence[str],
+    groups: Sequence[pl.DataFrame],
+    at_once: int = GROUPS_AT_ONCE,
+) -> Iterator[list[Content]]:
+    """The texts of groups of hashes, group after group.
+
+    One pass over the catalogue sorts the texts that are wanted into files on the local disk, a file for every
+    `at_once` groups; one file's texts are in memory at a time.
+    """
+    windows = [groups[start : start + at_once] for start in range(0, len(groups), at_once)]
+    with tempfile.TemporaryDirectory(prefix="microrec-") as folder:
+        files = [Path(folder) / f"{number}.arrow" for number in range(len(windows))]
+        _sort_texts(_hashed_texts(catalogue, name, columns), windows, files)
+        for window, file in zip(windows, files, strict=True):
+            with pa.ipc.open_stream(file) as stream:
+                texts = dict(zip(*stream.read_all().to_pydict().values(), strict=True))
+            for group in window:
+                yield [Content(digest, partial(texts.__getitem__, digest)) for digest in group[CONTENT_HASH]]
+
+
+def _sort_texts(
+    batches: Iterator[pl.DataFrame], windows: Sequence[Sequence[pl.DataFrame]], files: Sequence[Path]
+) -> None:
+    place = pl.concat(
+        group.select(CONTENT_HASH, pl.lit(number).alias(_WINDOW))
+        for number, window in enumerate(windows)
+        for group in window
+    )
+    schema = pa.schema({CONTENT_HASH: pa.string(), _TEXT: pa.string()})
+    with ExitStack() as stack:
+        writers = [stack.enter_context(pa.ipc.new_stream(file, schema)) for file in files]
+        for batch in batches:
+            wanted = batch.unique(CONTENT_HASH, keep="any").join(place, on=CONTENT_HASH)
+            for (number,), part in wanted.partition_by(_WINDOW, as_dict=True).items():
+                writers[number].write_table(part.select(CONTENT_HASH, _TEXT).to_arrow().cast(schema))
+
+
+def read_pictures(catalogue: Catalogue, name: str, items: pl.DataFrame) -> pl.DataFrame:
+    """`content_hash` (null without picture), `size` 0, `bytes`, `found` and `image_path` of every item's picture.
+
+    Every file is read, in threads, one in memory per thread.
+
+    Raises `InputError` for a catalogue without the column `image_path` or an image root that is not there.
+    """
+    if IMAGE_PATH not in items.columns:
+        raise InputError(
+            f"modality {name!r} needs a column {IMAGE_PATH!r} in {catalogue.settings.items}; "
+            f"map yours in [catalogue.columns] or leave the modality out"
+        )
+    root = catalogue.picture_root()
+    rows: list[tuple[str | None, int | None, bool]] = []
+    locations = items[IMAGE_PATH].cast(pl.String)
+    with ThreadPoolExecutor(READERS) as pool:
+        for some in locations.to_frame().iter_slices(AT_ONCE):
+            rows += pool.map(partial(_hash_picture, root), some[IMAGE_PATH].to_list())
+    schema = {CONTENT_HASH: pl.String, BYTES: pl.Int64, FOUND: pl.Boolean}
+    return pl.DataFrame(rows, schema, orient="row").with_columns(locations, pl.lit(0, pl.UInt32).alias(SIZE))
+
+
+def _hash_picture(root: UPath, location: str | None) -> tuple[str | None, int | None, bool]:
+    """Hash, length, and whether it is there or none is named."""
+    if not location:
+        return None, None, True
+    try:
+        payload = _read_picture(root, location)
+    except OSError as error:
+        if not is_absence(error):
+            raise
+        return None, None, False
+    return hashlib.sha256(payload).hexdigest(), len(payload), True
+
+
+def picture_path(root: UPath, location: str) -> UPath:
+    """Where a picture is: `location` under the image root, or itself where it is absolute or begins with `s3://`.
+
+    Raises `FileNotFoundError` for what no store holds, so that it counts as a picture that is not there.
+    """
+    if "\0" in location or _OTHER_STORE.match(location):
+        raise FileNotFoundError(errno.ENOENT, "neither a file nor s3://; fetch the picture first", location)
+    return resolve(location, Path()) if "://" in location else root / location
+
+
+def picture_groups(catalogue: Catalogue, groups: Sequence[pl.DataFrame]) -> Iterator[list[Content]]:
+    """The pictures of groups of hashes; each file is read when it is asked for."""
+    root = catalogue.picture_root()
+    for group in groups:
+        rows = group.select(CONTENT_HASH, IMAGE_PATH).iter_rows()
+        yield [Content(digest, partial(_read_known_picture, root, location, digest)) for digest, location in rows]
+
+
+def _read_picture(root: UPath, location: str) -> bytes:
+    return read_bytes(picture_path(root, location))
+
+
+def _read_known_picture(root: UPath, location: str, digest: str) -> bytes:
+    """The picture that was hashed before.
+
+    Raises `InputError` where it is another by now, or gone.
+    """
+    try:
+        payload = _read_picture(root, location)
+    except OSError as error:
+        if not is_absence(error):
+            raise
+        raise InputError(f"{location}: gone since the pictures were counted; run `microrec extract` again") from error
+    if hashlib.sha256(payload).hexdigest() != digest:
+        raise InputError(f"{location}: changed since the pictures were counted; run `microrec extract` again")
+    return payload

@@ -1,0 +1,87 @@
+"""What the commands print for a person. Nothing that a command works with is imported before it is there."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.columns import ITEM_ID, SCORE, TITLE
+from pipeline.documents import as_document
+
+if TYPE_CHECKING:
+    from pipeline.dataset.records import Metrics
+    from pipeline.experiments.compare.compare import Comparison, Waiting
+    from pipeline.serving.lookup import Recommendations, Similar
+    from pipeline.stages.order import RunSummary
+
+METRICS = ("recall@10", "recall@20", "precision@20", "ndcg@10", "ndcg@20", "hit@20", "map@20", "coverage@20")
+PARTS = {
+    "test": "test",
+    "validation": "validation",
+    "cold": "test, cold items only",
+    "popularity": "test, by popularity",
+}
+
+
+def show_run(summary: "RunSummary", console: Console) -> None:
+    """Metrics, where the release and the report are, and the champion."""
+    parts: dict[str, Metrics | None] = {label: getattr(summary.metrics, part) for part, label in PARTS.items()}
+    measured = {label: metrics for label, metrics in parts.items() if metrics}
+    if measured:
+        console.print(_metric_table(measured))
+    mlflow = summary.mlflow
+    seconds = ", ".join(f"{name} {value:.1f}" for name, value in summary.seconds.items())
+    console.print(f"run        {summary.run_id}", soft_wrap=True)
+    console.print(f"seconds    {seconds}; peak memory {summary.peak_memory_bytes / 2**30:.2f} GiB", soft_wrap=True)
+    console.print(f"model      {mlflow.model_name} version {mlflow.model_version} ({mlflow.alias or 'not promoted'})")
+    console.print(f"digest     {summary.digest}", soft_wrap=True)
+    console.print(f"release    {summary.release}", soft_wrap=True)
+    console.print(f"report     {summary.report}", soft_wrap=True)
+
+
+def _metric_table(measured: "dict[str, Metrics]") -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for label in measured:
+        table.add_column(label, justify="right")
+    for name in METRICS:
+        table.add_row(name, *(f"{metrics[name]:.4f}" for metrics in measured.values()))
+    table.add_row("users", *(f"{metrics['users']:,.0f}" for metrics in measured.values()))
+    return table
+
+
+def show_comparison(result: "Comparison | Waiting", console: Console) -> None:
+    """The table, and where it is; or what other shards have still to measure."""
+    from pipeline.experiments.compare.compare import Waiting
+
+    if isinstance(result, Waiting):
+        console.print(f"measured; still missing: {'; '.join(result.waiting_for)}", soft_wrap=True)
+        return
+    console.print(result.markdown, markup=False, soft_wrap=True)
+    console.print(f"table      {result.table}", soft_wrap=True)
+    console.print(f"parquet    {result.parquet}", soft_wrap=True)
+
+
+def show_list(result: "Recommendations | Similar", console: Console) -> None:
+    """Rank, score, id and title, one item a line."""
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (("rank", "right"), (SCORE, "right"), (ITEM_ID, "left"), (TITLE, "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in result.items:
+        table.add_row(str(row.rank), f"{row.score:.4f}", str(row.item_id), row.title or "")
+    console.print(table)
+
+
+def show_fields(result: Any, console: Console) -> None:
+    """A nested result, one `key value` a line, nested tables indented."""
+    _show_nested(as_document(result), console, "")
+
+
+def _show_nested(value: dict[str, Any], console: Console, indent: str) -> None:
+    width = max((len(str(key)) for key in value), default=0)
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            console.print(f"{indent}{key}", markup=False)
+            _show_nested(inner, console, indent + "  ")
+        else:
+            console.print(f"{indent}{str(key).ljust(width)}  {inner}", markup=False, soft_wrap=True)

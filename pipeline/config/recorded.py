@@ -1,0 +1,32 @@
+"""The configuration that a run began with, beside today's."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.config import compose
+from pipeline.errors import ConfigError
+
+EXTENDABLE = ("tune.trials", "compare.seeds", "compare.models")
+"""A run may be continued with other values of these: more is then done, and what was done stays."""
+
+
+def with_defaults(recorded: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """The recorded configuration with the default of every setting that a newer version has added since."""
+    if recorded == wanted:
+        return recorded
+    try:
+        return compose(recorded, base=Path()).as_dict()
+    except ConfigError:  # of a setting that there is no longer: the record as it stands shows the difference
+        return recorded
+
+
+def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
+    """Say where two JSON documents differ, one line a value."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            line
+            for key in sorted({*before, *now})
+            for line in differences(before.get(key), now.get(key), f"{prefix}{key}.")
+        ]
+    key = prefix.removesuffix(".")
+    return [] if before == now or key in EXTENDABLE else [f"{key}: {before!r} then, {now!r} now"]

@@ -1,0 +1,69 @@
+"""What is written down of a dataset, and of a model measured on it; without torch, for whoever only reads it."""
+
+from dataclasses import dataclass, field
+
+Metrics = dict[str, float]
+"""Name, such as `recall@20`, to value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderRecord:
+    """What made the features of one modality."""
+
+    key: str
+    """Folder of its features in the store; `precomputed` for vectors that somebody else made."""
+    revision: str
+    dim: int
+    digest: str
+    """sha256 over the items' ids and contents."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a model comes to on one dataset; a part without interactions has no metrics."""
+
+    validation: Metrics | None = None
+    test: Metrics | None = None
+    cold: Metrics | None = None
+    """Of test, items that training has not seen, which alone compete."""
+    slices: dict[str, Metrics] = field(default_factory=dict)
+    """Of test, by a name for people."""
+    popularity: Metrics | None = None
+    """Of test, items ranked by popularity."""
+    paper_protocol: Metrics | None = None
+    """Of test, as the authors' code computes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """What a training began from."""
+
+    run_id: str | None
+    """None: random parameters, for the `reason` given."""
+    reason: str | None = None
+    parameters_sha256: str | None = None
+    known_users: int | None = None
+    """Of today's users, those that the earlier run knew."""
+    known_items: int | None = None
+    trained_before: float | None = None
+    """Share of today's held-out interactions that the earlier run was trained on."""
+    metric: float | None = None
+    """Validation recall@20 before the first epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model was trained."""
+
+    epochs: int
+    best_epoch: int
+    """0 where there was no check."""
+    warm_start: WarmStart | None = None
+    """None: nothing was asked for."""
+    modalities: list[str]
+    """That the model uses, in the order of the attention weights."""
+    device: str
+    processes: int = 1
+    threads: int
+    torch: str
+    """Its version."""

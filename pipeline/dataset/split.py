@@ -1,0 +1,130 @@
+"""Splitting interactions into training, validation and test."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from pipeline.columns import ITEM_ID, SPLIT, TEST, TIMESTAMP, TRAIN, USER_ID, VALIDATION
+from pipeline.draws import draws
+from pipeline.errors import InputError
+
+Strategy = Literal["random", "time", "cold-items", "given", "none"]
+
+_ORDINAL = "__ordinal"
+_COUNT = "__count"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How held-out interactions are chosen."""
+
+    strategy: Strategy = "random"
+    """`random` per user, `time` one global cut, `cold-items` whole items, `given` a column, `none`."""
+    validation: float = 0.1
+    """Share of the interactions (of the items, for `cold-items`) held out for validation."""
+    test: float = 0.1
+    """The same for test."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("validation", "test"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test must stay below 1, got {self.validation + self.test}")
+
+
+def split_interactions(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
+    """Return the interactions with a column `split`; the same rows and seed give the same split.
+
+    Args:
+        interactions: unique (user_id, item_id) pairs sorted by both.
+
+    Raises:
+        InputError: `time` without complete timestamps, `given` without a proper column, or nothing left to train on.
+    """
+    splitters = {"random": _random, "time": _time, "cold-items": _cold_items, "given": _given}
+    splitter = splitters.get(config.strategy)
+    split = splitter(interactions, config) if splitter else interactions.with_columns(pl.lit(TRAIN).alias(SPLIT))
+    if not (split[SPLIT] == TRAIN).any():
+        raise InputError(
+            f"split {config.strategy!r} left no interaction for training; lower split.validation and split.test"
+        )
+    return split
+
+
+def _random(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
+    """Per user at random: the share rounded down, but one each for users who can spare it.
+
+    A user with one interaction keeps it for training; with two, one goes to test. An interaction leaves training
+    on a later night only where its user has become entitled to one more held-out interaction.
+    """
+    draw = pl.Series(_ORDINAL, draws(config.seed, interactions[USER_ID], interactions[ITEM_ID]))
+    ordinal = interactions.with_columns(draw).with_columns(
+        pl.col(_ORDINAL).rank("ordinal").over(USER_ID), pl.len().over(USER_ID).cast(pl.Int64).alias(_COUNT)
+    )
+    count = pl.col(_COUNT)
+
+    def share(fraction: float, available: pl.Expr) -> pl.Expr:
+        if fraction == 0:
+            return pl.lit(0, dtype=pl.Int64)
+        wanted = pl.max_horizontal((count * fraction + 1e-9).floor().cast(pl.Int64), pl.lit(1, dtype=pl.Int64))
+        return pl.min_horizontal(wanted, pl.max_horizontal(available, pl.lit(0, dtype=pl.Int64)))
+
+    num_test = share(config.test, count - 1)
+    num_held = num_test + share(config.validation, count - 1 - num_test)
+    split = pl.when(pl.col(_ORDINAL) <= num_test).then(pl.lit(TEST)).when(pl.col(_ORDINAL) <= num_held)
+    return ordinal.with_columns(split.then(pl.lit(VALIDATION)).otherwise(pl.lit(TRAIN)).alias(SPLIT)).drop(
+        _ORDINAL, _COUNT
+    )
+
+
+def _time(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
+    """One global cut in time: the latest share is test, the one before it validation; a moment is never divided."""
+    if TIMESTAMP not in interactions.columns or interactions[TIMESTAMP].null_count():
+        raise InputError(
+            f"split 'time' needs a {TIMESTAMP!r} for every interaction; use strategy 'random' or fill the column"
+        )
+    moments = interactions[TIMESTAMP].sort()
+    count = len(moments)
+    test_from = moments[min(count - 1, round(count * (1 - config.test)))] if config.test else None
+    held_from = moments[min(count - 1, round(count * (1 - config.test - config.validation)))]
+    time = pl.col(TIMESTAMP)
+    in_test = time >= test_from if test_from is not None else pl.lit(False)
+    in_validation = time >= held_from if config.validation else pl.lit(False)
+    split = pl.when(in_test).then(pl.lit(TEST)).when(in_validation).then(pl.lit(VALIDATION)).otherwise(pl.lit(TRAIN))
+    return interactions.with_columns(split.alias(SPLIT))
+
+
+def _cold_items(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
+    """Whole items at random: all interactions of a held-out item are held out."""
+    items = interactions[ITEM_ID].unique().sort()
+    order = np.argsort(draws(config.seed, items), kind="stable")
+    num_validation, num_test = int(len(items) * config.validation), int(len(items) * config.test)
+    label = np.full(len(items), TRAIN, dtype=object)
+    label[order[:num_test]] = TEST
+    label[order[num_test : num_test + num_validation]] = VALIDATION
+    labels = pl.DataFrame({ITEM_ID: items, SPLIT: pl.Series(label.tolist(), dtype=pl.String)})
+    return interactions.drop(SPLIT, strict=False).join(labels, on=ITEM_ID, how="left", maintain_order="left")
+
+
+def _given(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
+    """As the user's own column says."""
+    if SPLIT not in interactions.columns:
+        raise InputError(
+            f"split 'given' needs a column {SPLIT!r} in the interactions with {TRAIN}, {VALIDATION} or {TEST}"
+        )
+    if not isinstance(interactions[SPLIT].dtype, (pl.String, pl.Categorical, pl.Enum)):
+        raise InputError(
+            f"interactions, column {SPLIT!r}: expected {TRAIN}, {VALIDATION} or {TEST} as text, got "
+            f"{interactions[SPLIT].dtype}; write the words"
+        )
+    other = interactions.filter(~pl.col(SPLIT).is_in([TRAIN, VALIDATION, TEST]) | pl.col(SPLIT).is_null())
+    if len(other):
+        raise InputError(
+            f"interactions, column {SPLIT!r}: {len(other)} rows hold other values than {TRAIN}, {VALIDATION} "
+            f"or {TEST}, the first {other[SPLIT][0]!r}; rename them or leave the rows out"
+        )
+    return interactions

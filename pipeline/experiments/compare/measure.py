@@ -1,0 +1,134 @@
+"""One contestant on one seed: choose its settings on validation, measure the choice on test."""
+
+import json
+import time
+from dataclasses import dataclass
+
+import polars as pl
+import torch
+
+from model.baselines.vbpr import Vbpr
+from model.evaluation import InnerProduct, Scorer
+from model.micro import Micro
+from model.training import DivergedError, HeldOut, Trainer
+from pipeline.columns import TEST, USER_ID, VALIDATION
+from pipeline.config.config import Config
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.protocol import EvaluationProtocol
+from pipeline.errors import InputError
+from pipeline.experiments.compare.contestants import Contestant, Settings
+from pipeline.progress import Reporter
+
+CHOSEN_BY = "recall@20"
+COMPARED = ("recall@20", "ndcg@20")
+"""Metrics kept for every user, for paired tests."""
+
+
+@dataclass(frozen=True)
+class SeedData:
+    """The dataset as one seed splits it, and the configuration that says so.
+
+    Raises `InputError` where validation, to choose by, or test has no interactions.
+    """
+
+    config: Config
+    dataset: Dataset
+    protocol: EvaluationProtocol
+
+    def __post_init__(self) -> None:
+        for part in (VALIDATION, TEST):
+            if not len(self.dataset.pairs(part)[0]):
+                raise InputError(
+                    f"compare chooses settings on validation and measures them on test, and the split has no "
+                    f"{part} interactions; raise split.{part}, or use a split that has some"
+                )
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether whole items are held out, so that cold items are what counts."""
+        return self.config.split.strategy == "cold-items"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a contestant came to."""
+
+    settings: Settings
+    tried: dict[str, float | None]
+    """Validation recall@20 of every choice of settings, which are written as JSON; None where training diverged."""
+    metrics: dict[str, dict[str, float] | None]
+    """`validation`, `test`, `cold` (test among the items that training has not seen) and `paper_protocol`."""
+    seconds: float
+    """Of the fit with these settings alone."""
+    per_user: pl.DataFrame
+    """user_id and the compared metrics, on `cold` where whole items are held out, else on `test`."""
+
+
+def measure(contestant: Contestant, data: SeedData, reporter: Reporter) -> Measured:
+    """Fit with every choice, keep the one that validation likes best, and look at test with that alone.
+
+    Raises `DivergedError` where training diverges with every choice.
+    """
+    best: _Tried | None = None
+    tried: dict[str, float | None] = {}
+    for settings in contestant.choices:
+        one = _try(contestant, settings, data, reporter)
+        tried[json.dumps(dict(settings))] = None if one is None else one.validation[CHOSEN_BY]
+        if one is not None and (best is None or one.validation[CHOSEN_BY] > best.validation[CHOSEN_BY]):
+            best = one
+        del one  # before the next is fitted: neighbours and EASE hold a matrix of items by items
+    if best is None:
+        raise DivergedError(f"{contestant.name} diverges with every choice of its settings")
+    metrics = {
+        "validation": best.validation,
+        "test": data.protocol.test(best.scorer),
+        "cold": data.protocol.cold(best.scorer) if data.is_cold else None,
+        "paper_protocol": data.protocol.paper(best.scorer),
+    }
+    return Measured(best.settings, tried, metrics, best.seconds, _per_user(best.scorer, data))
+
+
+@dataclass(frozen=True)
+class _Tried:
+    settings: Settings
+    scorer: Scorer
+    validation: dict[str, float]
+    seconds: float
+
+
+def _try(contestant: Contestant, settings: Settings, data: SeedData, reporter: Reporter) -> _Tried | None:
+    """Fit with these settings; None where that diverges or has no solution."""
+    start = time.monotonic()
+    try:
+        scorer = _fit(contestant, settings, data, reporter)
+    except (DivergedError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+        reporter.say(f"{contestant.name} with {dict(settings)}: {error}; left out")
+        return None
+    seconds = time.monotonic() - start
+    validation = data.protocol.validation(scorer)
+    assert validation is not None, "SeedData has a validation part"
+    return _Tried(settings, scorer, validation, seconds)
+
+
+def _per_user(scorer: Scorer, data: SeedData) -> pl.DataFrame:
+    protocol = data.protocol
+    user_Q, metrics = protocol.cold_per_user(scorer) if data.is_cold else protocol.test_per_user(scorer)
+    users = data.dataset.users[USER_ID].gather(user_Q.numpy())
+    return pl.DataFrame({USER_ID: users, **{name: metrics[name].numpy() for name in COMPARED}})
+
+
+def _fit(contestant: Contestant, settings: Settings, data: SeedData, reporter: Reporter) -> Scorer:
+    training = data.dataset.training_data()
+    if contestant.fit is not None:
+        return contestant.fit(training, seed=data.config.train.seed, **settings)
+    config = data.config.with_values({**(contestant.settings or {}), **settings})
+    user_P, item_P = data.dataset.pairs(VALIDATION)
+    held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=data.protocol.validation_candidate_I)
+    model_type = Vbpr if contestant.is_vbpr else Micro
+    trainer = Trainer(training, held_out, config.model, config.train, model_type)
+    with reporter.task(contestant.name, config.train.max_epochs) as task:
+        for report in trainer.fit():
+            metric = "" if report.metric is None else f" recall@20 {report.metric:.4f}"
+            task.advance(note=f"loss {report.loss:.4f}{metric}")
+    vectors = trainer.best_vectors()
+    return InnerProduct(vectors.user_UD.cpu(), vectors.item_ID.cpu())

@@ -1,0 +1,137 @@
+"""The table of a comparison: mean and interval over seeds, a paired test over users; as Markdown and as Parquet."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from pipeline.columns import USER_ID
+from pipeline.experiments.compare.contestants import Contestant
+from pipeline.experiments.compare.measure import COMPARED
+
+METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
+VALIDATION = "validation recall@20"
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One contestant on one seed: metrics of the compared part and of validation, and the compared ones per user."""
+
+    metrics: Mapping[str, float]
+    validation: Mapping[str, float]
+    per_user: pl.DataFrame
+    seconds: float
+
+
+Results = Mapping[str, Sequence[SeedResult]]
+"""By the contestant's name, a result per seed in the same order."""
+
+
+def build_table(rows: Sequence[Contestant], results: Results) -> pl.DataFrame:
+    """One row a contestant: mean and half-width of the 95 % interval (Student's t over seeds) of every metric.
+
+    `<metric>_difference`, `_interval` and `_p` compare `micro` with the row over users, each user's metric averaged
+    over the seeds: mean difference, half-width of its 95 % interval, and p of the paired t-test. They are null where
+    `micro` was not compared, and in its own row.
+    """
+    model = results.get("micro")
+    return pl.DataFrame(
+        [
+            {
+                "name": row.name,
+                "group": row.group,
+                "embedding": row.is_embedding,
+                "seeds": len(results[row.name]),
+                **_over_seeds(results[row.name]),
+                VALIDATION: float(np.mean([one.validation["recall@20"] for one in results[row.name]])),
+                **_against(model, results[row.name] if row.name != "micro" else None),
+                "seconds": float(np.mean([result.seconds for result in results[row.name]])),
+            }
+            for row in rows
+        ],
+        infer_schema_length=None,
+    )
+
+
+def _over_seeds(results: Sequence[SeedResult]) -> dict[str, float | None]:
+    columns: dict[str, float | None] = {}
+    for name in METRICS:
+        values = np.array([result.metrics[name] for result in results])
+        columns[name] = float(values.mean())
+        columns[f"{name}_interval"] = _half_width(values)
+    return columns
+
+
+def _half_width(values: np.ndarray) -> float | None:
+    """Of the 95 % interval of the mean; None for a single value."""
+    if len(values) < 2:
+        return None
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def _against(model: Sequence[SeedResult] | None, other: Sequence[SeedResult] | None) -> dict[str, float | None]:
+    columns: dict[str, float | None] = {}
+    joined = _mean_per_user(model).join(_mean_per_user(other), on=USER_ID, suffix="_other") if model and other else None
+    for name in COMPARED:
+        difference = interval = p = None
+        if joined is not None:
+            values = (joined[name] - joined[f"{name}_other"]).to_numpy()
+            difference, interval = float(values.mean()), _half_width(values)
+            p = float(stats.ttest_1samp(values, 0).pvalue) if values.any() else 1.0
+        columns |= {f"{name}_difference": difference, f"{name}_difference_interval": interval, f"{name}_p": p}
+    return columns
+
+
+def _mean_per_user(results: Sequence[SeedResult]) -> pl.DataFrame:
+    users = pl.concat([result.per_user for result in results])
+    return users.group_by(USER_ID, maintain_order=True).agg(pl.col(name).mean() for name in COMPARED)
+
+
+def strongest_other(table: pl.DataFrame) -> str | None:
+    """Name of the baseline that validation likes best; None where there is none."""
+    baselines = table.filter(pl.col("group") == "baseline").sort(VALIDATION, descending=True)
+    return None if baselines.is_empty() else str(baselines["name"][0])
+
+
+def as_markdown(table: pl.DataFrame, part: str) -> str:
+    """The table for people, and the paired comparison with the strongest baseline in a sentence."""
+    lines = [
+        f"On {part}: mean ± 95 % interval over seeds; s, seconds of a fit. Δ is micro minus the row: each user's "
+        "recall@20 averaged over the seeds, then the mean difference over users; p is the paired t-test's.",
+        "",
+        f"| | {VALIDATION} | {' | '.join(METRICS)} | Δ recall@20 | p | s |",
+        f"|---|{'---|' * (len(METRICS) + 4)}",
+        *(_line(row) for row in table.iter_rows(named=True)),
+    ]
+    strongest = strongest_other(table)
+    if strongest is not None and "micro" in table["name"]:
+        row = table.row(by_predicate=pl.col("name") == strongest, named=True)
+        told = ", ".join(_paired(row, name) for name in COMPARED)
+        lines += ["", f"Against the baseline that is strongest on validation, {strongest}: {told}."]
+    return "\n".join(lines) + "\n"
+
+
+def _paired(row: dict[str, Any], name: str) -> str:
+    difference, interval, p = (row[f"{name}_{part}"] for part in ("difference", "difference_interval", "p"))
+    return f"{name} {_cell(difference, interval, '+')} (p {_as_p(p)})"
+
+
+def _line(row: dict[str, Any]) -> str:
+    cells = [_cell(row[name], row[f"{name}_interval"]) for name in METRICS]
+    difference, p = row["recall@20_difference"], row["recall@20_p"]
+    paired = ["", ""] if difference is None else [f"{difference:+.4f}", _as_p(p)]
+    name = f"**{row['name']}**" if row["group"] == "model" else str(row["name"])
+    return f"| {name} | {row[VALIDATION]:.4f} | {' | '.join([*cells, *paired])} | {row['seconds']:.0f} |"
+
+
+def _cell(mean: float, half_width: float | None, sign: str = "") -> str:
+    return f"{mean:{sign}.4f}" if half_width is None else f"{mean:{sign}.4f} ± {half_width:.4f}"
+
+
+def _as_p(p: float) -> str:
+    return "< 1e-9" if p < 1e-9 else f"{p:.1g}"

@@ -1,0 +1,102 @@
+"""`champion.json`: which release downstream systems should read, and which one a command means."""
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from upath import UPath
+
+from pipeline.documents import as_record
+from pipeline.errors import InputError, StoreError
+from pipeline.storage.files import SUCCESS, is_complete, parse_json, read_bytes, require_known_scheme, resolve
+from pipeline.storage.layout import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """`champion.json`: the release that downstream systems should read."""
+
+    release: str = ""
+    """Its folder."""
+    run_id: str
+    digest: str
+    model_name: str
+    model_version: str
+    metric: str | None = None
+    """What the gate compared; None where it was off or nothing was held out."""
+    value: float | None = None
+    as_of: str | None = None
+    """The moment the release stands for, ISO 8601."""
+    promoted_at: str | None = None
+    previous: "Champion | None"
+
+    def stands_for_later(self, as_of: datetime | None) -> bool:
+        """Whether this release stands for a later moment."""
+        return bool(as_of and self.as_of and datetime.fromisoformat(self.as_of) > as_of)
+
+    def cut(self, depth: int) -> "Champion | None":
+        """The chain of champions, its tail left out beyond `depth`."""
+        if depth == 0:
+            return None
+        return dataclasses.replace(self, previous=self.previous and self.previous.cut(depth - 1))
+
+
+@dataclass(frozen=True)
+class Found:
+    """The champion, and the bytes that say so, for the swap."""
+
+    champion: Champion | None
+    payload: bytes | None
+
+
+def read_champion(store: Store) -> Champion | None:
+    """The record that downstream systems read; None while there is no champion.
+
+    Raises `StoreError` for a file that is damaged.
+    """
+    return find_champion(store).champion
+
+
+def find_champion(store: Store) -> Found:
+    """The same, for who means to replace it."""
+    try:
+        payload = read_bytes(store.champion)
+    except FileNotFoundError:
+        return Found(None, None)
+    document = parse_json(store.champion, payload)
+    missing = {"run_id", "digest", "model_name", "model_version", "previous"} - set(document)
+    if missing:
+        raise StoreError(f"{store.champion} lacks {sorted(missing)}; delete it and promote a version again")
+    return Found(as_record(Champion, document, store.champion), payload)
+
+
+def choose_release(store: Store, name: str | None) -> UPath:
+    """The release of that run id or at that place, or without a name the champion's, or else the only one there is.
+
+    Raises `InputError` where that does not name one.
+    """
+    if name and "/" in name:
+        require_known_scheme(name, "--release")
+        release = resolve(name.rstrip("/"), Path.cwd())
+        if not is_complete(release):
+            raise InputError(f"no release at {release}: a release has a {SUCCESS} file")
+        return release
+    if name:
+        release = store.release(name)
+        if not is_complete(release):
+            raise InputError(f"no release {name!r} in {store.releases}; there are {_release_names(store)}")
+        return release
+    champion = read_champion(store)
+    if champion:
+        return store.release(champion.run_id)
+    names = _release_names(store)
+    if len(names) == 1:
+        return store.release(names[0])
+    raise InputError(f"name a release with --release: there is no champion, and {store.releases} holds {names}")
+
+
+def _release_names(store: Store) -> list[str]:
+    if not store.releases.exists():
+        return []
+    return sorted(path.name for path in store.releases.iterdir() if not path.name.startswith(".") and is_complete(path))

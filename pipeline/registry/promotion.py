@@ -1,0 +1,249 @@
+"""Moving the champion: promotion past the gate, and rollback.
+
+Two records name the champion: `<root>/champion.json`, which downstream systems read, and the alias `champion`
+in the registry. The file is the truth and moves first, by compare-and-swap: of two promotions at once the one
+that comes second starts over and is judged against the new champion. The alias follows. A process killed between
+the two leaves the alias behind, and the next promote or rollback begins by moving it to where the file points,
+so the two agree again whatever it then decides.
+"""
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.documents import as_document
+from pipeline.errors import InputError, StoreError
+from pipeline.progress import Reporter
+from pipeline.registry.champion import Champion, Found, find_champion, read_champion
+from pipeline.registry.gate import NO_GATE, GateConfig, Measured, pass_gate
+from pipeline.registry.tracking import ModelVersion, Tracking
+from pipeline.release.manifest import read_manifest
+from pipeline.release.verify import verify_release
+from pipeline.storage.files import as_json, is_complete, swap_bytes
+from pipeline.storage.layout import Store
+
+KEPT_BEFORE = 20
+"""Champions before the present one that `champion.json` remembers."""
+
+
+def promote(
+    store: Store,
+    tracking: Tracking,
+    gate: GateConfig,
+    version: str,
+    reporter: Reporter,
+    as_of: datetime | None = None,
+    kept_before: int = KEPT_BEFORE,
+) -> dict[str, Any]:
+    """Make a registered version the champion; the champion itself again is left as it is.
+
+    `as_of` is the moment the release stands for, with its zone: a champion that stands for a later one stays, so
+    that nights may end in any order.
+
+    Raises `InputError` for a version the registry lacks or that belongs to another store, `StoreError` for a
+    release that does not verify, `GateRefusedError` when the gate does not let it pass.
+    """
+    candidate = _registered(tracking, version)
+    while True:
+        found = _agreed_champion(store, tracking, reporter)
+        champion = found.champion
+        if champion and champion.model_version == candidate.version:
+            reporter.say(f"promote: {candidate.name} version {candidate.version} is the champion already")
+            return _result(champion, changed=False)
+        if champion and champion.stands_for_later(as_of):
+            reporter.say(f"promote: the champion stands for {champion.as_of}, later than {as_of}; it stays")
+            return _result(champion, changed=False)
+        record = _judged(store, gate, candidate, champion, as_of, reporter)
+        record = dataclasses.replace(record, previous=champion and champion.cut(kept_before))
+        result = _crown(store, tracking, found, record, reporter)
+        if result is not None:
+            return result
+        reporter.say("promote: another promotion came first; starting over")
+
+
+def _judged(
+    store: Store,
+    gate: GateConfig,
+    candidate: ModelVersion,
+    champion: Champion | None,
+    as_of: datetime | None,
+    reporter: Reporter,
+) -> Champion:
+    """The record of a candidate whose release verifies and that the gate lets pass."""
+    run_id = _release_of(store, candidate)
+    verify_release(store, run_id)
+    value = None
+    if gate.metric != NO_GATE:
+        measured = Measured(run_id=run_id, metrics=read_manifest(store.release(run_id)).metrics)
+        value = measured.value(gate.metric)
+        if champion:
+            reporter.say(pass_gate(gate, measured, _measured_champion(store, champion)))
+    return Champion(
+        release=str(store.release(run_id)),
+        run_id=run_id,
+        digest=candidate.digest or "",
+        model_name=candidate.name,
+        model_version=candidate.version,
+        metric=None if value is None else gate.metric,
+        value=value,
+        as_of=as_of.isoformat() if as_of else None,
+        previous=None,
+    )
+
+
+def check_gate(
+    store: Store, gate: GateConfig, candidate: Measured, reporter: Reporter, as_of: datetime | None = None
+) -> dict[str, Any]:
+    """Ask the gate about a run that has been evaluated and not yet exported: nothing is moved.
+
+    Raises `GateRefusedError` when the run would not pass.
+    """
+    champion = read_champion(store)
+    superseded = champion is not None and champion.stands_for_later(as_of)
+    value = None
+    if gate.metric != NO_GATE:
+        value = candidate.value(gate.metric)
+        if champion and not superseded:
+            reporter.say(pass_gate(gate, candidate, _measured_champion(store, champion)))
+    return {
+        "run_id": candidate.run_id,
+        "metric": gate.metric,
+        "value": value,
+        "champion": champion and champion.run_id,
+        "superseded": superseded,
+    }
+
+
+def rollback(store: Store, tracking: Tracking, reporter: Reporter) -> dict[str, Any]:
+    """Make the champion before this one the champion again.
+
+    Raises `InputError` when there is none before it or it was moved meanwhile, `StoreError` when its release
+    does not verify.
+    """
+    found = _agreed_champion(store, tracking, reporter)
+    champion = found.champion
+    if champion is None:
+        raise InputError(f"nothing to roll back: there is no champion ({store.champion}); promote a version first")
+    if champion.previous is None:
+        raise InputError(
+            f"nothing to roll back to: {champion.model_name} version {champion.model_version} "
+            f"has no champion before it in {store.champion}"
+        )
+    _require_same_registry(store, tracking, champion.previous)
+    verify_release(store, champion.previous.run_id)
+    result = _crown(store, tracking, found, champion.previous, reporter)
+    if result is None:
+        raise InputError(f"{store.champion} was changed meanwhile; see which release it names, then roll back again")
+    return result
+
+
+def champion_problems(store: Store, tracking: Tracking) -> list[str]:
+    """Say where `champion.json` and the registry disagree; an empty list where they agree or there is no champion."""
+    champion = read_champion(store)
+    if champion is None:
+        return []
+    try:
+        _require_same_registry(store, tracking, champion)
+    except InputError as error:
+        return [str(error)]
+    alias, version = tracking.champion(), champion.model_version
+    return [] if alias == version else [f"{store.champion} names version {version}, the alias names {alias or 'none'}"]
+
+
+def _crown(
+    store: Store, tracking: Tracking, found: Found, record: Champion, reporter: Reporter
+) -> dict[str, Any] | None:
+    """Write the file if it still is as `found`, then move the alias: this order is what `_agreed_champion` mends.
+
+    None where the file has changed, and then nothing was done.
+    """
+    champion = dataclasses.replace(record, promoted_at=datetime.now(UTC).isoformat())
+    if not swap_bytes(store.champion, found.payload, as_json(as_document(champion))):
+        return None
+    _move_alias(store, tracking, champion.model_version)
+    reporter.say(f"champion: {champion.model_name} version {champion.model_version}, release {champion.run_id}")
+    return _result(champion, changed=True)
+
+
+def _result(champion: Champion, *, changed: bool) -> dict[str, Any]:
+    """The champion for people and scripts, with only the version before it instead of the whole chain."""
+    before = champion.previous
+    shown = before and {"run_id": before.run_id, "model_version": before.model_version, "digest": before.digest}
+    return {**as_document(champion), "previous": shown, "changed": changed}
+
+
+def _move_alias(store: Store, tracking: Tracking, version: str) -> None:
+    """Move the alias to `version`, or on to where the file points since: the last to write it looks again."""
+    moved = None
+    while moved != version:
+        tracking.set_champion(version)
+        moved, champion = version, read_champion(store)
+        version = champion.model_version if champion else version
+
+
+def _agreed_champion(store: Store, tracking: Tracking, reporter: Reporter) -> Found:
+    """Read the champion as `find_champion` does, having moved an alias that was left behind to where it points."""
+    found = find_champion(store)
+    champion = found.champion
+    if champion is None:
+        return found
+    _require_same_registry(store, tracking, champion)
+    alias, version = tracking.champion(), champion.model_version
+    if alias != version:
+        _move_alias(store, tracking, version)
+        reporter.say(f"champion: the alias named {alias or 'no version'}; moved to {version} as {store.champion} says")
+    return found
+
+
+def _require_same_registry(store: Store, tracking: Tracking, champion: Champion) -> None:
+    name, version = champion.model_name, champion.model_version
+    mend = f"set mlflow.tracking_uri and mlflow.model_name as they were, or delete {store.champion} to begin anew"
+    if name != tracking.model_name:
+        raise InputError(f"{store.champion} names model {name}, mlflow.model_name is {tracking.model_name}; {mend}")
+    found = tracking.version(version)
+    if found is None:
+        raise InputError(f"{store.champion} names {name} version {version}, {tracking.shown_uri} has none; {mend}")
+    if (found.run_id, found.digest) != (champion.run_id, champion.digest):
+        raise InputError(
+            f"{store.champion} says that {name} version {version} is release {champion.run_id} with digest "
+            f"{champion.digest}, {tracking.shown_uri} says {found.run_id} with {found.digest}; {mend}"
+        )
+
+
+def _registered(tracking: Tracking, version: str) -> ModelVersion:
+    found = tracking.version(version) if version.isdecimal() else None
+    if found is None:
+        known = ", ".join(tracking.version_numbers()) or "none"
+        raise InputError(
+            f"{tracking.model_name} has no version {version!r} on {tracking.shown_uri}; there are: {known}"
+        )
+    return found
+
+
+def _release_of(store: Store, candidate: ModelVersion) -> str:
+    """Run id of the release a version was made from.
+
+    Raises `InputError` when it is not the release of that name in this store.
+    """
+    if not (candidate.run_id and candidate.digest):
+        raise InputError(
+            f"{candidate.name} version {candidate.version} carries no release tags: microrec did not register it"
+        )
+    digest = read_manifest(store.release(candidate.run_id)).release_digest
+    if digest != candidate.digest:
+        raise InputError(
+            f"{candidate.name} version {candidate.version} was registered from a release {candidate.run_id} "
+            f"with digest {candidate.digest}; the one in {store.releases} has {digest}: "
+            "give the store.root it was registered from"
+        )
+    return candidate.run_id
+
+
+def _measured_champion(store: Store, champion: Champion) -> Measured:
+    release = store.release(champion.run_id)
+    if not is_complete(release):
+        raise StoreError(
+            f"the champion's release {champion.release} is gone, so nothing can be compared with it; "
+            f"restore it, or delete {store.champion} to begin anew"
+        )
+    return Measured(run_id=champion.run_id, metrics=read_manifest(release).metrics)

@@ -1,0 +1,95 @@
+"""A look at a release: a user's best items, an item's nearest ones, titles beside ids."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.catalogue.catalogue import Catalogue
+from pipeline.columns import EMBEDDING, ITEM_ID, TITLE, USER_ID
+from pipeline.errors import InputError
+from pipeline.registry.champion import choose_release
+from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS, read_table
+from pipeline.storage.arrow import vectors_of
+from pipeline.storage.layout import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One item of a list."""
+
+    rank: int
+    """From 1."""
+    item_id: Any
+    title: str | None
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendations:
+    """A user's best items."""
+
+    release: str
+    user_id: str
+    items: list[Listed]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similar:
+    """An item's nearest ones."""
+
+    release: str
+    item_id: str
+    items: list[Listed]
+
+
+def recommend_items(store: Store, catalogue: Catalogue, user: str, k: int, release_name: str | None) -> Recommendations:
+    """The k items with the largest inner product with the user's vector, whatever the user has had before."""
+    release = choose_release(store, release_name)
+    users = read_table(release, USER_VECTORS)
+    items = read_table(release, ITEM_EMBEDDINGS)
+    vector_D = vectors_of(users, EMBEDDING)[_position(users.column(USER_ID), user, f"{release}: user")]
+    score_I = vectors_of(items, EMBEDDING) @ vector_D
+    return Recommendations(release=release.name, user_id=user, items=_listing(catalogue, items, score_I, k))
+
+
+def similar_items(store: Store, catalogue: Catalogue, item: str, k: int, release_name: str | None) -> Similar:
+    """The k items with the largest cosine to the item's vector, itself left out."""
+    release = choose_release(store, release_name)
+    items = read_table(release, ITEM_EMBEDDINGS)
+    position = _position(items.column(ITEM_ID), item, f"{release}: item")
+    item_ID = vectors_of(items, EMBEDDING)
+    unit_ID = item_ID / np.maximum(np.linalg.norm(item_ID, axis=1, keepdims=True), 1e-12)
+    score_I = unit_ID @ unit_ID[position]
+    score_I[position] = -np.inf
+    listed = _listing(catalogue, items, score_I, min(k, len(score_I) - 1))
+    return Similar(release=release.name, item_id=item, items=listed)
+
+
+def _position(ids: pa.ChunkedArray, wanted: str, what: str) -> int:
+    """Row of an id given on the command line; integer ids are compared as text."""
+    place = pc.index(ids.cast(pa.string()), pa.scalar(wanted, pa.string())).as_py()
+    if place < 0:
+        raise InputError(f"{what} {wanted!r} is not in the release")
+    return int(place)
+
+
+def _listing(catalogue: Catalogue, items: pa.Table, score_I: np.ndarray, k: int) -> list[Listed]:
+    order = np.argsort(-score_I, kind="stable")[:k]
+    ids = items.column(ITEM_ID).take(pa.array(order)).to_pylist()
+    titles = _titles(catalogue, ids)
+    return [
+        Listed(rank=rank, item_id=item_id, title=titles.get(item_id), score=float(score_I[place]))
+        for rank, (place, item_id) in enumerate(zip(order, ids, strict=True), start=1)
+    ]
+
+
+def _titles(catalogue: Catalogue, ids: list[Any]) -> dict[Any, str]:
+    """Titles from the catalogue as it is now; an item that has left it has none."""
+    items = catalogue.scan_items()
+    if TITLE not in items.collect_schema().names():
+        return {}
+    return dict(items.filter(pl.col(ITEM_ID).is_in(ids)).select(ITEM_ID, TITLE).collect().iter_rows())

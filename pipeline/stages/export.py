@@ -1,0 +1,187 @@
+"""Stage `export`: the release, written beside, checked, and published with its marker last."""
+
+import dataclasses
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.numpy import load_file
+from upath import UPath
+
+from model.graph import nearest_neighbours
+from pipeline import stages
+from pipeline.columns import (
+    CONTENT_EMBEDDING,
+    EMBEDDING,
+    ITEM_ID,
+    MODALITY,
+    NEIGHBOUR_ID,
+    RANK,
+    SIMILARITY,
+    SOURCE,
+    TRAIN,
+    USER_ID,
+    modality_weight,
+)
+from pipeline.dataset.dataset import Dataset, load_dataset
+from pipeline.dataset.records import Training
+from pipeline.errors import StoreError
+from pipeline.release.format import (
+    INDEX,
+    ITEM_EMBEDDINGS,
+    ITEM_GRAPH,
+    REPORT,
+    SCHEMA_VERSION,
+    TABLES,
+    USER_VECTORS,
+    release_digest,
+    write_table,
+)
+from pipeline.release.manifest import FileEntry, Manifest, read_manifest
+from pipeline.release.report import write_report
+from pipeline.release.verify import check_release
+from pipeline.run import Run
+from pipeline.stages.checkpoint import VECTORS
+from pipeline.stages.release_report import report_content
+from pipeline.stages.results import ExportResult
+from pipeline.storage.arrow import vector_column
+from pipeline.storage.files import file_sha256, local_copy, publish_folder, scratch
+
+LEARNED = "learned"
+"""Name of the graph over the exported vectors in `item_graph`, beside the modalities' own."""
+
+
+def export(run: Run, folder: Path) -> ExportResult:
+    """Publish `releases/<run_id>`."""
+    dataset = load_dataset(run.folder(stages.PREPARE))
+    with local_copy(run.folder(stages.TRAIN) / VECTORS) as file:
+        vectors = load_file(file)
+    tables = {
+        ITEM_EMBEDDINGS: item_table(dataset, vectors, run.require(stages.TRAIN).modalities),
+        USER_VECTORS: user_table(dataset, vectors),
+        ITEM_GRAPH: graph_table(dataset, vectors, run.config.model.neighbours),
+    }
+    digest, counts = release_digest(tables), {name: tables[name].num_rows for name in TABLES}
+    release = run.store.release(run.id)
+    with scratch(release) as beside:
+        for name in TABLES:
+            write_table(tables[name], beside / name, digest)
+        write_index(vectors["item_ID"], beside / INDEX)
+        write_report(beside / REPORT, report_content(run, dataset, tables, digest))
+        make_manifest(run, counts, digest, beside).write(UPath(str(beside)))
+        check_release(UPath(str(beside)))
+        published = publish_folder(beside, release)
+    if not published and read_manifest(release).release_digest != digest:
+        raise StoreError(f"{release} already holds another release; use a new run id")
+    return ExportResult(release=str(release), digest=digest, counts=counts)
+
+
+def item_table(dataset: Dataset, vectors: dict[str, np.ndarray], modalities: list[str]) -> pa.Table:
+    """item_id, embedding, content_embedding, source, one attention weight per modality."""
+    weight_IM = vectors["modality_weight_IM"]
+    table = {
+        ITEM_ID: dataset.items[ITEM_ID].to_arrow(),
+        EMBEDDING: vector_column(vectors["item_ID"]),
+        CONTENT_EMBEDDING: vector_column(vectors["content_ID"]),
+        SOURCE: pa.array(sources(dataset, weight_IM), pa.string()),
+    }
+    table |= {modality_weight(name): pa.array(weight_IM[:, index]) for index, name in enumerate(modalities)}
+    return _non_null(table)
+
+
+def sources(dataset: Dataset, weight_IM: np.ndarray) -> list[str]:
+    """What an item's vector rests on: `interactions+content`, `interactions`, `content` or `none`."""
+    trained_I = np.zeros(len(dataset.items), dtype=bool)
+    trained_I[dataset.pairs(TRAIN)[1].numpy()] = True
+    content_I = weight_IM.sum(1) > 0
+    names = {
+        (True, True): "interactions+content",
+        (True, False): "interactions",
+        (False, True): "content",
+        (False, False): "none",
+    }
+    return [names[bool(trained), bool(content)] for trained, content in zip(trained_I, content_I, strict=True)]
+
+
+def user_table(dataset: Dataset, vectors: dict[str, np.ndarray]) -> pa.Table:
+    """user_id, embedding."""
+    return _non_null({USER_ID: dataset.users[USER_ID].to_arrow(), EMBEDDING: vector_column(vectors["user_UD"])})
+
+
+def graph_table(dataset: Dataset, vectors: dict[str, np.ndarray], num_neighbours: int) -> pa.Table:
+    """Nearest neighbours by cosine, the item itself left out; by each modality and by the learned vectors."""
+    item_id = dataset.items[ITEM_ID].to_arrow()
+    everything = np.ones(len(item_id), dtype=bool)
+    matrices = {name: (matrix, dataset.present[name]) for name, matrix in sorted(dataset.features.items())}
+    matrices[LEARNED] = (vectors["item_ID"], everything)
+    parts = [
+        _neighbour_rows(item_id, name, matrix, present, num_neighbours) for name, (matrix, present) in matrices.items()
+    ]
+    return pa.concat_tables(parts)
+
+
+def _neighbour_rows(item_id: Any, name: str, matrix: np.ndarray, present: np.ndarray, num_neighbours: int) -> pa.Table:
+    graph = nearest_neighbours(torch.from_numpy(matrix), torch.from_numpy(present), num_neighbours + 1)
+    similarity = graph.similarity_IK[:, 1:].numpy()
+    item, place = np.nonzero(similarity > 0)
+    return _non_null(
+        {
+            ITEM_ID: item_id.take(pa.array(item)),
+            NEIGHBOUR_ID: item_id.take(pa.array(graph.neighbour_IK[:, 1:].numpy()[item, place])),
+            MODALITY: pa.array([name] * len(item), pa.string()),
+            RANK: pa.array(place.astype(np.int32) + 1),
+            SIMILARITY: pa.array(similarity[item, place]),
+        }
+    )
+
+
+def _non_null(columns: dict[str, Any]) -> pa.Table:
+    """A table that promises no nulls; text ids become plain strings."""
+    arrays, fields = [], []
+    for name, array in columns.items():
+        if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
+            array = array.cast(pa.string())
+        arrays.append(array)
+        fields.append(pa.field(name, array.type, nullable=False))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def write_index(item_ID: np.ndarray, path: Path) -> None:
+    """Exact inner-product index; position in it is the row number in `item_embeddings`."""
+    index = faiss.IndexFlatIP(item_ID.shape[1])
+    index.add(np.ascontiguousarray(item_ID, dtype=np.float32))
+    faiss.write_index(index, str(path))
+
+
+def make_manifest(run: Run, counts: dict[str, int], digest: str, folder: Path) -> Manifest:
+    """The manifest of the files that stand in `folder`; `counts` are the tables' rows."""
+    prepared, trained = run.require(stages.PREPARE), run.require(stages.TRAIN)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        release_digest=digest,
+        run_id=run.id,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        embedding_dim=run.config.model.embedding_dim,
+        counts={**prepared.counts, **counts},
+        config=run.config.as_dict(),
+        input_digests=prepared.input_digests,
+        encoders=prepared.encoders,
+        training=Training(**{field.name: getattr(trained, field.name) for field in dataclasses.fields(Training)}),
+        metrics=run.require(stages.EVALUATE).metrics,
+        files=[_file_entry(path, folder) for path in files],
+    )
+
+
+def _file_entry(path: Path, folder: Path) -> FileEntry:
+    return FileEntry(
+        path=path.relative_to(folder).as_posix(),
+        sha256=file_sha256(path),
+        bytes=path.stat().st_size,
+        rows=pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None,
+    )

@@ -1,0 +1,136 @@
+"""The stages in order, and the main job that runs them all."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pipeline import stages, torchrun
+from pipeline.dataset.records import Evaluation
+from pipeline.errors import GateRefusedError, InputError
+from pipeline.registry.promotion import promote
+from pipeline.release.format import REPORT
+from pipeline.run import ResultType, Run, Stage, StageResult, peak_memory_bytes, run_stage
+
+ORDER: tuple[Stage[Any], ...] = (
+    stages.VALIDATE,
+    stages.EXTRACT,
+    stages.PREPARE,
+    stages.TRAIN,
+    stages.EVALUATE,
+    stages.EXPORT,
+    stages.REGISTER,
+)
+"""Stages that commit a folder under `runs/<run_id>/`; promotion follows them."""
+NEEDS: dict[Stage[Any], Stage[Any]] = {
+    stages.TRAIN: stages.PREPARE,
+    stages.EVALUATE: stages.TRAIN,
+    stages.EXPORT: stages.EVALUATE,
+    stages.REGISTER: stages.EXPORT,
+}
+"""Which stage must have been done before."""
+
+
+def new_run_id() -> str:
+    """A fresh id, readable and unique: the moment in UTC and eight random digits."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+
+
+def find_stage(name: str) -> Stage[Any]:
+    """The stage of that name."""
+    return next(stage for stage in ORDER if stage.name == name)
+
+
+def do_stage(run: Run, stage: Stage[ResultType]) -> ResultType:
+    """Run one stage unless it is done.
+
+    Raises `InputError` when the stage before it has not been done, and when torchrun started it for any but `train`.
+    """
+    if stage != stages.TRAIN and torchrun.num_processes() > 1:
+        raise InputError(
+            f"stage {stage.name} is done by one process; start only `microrec train --run-id ID` with torchrun"
+        )
+    done = run.result(stage)
+    if done is None and stage in NEEDS:
+        run.require(NEEDS[stage])
+    if torchrun.rank() > 0:  # takes part in the training that the first process commits
+        return done or _work(stage)(run, Path())
+    return run_stage(run, stage, lambda this, folder: _work(stage)(this, folder))
+
+
+def do_stages(run: Run, *, upto: Stage[Any]) -> None:
+    """Run every stage unless it is done, in order, up to and with one."""
+    for stage in ORDER[: ORDER.index(upto) + 1]:
+        do_stage(run, stage)
+
+
+def _work(stage: Stage[ResultType]) -> Any:
+    """The stage's function, which has its module's name; imported when needed, for a command pays for what it uses."""
+    return getattr(import_module(f"pipeline.stages.{stage.name}"), stage.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlflowSummary:
+    """Where a run is in MLflow."""
+
+    run_id: str
+    model_name: str
+    model_version: str
+    alias: str | None
+    """`champion`, or None where the gate refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """What `microrec run` tells."""
+
+    run_id: str
+    release: str
+    report: str
+    digest: str
+    counts: dict[str, int]
+    metrics: Evaluation
+    mlflow: MlflowSummary
+    gate: str | None
+    """Why the gate refused; None where it did not."""
+    seconds: dict[str, float]
+    """By stage."""
+    peak_memory_bytes: int
+
+
+def run_all(run: Run) -> RunSummary:
+    """Run every stage, then try to promote.
+
+    A refused promotion is part of the summary (`gate`), for the caller to turn into its exit status.
+    """
+    results: dict[str, StageResult] = {stage.name: do_stage(run, stage) for stage in ORDER}
+    exported, registered = run.require(stages.EXPORT), run.require(stages.REGISTER)
+    refusal = _promote(run, registered.model_version)
+    return RunSummary(
+        run_id=run.id,
+        release=exported.release,
+        report=f"{exported.release}/{REPORT}",
+        digest=exported.digest,
+        counts={**run.require(stages.PREPARE).counts, **exported.counts},
+        metrics=run.require(stages.EVALUATE).metrics,
+        mlflow=MlflowSummary(
+            run_id=registered.run_id,
+            model_name=registered.model_name,
+            model_version=registered.model_version,
+            alias=None if refusal else "champion",
+        ),
+        gate=refusal,
+        seconds={name: result.seconds for name, result in results.items()},
+        peak_memory_bytes=max(peak_memory_bytes(), *(result.peak_memory_bytes for result in results.values())),
+    )
+
+
+def _promote(run: Run, version: str) -> str | None:
+    """Why the gate refused, or None."""
+    try:
+        promote(run.store, run.config.open_tracking(), run.config.gate, version, run.reporter)
+    except GateRefusedError as refusal:
+        return str(refusal)
+    return None

@@ -1,0 +1,60 @@
+"""Stage `prepare`: clean, split, index, and gather the features of every item."""
+
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.catalogue.cleaning import clean_interactions, clean_items
+from pipeline.columns import IMAGE_PATH, ITEM_INDEX, SPLIT, TEST, TITLE, TRAIN, VALIDATION
+from pipeline.dataset.dataset import Dataset, index_interactions
+from pipeline.dataset.features import ModalityFeatures, load_features
+from pipeline.dataset.records import EncoderRecord
+from pipeline.dataset.split import SplitConfig, split_interactions
+from pipeline.run import Run
+from pipeline.stages.results import PrepareResult
+
+
+def prepare(run: Run, folder: Path) -> PrepareResult:
+    """Write the dataset of the run; items without interactions stay in."""
+    config, catalogue = run.config, run.config.open_catalogue()
+    items = clean_items(catalogue, [TITLE, IMAGE_PATH])
+    features = load_features(catalogue, config.modalities, run.store, items)
+    dataset = assemble(items, clean_interactions(catalogue, items), features, config.split)
+    dataset.save(folder)
+    return PrepareResult(
+        counts=_counts(dataset),
+        input_digests=catalogue.input_digests(),
+        encoders={
+            name: EncoderRecord(
+                key=loaded.encoder_key, revision=loaded.revision, dim=loaded.matrix.shape[1], digest=loaded.digest
+            )
+            for name, loaded in features.items()
+        },
+    )
+
+
+def _counts(dataset: Dataset) -> dict[str, int]:
+    interactions = dataset.interactions
+    parts = dict(interactions.group_by(SPLIT).len().iter_rows())
+    return {
+        "users": len(dataset.users),
+        "items": len(dataset.items),
+        "interactions": len(interactions),
+        **{f"{part}_interactions": parts.get(part, 0) for part in (TRAIN, VALIDATION, TEST)},
+        **{f"items_with_{name}": int(present.sum()) for name, present in dataset.present.items()},
+        "items_with_interactions": interactions[ITEM_INDEX].n_unique(),
+    }
+
+
+def assemble(
+    items: pl.DataFrame, interactions: pl.DataFrame, features: dict[str, ModalityFeatures], config: SplitConfig
+) -> Dataset:
+    """Split and index clean interactions, and join the features of the items, which are in the items' order."""
+    users, indexed = index_interactions(split_interactions(interactions, config), items)
+    return Dataset(
+        items=items,
+        users=users,
+        interactions=indexed,
+        features={name: loaded.matrix for name, loaded in features.items()},
+        present={name: loaded.present for name, loaded in features.items()},
+    )

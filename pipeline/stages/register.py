@@ -1,0 +1,163 @@
+"""Stage `register`: the run, its numbers and its model in MLflow, done once however often it is tried."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from upath import UPath
+
+from pipeline import stages
+from pipeline.columns import ITEM_ID, RANK, SCORE, USER_ID
+from pipeline.config.recorded import EXTENDABLE
+from pipeline.documents import as_document, flatten, spelled
+from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, Metric, Tracking, epoch_metrics
+from pipeline.release.format import ITEM_EMBEDDINGS, REPORT, USER_VECTORS, read_table
+from pipeline.release.manifest import MANIFEST, Manifest, read_manifest
+from pipeline.release.report import training_charts
+from pipeline.run import Run, Stage, StageResult
+from pipeline.stages.history import read_history
+from pipeline.stages.results import ExtractResult, RegisterResult
+from pipeline.storage.files import is_complete, local_copy
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
+    from mlflow.models import ModelSignature
+
+RANKER = Path(__file__).parents[1] / "serving" / "ranker.py"
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow")
+"""What the ranker imports; registered with the versions that it was tried with here."""
+
+
+def register(run: Run, folder: Path) -> RegisterResult:
+    """Log the run to MLflow and register its model; a repeated or continued attempt makes nothing twice.
+
+    Writes the training curves to `folder`.
+
+    Raises:
+        StoreError: there is no release.
+        ConfigError: an address MLflow cannot use.
+        InputError: MLflow knows the run id from another store or other settings; nothing was logged.
+    """
+    release = run.store.release(run.id)
+    manifest = read_manifest(release)
+    tracking, digest = run.config.open_tracking(), manifest.release_digest
+    mlflow_run = tracking.start_run(run.id)
+    tracking.require_same_release(mlflow_run, digest)
+    tracking.log_parameters(mlflow_run, parameters(run))
+    _log_files(run, tracking, mlflow_run, release, folder)
+    # Before the numbers: MLflow asks the server for the history of each metric that the run has when a model is logged.
+    model_id = _log_model(tracking, mlflow_run, release, manifest)
+    _log_numbers(run, tracking, mlflow_run)
+    model_version = tracking.register(
+        mlflow_run, model_id, {DIGEST_TAG: digest, RUN_TAG: run.id}, f"Release {run.id}, digest {digest}"
+    )
+    tracking.finish(mlflow_run)
+    return RegisterResult(
+        run_id=mlflow_run.info.run_id,
+        model_name=tracking.model_name,
+        model_version=model_version,
+        tracking_uri=tracking.shown_uri,
+    )
+
+
+def _log_numbers(run: Run, tracking: Tracking, mlflow_run: "MlflowRun") -> None:
+    """Metrics of every epoch, final metrics, seconds per stage, digests of the inputs."""
+    prepared, trained = run.require(stages.PREPARE), run.require(stages.TRAIN)
+    final = flatten(as_document(run.require(stages.EVALUATE).metrics))
+    metrics = [
+        *epoch_metrics(read_history(run)),
+        *(Metric(name.replace(".", "/"), value) for name, value in final.items() if isinstance(value, (int, float))),
+        *(Metric(f"seconds/{name}", result.seconds) for name, result in _committed(run).items()),
+        *(Metric(f"counts/{name}", value) for name, value in prepared.counts.items()),
+        *(Metric(f"extract/{name}", value) for name, value in extraction_totals(_extractions(run)).items()),
+        Metric("train/epochs", trained.epochs),
+        *([Metric("train/best_epoch", trained.best_epoch)] if trained.best_epoch else []),
+    ]
+    tracking.log_metrics(mlflow_run, metrics)
+    tracking.log_inputs(mlflow_run, prepared.input_digests)
+
+
+def extraction_totals(results: Sequence[ExtractResult]) -> dict[str, int]:
+    """Per modality, over all shards of the run: contents encoded, found in the cache, and calls of the encoder."""
+    totals: dict[str, int] = {}
+    for result in results:
+        for modality, done in result.modalities.items():
+            for name, count in (("encoded", done.encoded), ("encoder_calls", done.encoder_calls)):
+                totals[f"{modality}/{name}"] = totals.get(f"{modality}/{name}", 0) + count
+            # A later shard finds in the cache what an earlier one has just put there: not this run's luck.
+            totals[f"{modality}/cached"] = done.contents - totals[f"{modality}/encoded"]
+    return totals
+
+
+def _committed(run: Run) -> dict[str, StageResult]:
+    """What every stage and shard of the run says besides its own."""
+    names = sorted(path.name for path in run.path.iterdir() if is_complete(path))
+    return {name: run.require(Stage(name, StageResult)) for name in names}
+
+
+def _extractions(run: Run) -> list[ExtractResult]:
+    """The results of stage `extract`, or of its shards."""
+    names = [name for name in _committed(run) if name.partition("-")[0] == stages.EXTRACT.name]
+    return [run.require(Stage(name, ExtractResult)) for name in names]
+
+
+def _log_files(run: Run, tracking: Tracking, mlflow_run: "MlflowRun", release: UPath, folder: Path) -> None:
+    for name in (REPORT, MANIFEST):
+        with local_copy(release / name) as file:
+            tracking.log_file(mlflow_run, file)
+    for title, svg in training_charts(read_history(run), run.require(stages.TRAIN).best_epoch).items():
+        plot = folder / f"{title.lower().replace(' ', '-')}.svg"
+        plot.write_text(svg, encoding="utf-8")
+        tracking.log_file(mlflow_run, plot, "plots")
+
+
+def _log_model(tracking: Tracking, mlflow_run: "MlflowRun", release: UPath, manifest: Manifest) -> str:
+    users = read_table(release, USER_VECTORS).column(USER_ID)
+    item_type = read_table(release, ITEM_EMBEDDINGS).column(ITEM_ID).type
+    with _local_tables(release) as tables:
+        return tracking.log_model(
+            mlflow_run,
+            RANKER,
+            tables,
+            signature(users.type, item_type),
+            input_example=users.slice(0, 2).to_pandas().to_frame(USER_ID) if len(users) else None,
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+            metadata={"run_id": manifest.run_id, "release_digest": manifest.release_digest},
+        )
+
+
+def signature(user_type: Any, item_type: Any) -> "ModelSignature":
+    """What goes into the ranker and what comes out, ids in the types of the release."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    user, item = DataType[_mlflow_type(user_type)], DataType[_mlflow_type(item_type)]
+    answer = {USER_ID: user, RANK: DataType.long, ITEM_ID: item, SCORE: DataType.float}
+    return ModelSignature(
+        inputs=Schema([ColSpec(user, USER_ID)]),
+        outputs=Schema([ColSpec(kind, name) for name, kind in answer.items()]),
+        params=ParamSchema([ParamSpec("k", DataType.long, 20)]),
+    )
+
+
+def _mlflow_type(arrow_type: Any) -> str:
+    import pyarrow as pa
+
+    if pa.types.is_integer(arrow_type):
+        return "long" if arrow_type.bit_width > 32 else "integer"
+    return "string"
+
+
+@contextmanager
+def _local_tables(release: UPath) -> Iterator[dict[str, Path]]:
+    """The tables the ranker reads, as local folders; fetched where the store is an object store."""
+    with local_copy(release / ITEM_EMBEDDINGS) as items, local_copy(release / USER_VECTORS) as users:
+        yield {ITEM_EMBEDDINGS: items, USER_VECTORS: users}
+
+
+def parameters(run: Run) -> dict[str, str]:
+    """The configuration as MLflow's parameters, which are for good: without what a run may be continued with."""
+    settings = flatten(run.config.as_dict())
+    return {key: spelled(value) for key, value in settings.items() if key not in EXTENDABLE}

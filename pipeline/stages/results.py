@@ -1,0 +1,108 @@
+"""The stages and what each of them returns: one frozen dataclass a stage, which `pipeline.run` writes and reads."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.dataset.records import EncoderRecord, Evaluation, Training
+from pipeline.run import Stage, StageResult
+from pipeline.stages.validation_report import ValidationReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateResult(StageResult):
+    """Of stage `validate`."""
+
+    report: ValidationReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """What became of the contents of one modality, in one shard or all."""
+
+    encoder: str
+    """Its key, or `precomputed`."""
+    items: int
+    with_vector: int | None = None
+    """Items that have one; of precomputed vectors only."""
+    contents: int = 0
+    """Distinct ones, of all shards."""
+    encoded: int = 0
+    """In this shard."""
+    cached: int = 0
+    """Contents that had been encoded before."""
+    missing: int = 0
+    """Items that name no content."""
+    not_found: int = 0
+    """Items that name a picture that is not there."""
+    unreadable: int = 0
+    unreadable_items: list[Any] = field(default_factory=list)
+    """Ids of the first of them."""
+    encoder_calls: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractResult(StageResult):
+    """Of stage `extract`, or of one of its shards."""
+
+    modalities: dict[str, Extraction]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareResult(StageResult):
+    """Of stage `prepare`."""
+
+    counts: dict[str, int]
+    input_digests: dict[str, str]
+    """Location of an input file, relative to the configuration's folder, to its sha256."""
+    encoders: dict[str, EncoderRecord]
+    """By modality."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult(Training, StageResult):
+    """Of stage `train`."""
+
+    predicted_peak_memory_bytes: int = 0
+    graph_recall: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of approximate graphs, by modality; nothing where all are exact."""
+    seconds_per_epoch: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateResult(StageResult):
+    """Of stage `evaluate`."""
+
+    metrics: Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult(StageResult):
+    """Of stage `export`."""
+
+    release: str
+    """Its folder."""
+    digest: str
+    counts: dict[str, int]
+    """Rows by table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisterResult(StageResult):
+    """Of stage `register`."""
+
+    run_id: str
+    """MLflow's."""
+    model_name: str
+    model_version: str
+    tracking_uri: str
+    """Without a password."""
+
+
+VALIDATE = Stage("validate", ValidateResult)
+EXTRACT = Stage("extract", ExtractResult)
+PREPARE = Stage("prepare", PrepareResult)
+TRAIN = Stage("train", TrainResult)
+EVALUATE = Stage("evaluate", EvaluateResult)
+EXPORT = Stage("export", ExportResult)
+REGISTER = Stage("register", RegisterResult)

@@ -1,0 +1,176 @@
+"""What `validate` found in a catalogue, and what of it deserves a warning."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID
+
+_FEW_INTERACTIONS = 3
+_SHOWN = 3  # ids shown in a line
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemsReport:
+    """The catalogue's rows."""
+
+    rows: int
+    kept: int
+    """Items there are."""
+    without_id: int
+    rows_without_id: list[str]
+    """The first of them, as file and row number."""
+    repeated_rows: int
+    left_out: int
+    """Named by no interaction (`catalogue.items_from`)."""
+    not_in_catalogue: int
+    """Named by interactions only."""
+    without_interactions: int
+    id_type: str
+    nulls: dict[str, int]
+    """By column."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownItems:
+    """Items that interactions name and the catalogue lacks."""
+
+    count: int
+    ids: list[Any]
+    """The first of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timestamps:
+    """The moments of the interactions."""
+
+    first: Any
+    """ISO 8601, or the number as it stands."""
+    last: Any
+    missing: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InteractionsReport:
+    """The interactions' rows, and what became of them."""
+
+    rows: int
+    kept: int
+    dropped: dict[str, int]
+    """By the step of cleaning."""
+    rows_without_id: list[str]
+    unknown_items: UnknownItems
+    nulls: dict[str, int]
+    timestamps: Timestamps | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Of a count."""
+
+    min: int
+    median: float
+    max: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsersReport:
+    """The users, before and after cleaning."""
+
+    before: int
+    kept: int
+    interactions_per_user: Spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureProblem:
+    """A picture that cannot be used."""
+
+    item_id: Any
+    image_path: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContentReport:
+    """How many items have usable content in a modality, and what is wrong with the rest."""
+
+    content: str
+    """`text`, `image` or `precomputed`."""
+    usable: int
+    missing: int
+    missing_items: list[Any]
+    """Ids of the first of them."""
+    of_unknown_items: int | None = None
+    """Precomputed vectors of items that there are not."""
+    not_found: int | None = None
+    not_found_items: list[PictureProblem] = field(default_factory=list)
+    unreadable: int | None = None
+    unreadable_items: list[PictureProblem] = field(default_factory=list)
+
+    def picture_problems(self) -> list[tuple[str, int, list[PictureProblem]]]:
+        """Kind, number and the first of each kind of problem, of pictures only."""
+        kinds = (
+            ("not found", self.not_found, self.not_found_items),
+            ("unreadable", self.unreadable, self.unreadable_items),
+        )
+        return [(kind, count, first) for kind, count, first in kinds if count is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationReport:
+    """Everything that `validate` counts."""
+
+    items: ItemsReport
+    interactions: InteractionsReport
+    users: UsersReport
+    density: float
+    """Share of the pairs of user and item that interact."""
+    modalities: dict[str, ContentReport]
+    warnings: list[str] = field(default_factory=list)
+
+
+def find_warnings(report: ValidationReport) -> list[str]:
+    """What deserves a look, though it stops nothing."""
+    items, interactions = report.items, report.interactions
+    dropped, unknown = interactions.dropped, interactions.unknown_items
+    missing_times = interactions.timestamps.missing if interactions.timestamps else 0
+    findings = {
+        f"items: {items.without_id} rows have no {ITEM_ID}, such as {some(items.rows_without_id)}; they are "
+        "left out": items.without_id,
+        f"items: {items.repeated_rows} rows repeat another word for word; one is kept": items.repeated_rows,
+        f"items: {items.not_in_catalogue} are named by interactions only; they are items without content": (
+            items.not_in_catalogue
+        ),
+        f"interactions: {dropped['without_id']} rows lack {USER_ID} or {ITEM_ID}, such as "
+        f"{some(interactions.rows_without_id)}; they are left out": dropped["without_id"],
+        f"interactions: {dropped['of_unknown_items']} rows are of {unknown.count} items that the catalogue lacks, "
+        f"such as {some(unknown.ids)}": dropped["of_unknown_items"],
+        f"interactions: {dropped['repeated_pairs']} rows repeat a (user, item) pair; the earliest is kept": dropped[
+            "repeated_pairs"
+        ],
+        f"interactions: {missing_times} have no {TIMESTAMP}": missing_times,
+        "users: half of them have fewer than 3 interactions, so little can be learned or measured": (
+            report.users.interactions_per_user.median < _FEW_INTERACTIONS
+        ),
+    }
+    content = [line for name, found in report.modalities.items() for line in _content(name, found, items.kept)]
+    return [text for text, found in findings.items() if found] + content
+
+
+def _content(name: str, found: ContentReport, num_items: int) -> list[str]:
+    lines = []
+    if found.not_found:
+        shown = some([entry.image_path for entry in found.not_found_items])
+        lines.append(f"{name}: {found.not_found} pictures are named but not there, such as {shown}")
+    if found.unreadable:
+        shown = some([entry.image_path for entry in found.unreadable_items])
+        lines.append(f"{name}: {found.unreadable} pictures cannot be decoded, such as {shown}")
+    if found.usable == 0:
+        lines.append(f"{name}: none of the {num_items} items has usable content; mend its columns, paths or vectors")
+    return lines
+
+
+def some(values: Sequence[Any]) -> str:
+    """The first of some values, for a line."""
+    return ", ".join(map(repr, values[:_SHOWN]))

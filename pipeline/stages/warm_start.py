@@ -1,0 +1,197 @@
+"""Which earlier run a training begins from, and whether it may (`train.warm_start`; docs/decisions/0012-warm-start.md).
+
+What was decided is written into the run before the first epoch, so that a killed and resumed run begins at the same
+place although the champion may have changed meanwhile. A champion that cannot be used is no reason to miss the
+night's release: training starts fresh and says why. A run that was named by hand and cannot be used is an error.
+"""
+
+import dataclasses
+from typing import Any
+
+import polars as pl
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from model.training import VALIDATION_METRIC, Trainer
+from model.warm_start import ITEMS, USERS, carry_over
+from pipeline import stages
+from pipeline.columns import ITEM_ID, ITEM_INDEX, SPLIT, TRAIN, USER_ID, USER_INDEX
+from pipeline.config.config import WARM_START_CHAMPION, WARM_START_NONE
+from pipeline.config.recorded import differences, with_defaults
+from pipeline.dataset.dataset import Dataset, load_dataset
+from pipeline.dataset.records import WarmStart
+from pipeline.documents import as_document, as_record
+from pipeline.errors import ConfigError, InputError, StoreError
+from pipeline.registry.champion import read_champion
+from pipeline.run import Run
+from pipeline.stages.checkpoint import PARAMETERS
+from pipeline.storage.files import as_json, create_bytes, file_sha256, local_copy, parse_json, read_json, write_json
+
+RECORD = "warm_start.json"
+MOST_TRAINED_BEFORE = 0.01
+"""Share of the held-out interactions that the earlier run may have been trained on; above, metrics would flatter."""
+
+_DAMAGE = (
+    FileNotFoundError,
+    LookupError,
+    TypeError,
+    ValueError,
+    StoreError,
+    InputError,
+    SafetensorError,
+    pl.exceptions.PolarsError,
+)
+"""What reading a run raises of which files are missing, cut or overwritten; other faults of a store may pass."""
+
+
+class _UnusableError(Exception):
+    """Why an earlier run cannot be begun from."""
+
+
+def recorded_start(run: Run) -> WarmStart | None:
+    """What this run's training began from, None where that has not been decided or is nothing."""
+    file = run.path / RECORD
+    return as_record(WarmStart, read_json(file), file) if file.exists() else None
+
+
+def start_warm(run: Run, trainer: Trainer, today: Dataset) -> WarmStart | None:
+    """Put an earlier run's parameters into a trainer that has not begun; return the record of it, None for nothing.
+
+    Raises `ConfigError` where `train.warm_start` names a run that cannot be used.
+    """
+    wanted = run.config.train.warm_start
+    if wanted == WARM_START_NONE:
+        return None
+    record = trainer.columns.first(lambda: _decided(run, wanted))
+    try:
+        record = _start(run, record, trainer, today)
+    except _UnusableError as error:
+        if wanted != WARM_START_CHAMPION:
+            raise ConfigError(f"train.warm_start = {wanted!r} cannot be used: {error}") from error
+        record = WarmStart(run_id=None, reason=str(error))
+        run.reporter.say(f"train: starts fresh, not from the champion: {error}")
+    if trainer.columns.is_first:
+        write_json(run.path / RECORD, as_document(record))
+    return record
+
+
+def _decided(run: Run, wanted: str) -> WarmStart:
+    """Which run to begin from: what the first attempt at this run decided, whatever the champion is today."""
+    record = _champion(run) if wanted == WARM_START_CHAMPION else WarmStart(run_id=wanted)
+    file = run.path / RECORD
+    return as_record(WarmStart, parse_json(file, create_bytes(file, as_json(as_document(record)))), file)
+
+
+def _champion(run: Run) -> WarmStart:
+    try:
+        champion = read_champion(run.store)
+    except _DAMAGE as error:
+        return WarmStart(run_id=None, reason=f"{run.store.champion} is damaged ({_told(error)})")
+    return WarmStart(run_id=champion.run_id if champion else None)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _start(run: Run, record: WarmStart, trainer: Trainer, today: Dataset) -> WarmStart:
+    if record.run_id is None:
+        raise _UnusableError(record.reason or "there is none yet")
+    earlier = dataclasses.replace(run, id=record.run_id)
+    try:
+        _require_same_model(run, earlier, trainer.model.modality_names)
+        then = load_dataset(earlier.folder(stages.PREPARE), with_features=False)
+        with local_copy(earlier.folder(stages.TRAIN) / PARAMETERS) as file:
+            parameters, sha256 = load_file(file), file_sha256(file)
+    except _DAMAGE as error:
+        raise _UnusableError(f"run {earlier.id} is damaged ({_told(error)})") from error
+    _require_sound(earlier, parameters, trainer, {USERS: len(then.users), ITEMS: len(then.items)})
+    share = trained_before(then, today)
+    if share > MOST_TRAINED_BEFORE:
+        raise _UnusableError(
+            f"run {earlier.id} was trained on {share:.1%} of what run {run.id} holds out, at most "
+            f"{MOST_TRAINED_BEFORE:.0%} may be; was [split] changed?"
+        )
+    user_U, item_I = earlier_rows(then, today)
+    metric = trainer.start_from(carry_over(trainer.model, trainer.own_columns(parameters), user_U, item_I))
+    known_users, known_items = int((user_U >= 0).sum()), int((item_I >= 0).sum())
+    run.reporter.say(
+        f"train: starts from run {earlier.id}, which knows {known_users} of {len(user_U)} users and {known_items} of "
+        f"{len(item_I)} items" + ("" if metric is None else f"; {VALIDATION_METRIC} {metric:.4f}")
+    )
+    return WarmStart(
+        run_id=earlier.id,
+        parameters_sha256=sha256,
+        known_users=known_users,
+        known_items=known_items,
+        trained_before=share,
+        metric=metric,
+    )
+
+
+def _require_sound(earlier: Run, parameters: dict[str, torch.Tensor], trainer: Trainer, rows: dict[str, int]) -> None:
+    """Exactly today's parameters are there, finite and of today's shapes, but for the earlier data's `rows`."""
+    shapes = trainer.whole_shapes()
+    odd = sorted(set(parameters) ^ set(shapes))
+    if odd:
+        raise _UnusableError(f"run {earlier.id} is damaged (it and today's model do not both have {', '.join(odd)})")
+    for name, then in parameters.items():
+        expected = (rows[name], *shapes[name][1:]) if name in rows else shapes[name]
+        if then.shape != expected:
+            raise _UnusableError(f"run {earlier.id} is damaged ({name} of {tuple(then.shape)}, not {expected})")
+        if not then.isfinite().all():
+            raise _UnusableError(f"run {earlier.id} is damaged (NaN or infinite values in {name})")
+
+
+def _require_same_model(run: Run, earlier: Run, modalities: list[str]) -> None:
+    """The configured model, the modalities in use and their encoders: where all agree, so do all parameters."""
+    trained = earlier.result(stages.TRAIN)
+    if trained is None:
+        raise _UnusableError(f"there is no finished training in {earlier.path}")
+    wanted = run.config.as_dict()
+    different = differences(_identity(earlier, trained.modalities, wanted), _identity(run, modalities, wanted))
+    if different:
+        raise _UnusableError(f"run {earlier.id} has another model ({'; '.join(different)})")
+
+
+def _identity(run: Run, modalities: list[str], wanted: dict[str, Any]) -> dict[str, Any]:
+    model = with_defaults(read_json(run.record), wanted)["model"]
+    encoders = run.require(stages.PREPARE).encoders
+    keys = {name: encoders[name].key for name in modalities}
+    return {"model": {**model, "modalities": modalities}, "encoders": keys}
+
+
+def trained_before(earlier: Dataset, today: Dataset) -> float:
+    """Share of today's held-out interactions that the earlier run was trained on."""
+    held_out = _pairs(today, pl.col(SPLIT) != TRAIN)
+    seen = held_out.join(_pairs(earlier, pl.col(SPLIT) == TRAIN), on=[USER_ID, ITEM_ID], how="semi")
+    return len(seen) / max(1, len(held_out))
+
+
+def _pairs(dataset: Dataset, part: pl.Expr) -> pl.DataFrame:
+    """Users and items of some interactions, their ids as text."""
+    chosen = dataset.interactions.filter(part)
+    return pl.DataFrame(
+        {
+            USER_ID: dataset.users[USER_ID].cast(pl.String).gather(chosen[USER_INDEX]),
+            ITEM_ID: dataset.items[ITEM_ID].cast(pl.String).gather(chosen[ITEM_INDEX]),
+        }
+    )
+
+
+def earlier_rows(earlier: Dataset, today: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row that each user and each item of today had earlier, int64 (U,) and (I,); -1 for a new one.
+
+    Ids are compared as text: a csv catalogue that becomes a Parquet one keeps its vectors.
+    """
+    return (
+        _rows_of(today.users[USER_ID], earlier.users[USER_ID]),
+        _rows_of(today.items[ITEM_ID], earlier.items[ITEM_ID]),
+    )
+
+
+def _rows_of(ids: pl.Series, table: pl.Series) -> torch.Tensor:
+    rows = pl.DataFrame({"id": table.cast(pl.String)}).with_row_index("row")
+    found = pl.DataFrame({"id": ids.cast(pl.String)}).join(rows, on="id", how="left", maintain_order="left")
+    return torch.from_numpy(found["row"].cast(pl.Int64).fill_null(-1).to_numpy().copy())

@@ -1,0 +1,45 @@
+"""The folders of the store (docs/formats.md)."""
+
+from dataclasses import dataclass
+
+from upath import UPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """Where features, runs and releases live."""
+
+    root: str = "microrec-store"
+    """Local folder (relative to the configuration file) or `s3://bucket/prefix`."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Paths of the store (docs/formats.md)."""
+
+    root: UPath
+
+    @property
+    def runs(self) -> UPath:
+        return self.root / "runs"
+
+    @property
+    def releases(self) -> UPath:
+        return self.root / "releases"
+
+    @property
+    def champion(self) -> UPath:
+        return self.root / "champion.json"
+
+    def run(self, run_id: str) -> UPath:
+        return self.runs / run_id
+
+    def run_record(self, run_id: str) -> UPath:
+        """The configuration that a run began with."""
+        return self.run(run_id) / "config.json"
+
+    def release(self, run_id: str) -> UPath:
+        return self.releases / run_id
+
+    def features(self, modality: str, encoder_key: str) -> UPath:
+        return self.root / "features" / modality / encoder_key

@@ -1,0 +1,246 @@
+"""Stage register against a real MLflow, and the model it registers, loaded where this repository is not."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.models import Model
+
+import pipeline
+from model.training import EpochReport
+from pipeline import stages
+from pipeline.config.compare import CompareConfig
+from pipeline.config.config import Config
+from pipeline.config.search_space import TuneConfig
+from pipeline.errors import InputError, StoreError
+from pipeline.registry.connection import absolute_uri
+from pipeline.registry.promotion import promote
+from pipeline.registry.tracking import Tracking, epoch_metrics
+from pipeline.run import Run, run_stage
+from pipeline.stages.register import parameters, register
+from tests.pipeline.release_factory import INPUT_DIGESTS, make_config, make_run, quiet
+
+
+def address(run):
+    return absolute_uri(run.config.tracking_uri, run.config.base)
+
+
+def client_of(run):
+    return MlflowClient(address(run), address(run))
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory):
+    """A run that went through `register` as the command line does it, and what it returned."""
+    run = make_run(make_config(tmp_path_factory.mktemp("registered")), "r1")
+    return run, run_stage(run, stages.REGISTER, register)
+
+
+def test_register_returns_where_the_model_is(registered):
+    run, result = registered
+    assert result.model_name == "microrec"
+    assert result.model_version == "1"
+    assert result.tracking_uri == address(run)
+    assert client_of(run).get_run(result.run_id).info.status == "FINISHED"
+
+
+def test_register_logs_parameters_metrics_and_timings(registered):
+    run, result = registered
+    data = client_of(run).get_run(result.run_id).data
+    assert data.params["model.embedding_dim"] == "8"
+    assert data.params["gate.metric"] == "recall@20"
+    assert data.params["catalogue.interactions"] == '["interactions.parquet"]'
+    assert data.tags["microrec.run_id"] == "r1"
+    assert data.metrics["test/recall_at_20"] == pytest.approx(0.18)
+    assert data.metrics["slices/users with fewer than 10 interactions/recall_at_20"] == 0.1
+    assert data.metrics["train/best_epoch"] == 4
+    assert {"seconds/prepare", "seconds/train", "seconds/evaluate", "seconds/export"} <= set(data.metrics)
+
+
+def test_register_again_after_what_a_run_may_be_continued_with_has_changed(registered):
+    run, result = registered
+    more = dataclasses.replace(run.config, compare=CompareConfig(seeds=9, models=("ease",)), tune=TuneConfig(trials=99))
+    tracking = run.config.open_tracking()
+    tracking.log_parameters(tracking.start_run("r1"), parameters(dataclasses.replace(run, config=more)))
+    assert client_of(run).get_run(result.run_id).data.params == parameters(run)
+
+
+def test_register_id_that_another_store_has_used_is_refused(registered, tmp_path):
+    run, _ = registered
+    other = make_run(make_config(tmp_path, mlflow={"tracking_uri": address(run)}, store={"root": "elsewhere"}), "r1")
+    with pytest.raises(InputError, match=r"run id 'r1' was used on .* use a new run id"):
+        run_stage(other, stages.REGISTER, register)
+    assert len(run.config.open_tracking().version_numbers()) == 1
+
+
+def test_register_logs_every_epoch_at_its_step(registered):
+    run, result = registered
+    client = client_of(run)
+    loss = client.get_metric_history(result.run_id, "train/loss")
+    assert [(entry.step, entry.value) for entry in loss] == [(epoch, 1 / epoch) for epoch in range(1, 7)]
+    recall = client.get_metric_history(result.run_id, "validation/recall_at_20")
+    checks = [(entry.step, entry.value) for entry in recall]
+    assert checks == [(0, 0.2), *((epoch, pytest.approx(0.02 * epoch)) for epoch in (2, 4, 6))]
+
+
+def test_register_logs_inputs_with_whole_digests(registered):
+    run, result = registered
+    inputs = client_of(run).get_run(result.run_id).inputs.dataset_inputs
+    logged = {entry.dataset.name: {tag.key: tag.value for tag in entry.tags}["sha256"] for entry in inputs}
+    assert logged == INPUT_DIGESTS
+    assert all(entry.dataset.digest == INPUT_DIGESTS[entry.dataset.name][:36] for entry in inputs)
+
+
+def test_register_keeps_report_manifest_and_plots(registered, tmp_path):
+    run, result = registered
+    kept = download_artifacts(run_id=result.run_id, artifact_path="", dst_path=str(tmp_path), tracking_uri=address(run))
+    names = {path.relative_to(kept).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    plots = {"plots/training-loss.svg", "plots/contrastive-term.svg", "plots/validation.svg"}
+    assert {"report.html", "manifest.json", *plots} <= names
+    manifest = run.store.release("r1") / "manifest.json"
+    assert (tmp_path / "manifest.json").read_bytes() == manifest.read_bytes()
+
+
+def test_register_version_carries_digest_and_run(registered):
+    run, _ = registered
+    version = client_of(run).get_model_version("microrec", "1")
+    digest = run.require(stages.EXPORT).digest
+    assert version.tags == {"microrec.release_digest": digest, "microrec.run_id": "r1"}
+    assert version.description == f"Release r1, digest {digest}"
+
+
+def test_register_model_is_code_and_parquet_with_pinned_requirements(registered):
+    run, _ = registered
+    folder = next((run.config.base / "store/mlartifacts/models").iterdir()) / "artifacts"
+    files = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert "ranker.py" in files
+    assert not [name for name in files if name.endswith((".pkl", ".pickle"))]
+    requirements = (folder / "requirements.txt").read_text().split()
+    assert [line.partition("==")[0] for line in requirements] == ["mlflow", "numpy", "pandas", "pyarrow"]
+    signature = Model.load(str(folder)).signature
+    assert signature.inputs.input_names() == ["user_id"]
+    assert signature.outputs.input_names() == ["user_id", "rank", "item_id", "score"]
+    assert [(param.name, param.default) for param in signature.params] == [("k", 20)]
+
+
+def test_register_again_makes_nothing_twice(registered, tmp_path):
+    run, result = registered
+    again = register(run, tmp_path)
+    client = client_of(run)
+    experiment = client.get_experiment_by_name("microrec").experiment_id
+    assert dataclasses.replace(again, seconds=result.seconds, peak_memory_bytes=result.peak_memory_bytes) == result
+    assert len(client.search_runs([experiment])) == 1
+    assert len(client.search_model_versions("name = 'microrec'")) == 1
+    assert len(client.search_logged_models([experiment])) == 1
+    assert len(client.get_metric_history(result.run_id, "train/loss")) == 6
+
+
+@pytest.mark.parametrize("killed_in", ["log_inputs", "log_file", "log_model", "register", "finish"])
+def test_register_killed_anywhere_and_repeated_makes_one_of_each(tmp_path, monkeypatch, killed_in):
+    run = make_run(make_config(tmp_path), "r1")
+    original = getattr(Tracking, killed_in)
+
+    def then_killed(*args, **kwargs):
+        original(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracking, killed_in, then_killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(run, stages.REGISTER, register)
+    result = run_stage(run, stages.REGISTER, register)
+    client = client_of(run)
+    experiment = client.get_experiment_by_name("microrec").experiment_id
+    assert [found.info.run_id for found in client.search_runs([experiment])] == [result.run_id]
+    assert [str(found.version) for found in client.search_model_versions("name = 'microrec'")] == ["1"]
+    assert len(client.search_logged_models([experiment])) == 1
+    assert client.get_run(result.run_id).info.status == "FINISHED"
+
+
+def test_register_leaves_stdout_and_the_working_folder_alone(tmp_path, monkeypatch, capfd):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = dict(os.environ)
+    run_stage(make_run(make_config(tmp_path), "r1"), stages.REGISTER, register)
+    assert capfd.readouterr() == ("", "")
+    assert list((tmp_path / "here").iterdir()) == []
+    assert os.environ.get("MLFLOW_TRACKING_URI") == before.get("MLFLOW_TRACKING_URI")
+
+
+def test_register_password_in_the_configuration_is_not_logged(tmp_path, monkeypatch):
+    run = make_run(make_config(tmp_path), "r1")
+    tracking = run.config.open_tracking()
+    secret = make_config(tmp_path, mlflow={"tracking_uri": "postgresql+psycopg2://me:s3cret@db/mlflow"})
+    monkeypatch.setattr(Config, "open_tracking", lambda config: tracking)  # there is no such server
+    result = register(Run("r1", secret, run.store, quiet()), tmp_path)
+    logged = client_of(run).get_run(result.run_id).data.params
+    assert logged["mlflow.tracking_uri"] == "postgresql+psycopg2://me:***@db/mlflow"
+
+
+def test_register_without_release_is_refused(tmp_path):
+    run = Run("nothing", make_config(tmp_path), make_config(tmp_path).open_store(), quiet())
+    with pytest.raises(StoreError, match="there is no release"):
+        register(run, tmp_path)
+
+
+def test_epoch_metrics_skips_what_was_not_measured():
+    numbers = {"ranking": 0.3, "contrastive": 9.0, "learning_rate": 0.01}
+    history = [
+        EpochReport(epoch=1, loss=0.5, seconds=2.0, is_best=False, validation=None, **numbers),
+        EpochReport(epoch=2, loss=0.4, seconds=3.0, is_best=True, validation={"recall@20": 0.1}, **numbers),
+    ]
+    metrics = [(metric.name, metric.value, metric.step, metric.seconds) for metric in epoch_metrics(history)]
+    assert metrics == [
+        ("train/loss", 0.5, 1, 2.0),
+        *((f"train/{name}", value, 1, 2.0) for name, value in numbers.items()),
+        ("train/seconds", 2.0, 1, 2.0),
+        ("train/loss", 0.4, 2, 5.0),
+        *((f"train/{name}", value, 2, 5.0) for name, value in numbers.items()),
+        ("train/seconds", 3.0, 2, 5.0),
+        ("validation/recall@20", 0.1, 2, 5.0),
+    ]
+
+
+LOADING = """
+import importlib.util, json, sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)]  # where microrec is installed
+sys.path[:] = [path for path in sys.path if path != sys.argv[3]]
+assert importlib.util.find_spec("pipeline") is None, "the repository can be seen"
+import mlflow, pandas as pd
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/microrec@champion")
+answer = model.predict(pd.DataFrame({"user_id": json.loads(sys.argv[2])}), params={"k": 20})
+assert not {"pipeline", "features", "torch"} & set(sys.modules)
+print(answer.to_json(orient="records", double_precision=15))
+"""
+
+
+@pytest.mark.parametrize("integer_ids", [False, True])
+def test_champion_loaded_in_a_fresh_process_gives_the_exact_top_of_the_parquet(tmp_path, integer_ids):
+    run = make_run(make_config(tmp_path), "r1", integer_ids=integer_ids)
+    version = run_stage(run, stages.REGISTER, register).model_version
+    promote(run.store, run.config.open_tracking(), run.config.gate, version, quiet())
+    release = run.store.release("r1")
+    users = pq.read_table(str(release / "user_vectors")).to_pydict()
+    items = pq.read_table(str(release / "item_embeddings")).to_pydict()
+    outside = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    root = str(Path(pipeline.__file__).parents[1])
+    command = [sys.executable, "-P", "-c", LOADING, address(run), json.dumps(users["user_id"]), root]
+    done = subprocess.run(command, cwd=tmp_path, env=outside, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    scores_UI = np.array(users["embedding"], np.float32) @ np.array(items["embedding"], np.float32).T
+    for user_id, score_I in zip(users["user_id"], scores_UI, strict=True):
+        rows = [row for row in answer if row["user_id"] == user_id]
+        best = np.argsort(-score_I, kind="stable")[:20]
+        assert [row["rank"] for row in rows] == list(range(1, 21))
+        np.testing.assert_allclose([row["score"] for row in rows], score_I[best], rtol=1e-5)
+        assert [row["item_id"] for row in rows] == [items["item_id"][place] for place in best]
