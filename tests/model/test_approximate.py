@@ -28,7 +28,13 @@ def clustered():
 def exact_top_k(unit_PD, kept):
     """The item itself first, then the others by cosine."""
     cosine_PP = unit_PD @ unit_PD.T
-    return cosine_PP.fill_diagonal_(2.0).argsort(dim=1, descending=True, stable=True)[:, :kept]
+    return cosine_PP.fill_diagonal_(2.0).topk(kept, dim=1).indices
+
+
+@pytest.fixture(scope="module")
+def exact(clustered):
+    """int64 (P, 6)."""
+    return exact_top_k(clustered, 6)
 
 
 def recall(index_PK, exact_PK):
@@ -44,22 +50,22 @@ def own(num_items):
     return torch.arange(num_items)
 
 
-def test_approximate_top_k_clustered_items_finds_nearly_all(clustered):
+def test_approximate_top_k_clustered_items_finds_nearly_all(clustered, exact):
     index_PK = approximate_top_k(clustered, 6)
     assert index_PK.shape == (len(clustered), 6)
     assert index_PK.dtype == torch.int64
     assert torch.equal(index_PK[:, 0], own(len(clustered)))
     assert all(len(set(row)) == 6 for row in index_PK.tolist())
-    assert recall(index_PK, exact_top_k(clustered, 6)) > 0.98
+    assert recall(index_PK, exact) > 0.98
 
 
-def test_approximate_top_k_searches_a_few_of_its_cells(clustered, monkeypatch):
+def test_approximate_top_k_searches_a_few_of_its_cells(clustered, exact, monkeypatch):
     """With one probe much is missed: an index that searched everything would find it all the same."""
     monkeypatch.setattr(model.approximate, "PROBES", 1)
     index = model.approximate._index(clustered.numpy())
     assert (index.nlist, index.nprobe) == (len(clustered) // 40, 1)
     assert index.nlist < CELLS_PER_ROOT * len(clustered) ** 0.5
-    assert 0.1 < recall(approximate_top_k(clustered, 6), exact_top_k(clustered, 6)) < 0.95
+    assert 0.1 < recall(approximate_top_k(clustered, 6), exact) < 0.95
 
 
 def test_approximate_top_k_same_input_same_result(clustered):
@@ -100,6 +106,17 @@ def test_approximate_top_k_zero_vectors_get_places_that_exist():
     assert (index_PK < 63).all()
 
 
+def test_approximate_top_k_cells_with_too_few_items_leave_places_to_the_item_itself(clustered, monkeypatch):
+    monkeypatch.setattr(model.approximate, "PROBES", 1)
+    index_PK = approximate_top_k(clustered, 400)
+    itself_PK = index_PK == own(len(clustered))[:, None]
+    assert (index_PK >= 0).all()
+    assert itself_PK[:, 0].all()
+    assert (itself_PK.sum(1) > 1).any()
+    others = [row[~itself].tolist() for row, itself in zip(index_PK, itself_PK, strict=True)]
+    assert all(len(set(row)) == len(row) for row in others)
+
+
 def test_approximate_top_k_without_faiss_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=r"install faiss-cpu or set model\.graph = 'exact'"):
@@ -123,16 +140,15 @@ def test_followed_top_k_any_start_is_kept_or_improved(num_items, kept, seed):
     assert all(len(set(row)) == kept for row in index_PK.tolist())
 
 
-def test_followed_top_k_of_the_exact_neighbours_keeps_them(clustered):
-    exact_PK = exact_top_k(clustered, 6)
-    assert torch.equal(followed_top_k(clustered, exact_PK)[1], exact_PK)
+def test_followed_top_k_of_the_exact_neighbours_keeps_them(clustered, exact):
+    assert torch.equal(followed_top_k(clustered, exact)[1], exact)
 
 
-def test_followed_top_k_finds_what_a_narrow_search_has_missed(clustered, monkeypatch):
+def test_followed_top_k_finds_what_a_narrow_search_has_missed(clustered, exact, monkeypatch):
     """Two cells searched: with one, neighbours of neighbours would lie in the same cell."""
     monkeypatch.setattr(model.approximate, "PROBES", 2)
-    exact_PK, begin_PK = exact_top_k(clustered, 6), approximate_top_k(clustered, 6)
-    before, after = (recall(index, exact_PK) for index in (begin_PK, followed_top_k(clustered, begin_PK)[1]))
+    begin_PK = approximate_top_k(clustered, 6)
+    before, after = (recall(index, exact) for index in (begin_PK, followed_top_k(clustered, begin_PK)[1]))
     assert after > before + 0.05
 
 
@@ -164,13 +180,13 @@ def test_measured_recall_order_of_the_neighbours_does_not_matter_and_the_item_it
     assert measured_recall(unit_PD, index_PK) == 0
 
 
-def test_measured_recall_of_more_items_than_the_sample_is_near_the_whole_and_repeats(clustered, monkeypatch):
+def test_measured_recall_of_more_items_than_the_sample_is_near_the_whole_and_repeats(clustered, exact, monkeypatch):
     monkeypatch.setattr(model.approximate, "PROBES", 2)
     index_PK = approximate_top_k(clustered, 6)
     measured = measured_recall(clustered, index_PK)
     assert len(clustered) > 4 * model.approximate.SAMPLE
     assert measured == measured_recall(clustered, index_PK)
-    assert measured == pytest.approx(recall(index_PK, exact_top_k(clustered, 6)), abs=0.04)
+    assert measured == pytest.approx(recall(index_PK, exact), abs=0.04)
 
 
 def test_measured_recall_itself_alone_is_all_that_was_asked_for():
