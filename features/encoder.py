@@ -26,6 +26,7 @@ class EncoderSpec:
     revision: str
     """What identifies the weights: a digest of their file, or the name of a published version."""
     load: Callable[[], "Encoder"] = field(repr=False)
+    """Loads the weights; leaves the environment as it is. Raises `FeatureError` where they cannot be loaded."""
 
     @property
     def key(self) -> str:

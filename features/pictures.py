@@ -15,8 +15,12 @@ class UnreadableError(FeatureError):
     """A picture that cannot be decoded; recorded, never fatal."""
 
 
-def decode(payload: bytes) -> Image.Image:
+def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a picture into RGB, upright by its EXIF orientation, transparency on white.
+
+    Args:
+        payload: the file's bytes.
+        max_pixels: width times height of the largest picture that is decoded.
 
     Raises `UnreadableError` for anything that is no whole picture.
     """
@@ -24,7 +28,7 @@ def decode(payload: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and large pictures
             image = Image.open(io.BytesIO(payload))
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > max_pixels:
                 raise UnreadableError(f"{image.width} x {image.height} pixels are too many")
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))

@@ -20,7 +20,7 @@ ROWS: Final = "rows"
 """In place of a file of ids: the id is the row number, counted from 0."""
 Ids = Path | Literal["rows"] | None
 BLOCK = 1024
-"""Vectors in memory besides those kept."""
+"""Vectors read at once: what is in memory besides those kept."""
 AMAZON_RECORD = np.dtype([(ID, "S10"), (VECTOR, "<f4", 4096)])
 """One item in `image_features_<Category>.b` (He and McAuley, AAAI 2016)."""
 
@@ -46,13 +46,14 @@ class Precomputed:
         return digest.hexdigest()
 
 
-def read_precomputed(vectors: Path, ids: Ids, item_ids: Sequence[Any]) -> Precomputed:
+def read_precomputed(vectors: Path, ids: Ids, item_ids: Sequence[Any], *, block: int = BLOCK) -> Precomputed:
     """Read the vectors of some items; ids are compared as text.
 
     Args:
         vectors: a Parquet file or folder with the columns `item_id` and `vector`, a `.npy` matrix, or a `.b` file.
         ids: for `.npy`, a text file with one id a line, in the order of the rows, or `ROWS`.
         item_ids: the items, in the order wanted; I of them.
+        block: vectors read at once, at least 1; the result does not depend on it.
 
     Raises:
         FeatureError: a file or column is missing, damaged or cut off, lengths differ, an item has two vectors that
@@ -62,17 +63,17 @@ def read_precomputed(vectors: Path, ids: Ids, item_ids: Sequence[Any]) -> Precom
         raise FeatureError(f"precomputed vectors: {vectors} does not exist")
     row_of = {str(item): row for row, item in enumerate(item_ids)}
     matrix, present, num_vectors = None, np.zeros(len(item_ids), dtype=bool), 0
-    for names, block in _blocks(vectors, ids):
+    for names, vector_RD in _blocks(vectors, ids, block):
         num_vectors += len(names)
-        if not block.shape[1]:
+        if not vector_RD.shape[1]:
             raise FeatureError(f"{vectors}: vectors have the length 0")
         if matrix is None:
-            matrix = np.zeros((len(item_ids), block.shape[1]), dtype=np.float32)
-        if block.shape[1] != matrix.shape[1]:
-            lengths = sorted({block.shape[1], matrix.shape[1]})
+            matrix = np.zeros((len(item_ids), vector_RD.shape[1]), dtype=np.float32)
+        if vector_RD.shape[1] != matrix.shape[1]:
+            lengths = sorted({vector_RD.shape[1], matrix.shape[1]})
             raise FeatureError(f"{vectors}: vectors have the lengths {lengths}; one is needed")
         rows = np.array([row_of.get(str(name), -1) for name in names])
-        asked, found = rows[rows >= 0], block[rows >= 0]
+        asked, found = rows[rows >= 0], vector_RD[rows >= 0]
         fresh = ~present[asked]
         matrix[asked[fresh]], present[asked] = found[fresh], True
         for wrong, problem in (
@@ -86,13 +87,13 @@ def read_precomputed(vectors: Path, ids: Ids, item_ids: Sequence[Any]) -> Precom
     return Precomputed(matrix, present, num_vectors)
 
 
-def _blocks(vectors: Path, ids: Ids) -> Iterator[Block]:
+def _blocks(vectors: Path, ids: Ids, block: int) -> Iterator[Block]:
     if vectors.suffix == ".npy":
-        return _npy_blocks(vectors, ids)
-    return _amazon_blocks(vectors) if vectors.suffix == ".b" else _parquet_blocks(vectors)
+        return _npy_blocks(vectors, ids, block)
+    return _amazon_blocks(vectors, block) if vectors.suffix == ".b" else _parquet_blocks(vectors, block)
 
 
-def _npy_blocks(vectors: Path, ids: Ids) -> Iterator[Block]:
+def _npy_blocks(vectors: Path, ids: Ids, block: int) -> Iterator[Block]:
     try:
         matrix = np.load(vectors, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError, BadZipFile, TokenError) as error:
@@ -106,8 +107,8 @@ def _npy_blocks(vectors: Path, ids: Ids) -> Iterator[Block]:
     names = _row_names(vectors, ids, len(matrix))
     if len(matrix) != len(names):
         raise FeatureError(f"{vectors} has shape {matrix.shape}, {ids} has {len(names)} lines; they must agree")
-    for start in range(0, len(matrix), BLOCK):
-        yield names[start : start + BLOCK], matrix[start : start + BLOCK].astype(np.float32)
+    for start in range(0, len(matrix), block):
+        yield names[start : start + block], matrix[start : start + block].astype(np.float32)
 
 
 def _row_names(vectors: Path, ids: Ids, num_rows: int) -> Sequence[Any]:
@@ -124,7 +125,7 @@ def _row_names(vectors: Path, ids: Ids, num_rows: int) -> Sequence[Any]:
         raise FeatureError(f"{ids} is no UTF-8 text: {error}") from error
 
 
-def _amazon_blocks(vectors: Path) -> Iterator[Block]:
+def _amazon_blocks(vectors: Path, block: int) -> Iterator[Block]:
     size = vectors.stat().st_size
     if size % AMAZON_RECORD.itemsize:
         raise FeatureError(
@@ -133,7 +134,7 @@ def _amazon_blocks(vectors: Path) -> Iterator[Block]:
         )
     with vectors.open("rb") as file:
         before = 0
-        while content := file.read(BLOCK * AMAZON_RECORD.itemsize):
+        while content := file.read(block * AMAZON_RECORD.itemsize):
             records = np.frombuffer(content, AMAZON_RECORD)
             names = records[ID].tolist()
             for number, name in enumerate(names, start=before + 1):
@@ -145,7 +146,7 @@ def _amazon_blocks(vectors: Path) -> Iterator[Block]:
             yield [name.decode("ascii") for name in names], records[VECTOR]
 
 
-def _parquet_blocks(vectors: Path) -> Iterator[Block]:
+def _parquet_blocks(vectors: Path, block: int) -> Iterator[Block]:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
@@ -159,7 +160,7 @@ def _parquet_blocks(vectors: Path) -> Iterator[Block]:
             raise FeatureError(f"{vectors}, column {ID}: ids are {ids}; write them as text or whole numbers")
         if not _is_list_of_numbers(values):
             raise FeatureError(f"{vectors}, column {VECTOR}: values are {values}; lists of numbers are needed")
-        for batch in table.to_batches(columns=[ID, VECTOR], batch_size=BLOCK):
+        for batch in table.to_batches(columns=[ID, VECTOR], batch_size=block):
             there = pa.compute.and_(*(pa.compute.is_valid(batch.column(name)) for name in (ID, VECTOR)))
             filled = batch.filter(there)
             if len(filled):

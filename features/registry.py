@@ -1,9 +1,23 @@
 """How a configured name becomes an encoder."""
 
+from collections.abc import Callable
+
 from features import image_encoders, text_encoders
 from features.encoder import ContentKind, EncoderSpec
 from features.errors import FeatureError
 from features.modality import ModalityConfig
+
+Make = Callable[[ModalityConfig, str, ContentKind], EncoderSpec]
+"""From the configuration, what follows the colon, and the content where the encoder takes either."""
+
+ENCODERS: dict[str, Make] = {
+    image_encoders.EFFICIENTNET_LITE0: lambda config, _, __: image_encoders.efficientnet_lite0(config),
+    text_encoders.MINILM: lambda config, _, __: text_encoders.minilm(config),
+    "torchvision:<model>@<weights>": lambda config, name, _: image_encoders.torchvision_model(config, name),
+    "timm:<name>": lambda config, name, _: image_encoders.timm_model(config, name),
+    "sentence-transformers:<name or path>": text_encoders.sentence_transformers,
+}
+"""By the form of the name. A form without a colon is the whole name; of the others the part before it is compared."""
 
 
 def find_encoder(modality: str, config: ModalityConfig) -> EncoderSpec:
@@ -11,23 +25,15 @@ def find_encoder(modality: str, config: ModalityConfig) -> EncoderSpec:
 
     Raises `FeatureError` for a name that is unknown, with the known ones.
     """
-    name, _, rest = config.encoder.partition(":")
-    if name == "sentence-transformers":
-        content: ContentKind = "image" if modality == "image" and not config.columns else "text"
-        spec = text_encoders.sentence_transformers(config, rest, content)
-    elif config.encoder == text_encoders.MINILM:
-        spec = text_encoders.minilm(config)
-    elif config.encoder == image_encoders.EFFICIENTNET_LITE0:
-        spec = image_encoders.efficientnet_lite0(config)
-    elif name == "torchvision":
-        spec = image_encoders.torchvision_model(config, rest)
-    elif name == "timm":
-        spec = image_encoders.timm_model(config, rest)
+    prefix, _, rest = config.encoder.partition(":")
+    content: ContentKind = "image" if modality == "image" and not config.columns else "text"
+    for form, make in ENCODERS.items():
+        if config.encoder == form or (":" in form and prefix == form.partition(":")[0]):
+            spec = make(config, rest, content)
+            break
     else:
         raise FeatureError(
-            f"modalities.{modality}.encoder = {config.encoder!r} is unknown; use {image_encoders.EFFICIENTNET_LITE0}, "
-            f"{text_encoders.MINILM}, torchvision:<model>@<weights>, timm:<name>, sentence-transformers:<name or path> "
-            "or precomputed"
+            f"modalities.{modality}.encoder = {config.encoder!r} is unknown; use {', '.join(ENCODERS)} or precomputed"
         )
     if spec.content == "text" and not config.columns:
         raise FeatureError(f'modalities.{modality}: a text encoder needs columns = ["…"]')

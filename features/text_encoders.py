@@ -1,8 +1,13 @@
-"""Text encoders, through sentence-transformers (Reimers & Gurevych, arXiv:1908.10084)."""
+"""Text encoders, through sentence-transformers (Reimers & Gurevych, arXiv:1908.10084).
+
+Loading sets nothing that outlasts it: neither the environment nor transformers' switches. Tokenising takes a thread a
+core, unless the caller's environment says TOKENIZERS_PARALLELISM=false. A process that is forked afterwards tokenises
+with one thread; tokenizers sees to that itself. The vectors are the same either way.
+"""
 
 import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +59,11 @@ def _folder_digest(folder: Path) -> str:
 
 
 def _load(name: str, config: ModalityConfig, content: ContentKind, *, local_only: bool) -> Encoder:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
     try:
-        model = SentenceTransformer(name, device=resolve_device(config.device), local_files_only=local_only)
+        with _without_progress_bars():
+            model = SentenceTransformer(name, device=resolve_device(config.device), local_files_only=local_only)
     except (OSError, ValueError, RuntimeError) as error:
         raise FeatureError(f"sentence-transformers model {name} cannot be loaded here ({error})") from error
 
@@ -72,6 +75,20 @@ def _load(name: str, config: ModalityConfig, content: ContentKind, *, local_only
 
     dim = model.get_embedding_dimension() or len(encode(["."])[0])
     return Encoder(int(dim), decode if content == "image" else _unchanged, encode, model.device.type)
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """No bars of transformers while a model is loaded; they are as before afterwards."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _unchanged(text: str) -> str:

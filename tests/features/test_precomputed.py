@@ -5,7 +5,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features import precomputed
 from features.errors import FeatureError
 from features.precomputed import ROWS, read_precomputed
 from tests.pipeline.catalogue.sources.files import write_image_features
@@ -18,10 +17,9 @@ def write_parquet(path, ids, vectors, kind=None):
 
 @pytest.mark.parametrize("block", [1, 1024])
 @pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.large_list(pa.float64())])
-def test_read_precomputed_parquet_rows_stand_in_the_catalogues_order(tmp_path, monkeypatch, block, kind):
-    monkeypatch.setattr(precomputed, "BLOCK", block)
+def test_read_precomputed_parquet_rows_stand_in_the_catalogues_order(tmp_path, block, kind):
     path = write_parquet(tmp_path / "a.parquet", ["b", "n", "a", "z"], [[1, 2], None, [3, 4], [5, 6]], kind)
-    loaded = read_precomputed(path, None, ["a", "x", "b", "n"])
+    loaded = read_precomputed(path, None, ["a", "x", "b", "n"], block=block)
     assert loaded.matrix.tolist() == [[3, 4], [0, 0], [1, 2], [0, 0]]
     assert loaded.present.tolist() == [True, False, True, False]
     assert (loaded.matrix.dtype, loaded.num_vectors) == (np.float32, 3)
@@ -43,22 +41,20 @@ def test_read_precomputed_parquet_folder_is_read_whole(tmp_path):
 
 
 @pytest.mark.parametrize("block", [2, 1024])
-def test_read_precomputed_npy_and_integer_ids(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(precomputed, "BLOCK", block)
+def test_read_precomputed_npy_and_integer_ids(tmp_path, block):
     np.save(tmp_path / "v.npy", np.eye(3))
     (tmp_path / "ids.txt").write_text("30\n10\n20\n")
-    matrix = read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt", [10, 20, 30]).matrix
+    matrix = read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt", [10, 20, 30], block=block).matrix
     assert matrix.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
-    loaded = read_precomputed(tmp_path / "v.npy", ROWS, [2, 3, 0])
+    loaded = read_precomputed(tmp_path / "v.npy", ROWS, [2, 3, 0], block=block)
     assert loaded.matrix.tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
     assert loaded.present.tolist() == [True, False, True]
 
 
-def test_read_precomputed_amazon_picks_the_items_out_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(precomputed, "BLOCK", 2)
+def test_read_precomputed_amazon_picks_the_items_out_of_the_file(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(5, 4096)).astype(np.float32)
     path = write_image_features(tmp_path / "x.b", [(b"B%09d" % row, vector) for row, vector in enumerate(vectors)])
-    loaded = read_precomputed(path, None, ["B000000004", "absent", "B000000000"])
+    loaded = read_precomputed(path, None, ["B000000004", "absent", "B000000000"], block=2)
     np.testing.assert_array_equal(loaded.matrix, [vectors[4], np.zeros(4096), vectors[0]])
     assert loaded.present.tolist() == [True, False, True]
     assert loaded.num_vectors == 5
@@ -80,15 +76,14 @@ def test_read_precomputed_amazon_damage_is_named_by_record(tmp_path):
 
 
 @pytest.mark.parametrize("block", [1, 1024])
-def test_read_precomputed_repeated_id_counts_once_unless_its_vectors_differ(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(precomputed, "BLOCK", block)
+def test_read_precomputed_repeated_id_counts_once_unless_its_vectors_differ(tmp_path, block):
     ones = np.ones(4096)
     same = write_image_features(tmp_path / "same.b", [(b"B000000001", ones)] * 2)
-    assert read_precomputed(same, None, ["B000000001"]).matrix.sum() == 4096
+    assert read_precomputed(same, None, ["B000000001"], block=block).matrix.sum() == 4096
     other = write_image_features(tmp_path / "other.b", [(b"B000000001", ones), (b"B000000001", 2 * ones)])
     with pytest.raises(FeatureError, match=r"other\.b: item 'B000000001' stands twice"):
-        read_precomputed(other, None, ["B000000001"])
-    assert not read_precomputed(other, None, ["B000000002"]).present.any()
+        read_precomputed(other, None, ["B000000001"], block=block)
+    assert not read_precomputed(other, None, ["B000000002"], block=block).present.any()
 
 
 def test_digest_depends_on_ids_presence_and_vectors(tmp_path):

