@@ -31,6 +31,7 @@ class Runner:
         Raises `SystemExit` that names the service, the reason and the end of its log.
         """
         begun = time.monotonic()
+        postgres.place(self.stack.state)
         started: list[str] = []
         services = [service for service in self.stack.services if service.name != "seed"]
         for service in services:
