@@ -39,13 +39,18 @@ def server_user() -> int | None:
 def place(state: Path) -> None:
     """Make the folder of the databases under `state`: a link to one outside where the server's user cannot enter.
 
-    Raises `SystemExit` where databases are in a folder that was closed since.
+    Raises `SystemExit` where databases are in a folder that was closed since, or gone.
     """
     folder = state / "data" / "postgresql"
+    if folder.is_symlink() and not folder.exists():
+        raise SystemExit(
+            f"{folder} leads to {folder.readlink()}, which is not there; "
+            f"bring that folder back, or remove the link to begin with empty databases"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     if _runs("test", "-x", folder.resolve()):
         return
-    if any(folder.iterdir()):
+    if folder.is_symlink() or any(folder.iterdir()):
         raise SystemExit(
             f"PostgreSQL, which refuses to run as root, runs as user nobody here and cannot enter {folder}; "
             f"move that folder to where nobody can enter and leave a symbolic link to it in its place"

@@ -118,6 +118,15 @@ def test_place_of_databases_in_a_folder_closed_since_says_what_to_do(closed, out
     assert (databases / "data").exists()
 
 
+def test_place_whose_link_leads_nowhere_says_what_to_do(tmp_path):
+    databases = tmp_path / "data" / "postgresql"
+    databases.parent.mkdir()
+    databases.symlink_to(tmp_path / "gone")
+    with pytest.raises(SystemExit, match=r"gone, which is not there; bring that folder back"):
+        postgres.place(tmp_path)
+    assert databases.is_symlink()
+
+
 @as_root
 def test_place_where_nothing_can_be_made_outside_says_where_to_clone(closed, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
