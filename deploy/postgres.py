@@ -102,7 +102,7 @@ def _runs(program: Path | str, *arguments: Path | str) -> bool:
         return subprocess.run(command, cwd="/", check=False, **as_user(user)).returncode == 0
     except OSError as error:
         raise SystemExit(
-            f"PostgreSQL refuses to run as root, and root may not start it as user nobody here ({error}); "
+            f"PostgreSQL refuses to run as root, and root may not start it as user nobody here ({error.strerror}); "
             f"give the container the capabilities SETUID and SETGID, or do not run as root"
         ) from error
 
