@@ -19,7 +19,7 @@ retry = for attempt in 1 2 3; do $(1) && exit 0; sleep 5; done; exit 1
 .PHONY: help setup format lint test test-stack bench demo env up down status seed night docker-night constraints clean
 
 help: ## Show the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /|/' | column -t -s '|'
 
 setup: .venv/.done .venv-airflow/.done ## Install both environments (docs/decisions/0002-two-environments.md)
 

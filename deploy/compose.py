@@ -60,9 +60,10 @@ class Stack:
     @cached_property
     def document(self) -> dict[str, Any]:
         """The resolved compose file."""
+        databases = (self.state / "data" / "postgresql").resolve()  # a link where its user cannot enter `state`
         return resolve(
             [self.env_file, ROOT / "deploy" / "processes.env"],
-            {"ROOT": str(ROOT), "STATE": str(self.state)},
+            {"ROOT": str(ROOT), "STATE": str(self.state), "POSTGRES_DATA": str(databases)},
             self.profiles,
         )
 

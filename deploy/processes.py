@@ -4,12 +4,14 @@ import contextlib
 import hashlib
 import json
 import os
+import pwd
 import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Processes:
     ) -> int:
         """Start it in a session of its own, so that Ctrl-C here does not reach it; return its pid.
 
+        As another user it begins in `/`, since that user may not be able to enter the folder.
         Raises `FileNotFoundError` for a program that is not installed.
         """
         for path in (self.log(name), self._record(name)):
@@ -66,9 +69,9 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**outer_environment(), **environment},
-                cwd=self.folder,
+                cwd=self.folder if user is None else "/",
                 start_new_session=True,
-                user=user,
+                **as_user(user),
             )
         record = {
             "pid": process.pid,
@@ -100,6 +103,11 @@ class Processes:
         """The end of its log."""
         log = self.log(name)
         return "\n".join(log.read_text(errors="replace").splitlines()[-count:]) if log.exists() else ""
+
+
+def as_user(user: int | None) -> dict[str, Any]:
+    """Arguments with which `subprocess` starts a program as that user, with nothing left of our groups."""
+    return {} if user is None else {"user": user, "group": pwd.getpwuid(user).pw_gid, "extra_groups": []}
 
 
 def outer_environment() -> dict[str, str]:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy import postgres
+from deploy import postgres, seaweedfs
 from deploy.compose import ROOT, Service, Stack
+from deploy.env_file import read
 from deploy.processes import Processes, outer_environment
 
 READY_SECONDS, END_SECONDS = 240.0, 45.0
@@ -31,6 +32,7 @@ class Runner:
         Raises `SystemExit` that names the service, the reason and the end of its log.
         """
         begun = time.monotonic()
+        postgres.place(self.stack.state)
         started: list[str] = []
         services = [service for service in self.stack.services if service.name != "seed"]
         for service in services:
@@ -90,6 +92,8 @@ class Runner:
         if service.name == "postgres":
             postgres.prepare(service)
             user = postgres.server_user()
+        if service.name == "seaweedfs":
+            seaweedfs.clear_sockets(read(self.stack.env_file))
         try:
             pid = self.processes.start(
                 service.name,
@@ -161,6 +165,8 @@ class Runner:
         ran = []
         for wave in ([n for n in names if n in WORKERS], airflow, [n for n in names if n not in (*WORKERS, *airflow)]):
             ran += self.processes.stop(wave, END_SECONDS)
+        if "seaweedfs" in ran:
+            seaweedfs.clear_sockets(read(self.stack.env_file))
         return ran
 
 

@@ -17,7 +17,9 @@ def stand_in(tmp_path, monkeypatch):
 
     def write(body):
         script = tmp_path / "microrec"
-        script.write_text(f"#!{sys.executable}\nimport json, sys, time, os\n{body}\n")
+        # Shell and Python at once: a path with a blank may not stand behind #!.
+        start = f"#!/bin/sh\n'''exec' '{sys.executable}' \"$0\" \"$@\"\n' '''\n"
+        script.write_text(f"{start}import json, sys, time, os\n{body}\n")
         script.chmod(0o755)
         monkeypatch.setenv("MICROREC_BIN", str(script))
         return script
