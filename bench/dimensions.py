@@ -15,8 +15,8 @@ import torch
 from bench.measure import GIB, Report, peak_memory, resident_memory
 from bench.workload import MILLION, SOFTMAX, make
 from model.allocator import freed_memory_kept
+from model.config import ModelConfig
 from model.memory import predicted_peak
-from model.micro import ModelConfig
 from model.objective import objective
 from model.ranks import joined, launch
 from model.training import Trainer

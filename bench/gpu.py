@@ -25,13 +25,13 @@ from torch import Tensor
 from bench.measure import GIB, Report, interleaved, ratio, show
 from bench.workload import CLOTHING, MILLION, MODEL, SOFTMAX, make
 from model.approximate import measured_recall
+from model.config import ModelConfig, Normalisation, ObjectiveConfig
 from model.contrastive import contrastive_loss
 from model.data import TrainingData
 from model.evaluation import InnerProduct, Pairs, rank_items
 from model.graph import NeighbourGraph, nearest_neighbours
-from model.micro import Micro, ModelConfig
-from model.normalisation import Normalisation
-from model.objective import ObjectiveConfig, objective
+from model.micro import Micro
+from model.objective import objective
 from model.ranking import make_ranking_loss
 from model.topk import top_k
 from model.training import Trainer

@@ -20,8 +20,8 @@ import polars as pl
 import torch
 from upath import UPath
 
-from model.micro import ModelConfig
-from model.training import HeldOut, TrainConfig, Trainer
+from model.config import ModelConfig, TrainConfig
+from model.training import HeldOut, Trainer
 from model.warm_start import KEEP, carry_over
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID
 from pipeline.dataset import Dataset, index_interactions, load_dataset

@@ -12,10 +12,9 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from model.config import ModelConfig, ObjectiveConfig, TrainConfig
 from model.data import TrainingData
-from model.micro import ModelConfig
-from model.objective import ObjectiveConfig
-from model.training import HeldOut, TrainConfig
+from model.training import HeldOut
 
 ITEM_EXPONENT = 0.8  # popularity of the r-th item is proportional to r ** -ITEM_EXPONENT
 USER_EXPONENT = 0.6

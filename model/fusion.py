@@ -5,14 +5,12 @@ Shapes: I items, M modalities, D dimension.
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
+from model.config import FusionName
 from model.parallel import WHOLE, Columns
-
-FusionName = Literal["attention", "mean", "sum", "concat", "graph"]
 
 
 class Fusion(nn.Module):

@@ -5,19 +5,17 @@ Shapes: I items, P items present, K neighbours, D dimension, C rows of a chunk.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model.approximate import approximate_top_k, followed_top_k, measured_recall
+from model.config import GraphMethod
 from model.normalisation import normalise_edges
 from model.parallel import WHOLE, Columns
 from model.sparse import neighbour_products
 from model.topk import rows_at_once, top_k
-
-GraphMethod = Literal["auto", "exact", "faiss"]
 
 BLOCK_ELEMENTS = 1 << 21  # similarities held at once (8 MiB of float32: they stay in cache)
 WIDE = 512  # dimensions from which a product costs more than finding the largest of its entries

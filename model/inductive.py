@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.config import ModelConfig
 from model.content_map import content_rows
 from model.data import mean_of_present
 from model.fusion import make_fusion
 from model.graph import nearest_neighbours
-from model.micro import ModelConfig
 
 BLOCK_ELEMENTS = 1 << 25  # similarities held at once (128 MiB of float32)
 

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import torch
 
 from model.backbones import find_backbone
+from model.config import ModelConfig, TrainConfig
 from model.content_map import BLOCK_ELEMENTS as CONTENT_ELEMENTS
 from model.data import TrainingData
 from model.graph import BLOCK_ELEMENTS, FAISS_ITEMS, HALF_BLOCK_ELEMENTS, HALF_ROWS, WIDE
-from model.micro import ModelConfig
 from model.parallel import Columns
 from model.topk import rows_at_once
-from model.training import TrainConfig
 
 STEP = ("propagation", "content", "batch")  # parts that live while a step runs
 FLOAT, INDEX, LONG = 4, 4, 8  # bytes

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from model.config import GraphMethod
 from model.graph import (
-    GraphMethod,
     NeighbourGraph,
     known_neighbours,
     nearest_neighbours,

@@ -7,78 +7,30 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor
 
 from model.allocator import freed_memory_kept
 from model.baselines.vbpr import Vbpr
+from model.config import ModelConfig, TrainConfig
 from model.data import TrainingData, resolve_device
+from model.epoch import VALIDATION_METRIC, EpochReport
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
-from model.micro import Micro, ModelConfig, Vectors
-from model.objective import ObjectiveConfig, objective
+from model.micro import Micro, Vectors
+from model.objective import objective
 from model.parallel import WHOLE, Columns, Split, split_of
 from model.ranking import make_ranking_loss
 
 VALIDATION_CUTOFFS = (10, 20)
-VALIDATION_METRIC = "recall@20"
-STEPS_PER_EPOCH = 14
-SMALLEST_BATCH = 4096
 SEARCH_EVERY = 10
 """Epochs after which approximate graphs, followed until then, are searched anew: they lose 0.2 to 0.9 % recall each."""
 
 
 class DivergedError(RuntimeError):
     """The loss became NaN or infinite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Optimisation. Where defaults are not the authors', docs/decisions/0004-defaults.md has the measurement."""
-
-    device: str = "auto"
-    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
-    processes: int | Literal["auto"] = "auto"
-    """That train together, each with its columns of every embedding; `auto`: one for each GPU, one on a CPU."""
-    seed: int = 0
-    max_epochs: int = 1000
-    batch_size: int | Literal["auto"] = "auto"
-    """Interactions a step; with `softmax` and `squares`, some users with all of theirs, about so many together.
-    `auto`: at least 4,096, and so many that an epoch has 14 steps, however large the data."""
-    learning_rate: float = 1e-2
-    learning_rate_decay: float = 0.96
-    """Factor reached every `learning_rate_decay_epochs`, applied smoothly."""
-    learning_rate_decay_epochs: int = 50
-    check_every: int = 2
-    """Epochs between two checks on validation; a checkpoint is kept at each."""
-    patience: int = 8
-    """Checks without gain after which training stops."""
-    structure_gradient: str = "epoch"
-    """When gradients reach the learned graphs: `epoch`, its first step as the authors do, or every `step`."""
-    warm_start: str = "none"
-    """Begin with random parameters (`none`), with the `champion`'s, or with those of an earlier run, by its id."""
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-
-    def __post_init__(self) -> None:
-        for name in ("max_epochs", "check_every", "patience", "learning_rate_decay_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        for name in ("batch_size", "processes"):
-            value = getattr(self, name)
-            if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} must be 'auto' or a whole number of at least 1, got {value}")
-        if self.structure_gradient not in ("epoch", "step"):
-            raise ValueError(f"structure_gradient must be 'epoch' or 'step', got {self.structure_gradient!r}")
-
-    def interactions_per_step(self, num_interactions: int) -> int:
-        """`batch_size` for data with so many training interactions."""
-        if self.batch_size == "auto":
-            return max(SMALLEST_BATCH, -(-num_interactions // STEPS_PER_EPOCH))
-        return self.batch_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,31 +43,6 @@ class HeldOut:
     """int64 (P,)."""
     candidate_I: Tensor | None = None
     """bool (I,); None: every item."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochReport:
-    """What one epoch came to."""
-
-    epoch: int
-    """From 1."""
-    loss: float
-    """Mean over the steps of the whole objective: `ranking`, and weighted L2 and `contrastive`."""
-    ranking: float
-    """Of the ranking loss alone."""
-    contrastive: float
-    """Of the contrastive term, unweighted."""
-    learning_rate: float
-    seconds: float
-    """Of training, without the check."""
-    validation: dict[str, float] | None
-    """Metrics, on epochs that end in a check."""
-    is_best: bool
-
-    @property
-    def metric(self) -> float | None:
-        """The value that early stopping looks at."""
-        return None if self.validation is None else self.validation[VALIDATION_METRIC]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from upath import UPath
 
 from features.modality import ModalityConfig
-from model.micro import ModelConfig
-from model.training import TrainConfig
+from model.config import ModelConfig, TrainConfig
 from pipeline.catalogue import CatalogueConfig
 from pipeline.compare.config import CompareConfig
 from pipeline.errors import ConfigError, nearest

@@ -9,10 +9,11 @@ from safetensors.torch import save_file
 from upath import UPath
 
 from model.data import resolve_device
+from model.epoch import EpochReport
 from model.memory import GIB, predicted_peak
 from model.parallel import WHOLE, Columns, Split
 from model.ranks import RankFailedError, joined, launch
-from model.training import DivergedError, EpochReport, HeldOut, Trainer
+from model.training import DivergedError, HeldOut, Trainer
 from pipeline import errors, torchrun
 from pipeline.checkpoint import CONTENT_MAP, PARAMETERS, load_checkpoint, save_checkpoint
 from pipeline.config import Config

@@ -13,7 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from model.training import VALIDATION_METRIC, Trainer
+from model.epoch import VALIDATION_METRIC
+from model.training import Trainer
 from model.warm_start import ITEMS, USERS, carry_over
 from pipeline.checkpoint import PARAMETERS
 from pipeline.columns import ITEM_ID, ITEM_INDEX, SPLIT, USER_ID, USER_INDEX

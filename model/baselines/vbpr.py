@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from model.config import ModelConfig
 from model.data import TrainingData
-from model.micro import ModelConfig, Vectors
+from model.micro import Vectors
 from model.parallel import WHOLE, Columns
 
 

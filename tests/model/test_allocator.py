@@ -8,9 +8,9 @@ import torch
 
 import model.training
 from model.allocator import freed_memory_kept
+from model.config import ModelConfig, TrainConfig
 from model.data import TrainingData
-from model.micro import ModelConfig
-from model.training import TrainConfig, Trainer
+from model.training import Trainer
 
 SIZE = 64 << 20
 CPU = torch.device("cpu")

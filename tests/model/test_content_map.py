@@ -6,8 +6,9 @@ import torch
 from sklearn.linear_model import Ridge, RidgeCV
 
 import model.content_map
+from model.config import ModelConfig
 from model.content_map import PENALTIES, ContentMap, content_rows
-from model.micro import Micro, ModelConfig
+from model.micro import Micro
 from model.training import Trainer
 from tests.model.test_training import config, planted
 

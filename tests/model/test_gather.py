@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from model.config import ModelConfig, ObjectiveConfig
 from model.gather import gather_rows
-from model.micro import Micro, ModelConfig
-from model.objective import ObjectiveConfig, objective
+from model.micro import Micro
+from model.objective import objective
 from model.ranking import make_ranking_loss
 from tests.model.test_training import planted
 

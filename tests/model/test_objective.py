@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import model.objective
-from model.objective import ObjectiveConfig, objective
+from model.config import ObjectiveConfig
+from model.objective import objective
 from model.ranking import make_ranking_loss
 from tests import reference
 from tests.model.test_training import make_model

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import model.structure
+from model.config import ModelConfig, ObjectiveConfig
 from model.graph import nearest_neighbours
-from model.micro import ModelConfig
-from model.objective import ObjectiveConfig, objective
+from model.objective import objective
 from model.parallel import WHOLE, Columns, Split
 from model.ranks import joined, launch
 from model.training import Trainer

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from model.config import ModelConfig, ObjectiveConfig, TrainConfig
 from model.data import TrainingData, resolve_device
 from model.graph import nearest_neighbours
-from model.micro import Micro, ModelConfig
-from model.objective import ObjectiveConfig, objective
+from model.micro import Micro
+from model.objective import objective
 from model.ranking import make_ranking_loss
 from model.structure import ItemGraph
-from model.training import DivergedError, HeldOut, TrainConfig, Trainer
+from model.training import DivergedError, HeldOut, Trainer
 from tests import reference
 
 NUM_USERS, NUM_ITEMS, NUM_FAMILIES = 60, 80, 4
@@ -273,25 +274,12 @@ def test_micro_forward_equals_dense_float64_reference(content_weight):
     np.testing.assert_allclose(vectors.item_ID.detach().numpy()[trained], expected[trained], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("interactions", "size"), [(100, 4096), (14 * 4096, 4096), (14 * 5000, 5000), (10**7, 714_286)]
-)
-def test_batch_size_auto_grows_with_the_interactions(interactions, size):
-    assert TrainConfig().interactions_per_step(interactions) == size
-    assert TrainConfig(batch_size=7).interactions_per_step(interactions) == 7
-
-
 def test_trainer_batch_size_auto_gives_an_epoch_fourteen_steps(monkeypatch):
     monkeypatch.setattr("model.training.SMALLEST_BATCH", 2)
     data, _, _ = planted()
     trainer = Trainer(data, None, ModelConfig(embedding_dim=8), TrainConfig(device="cpu", batch_size="auto"))
     assert trainer.batch_size == math.ceil(len(data.user_T) / 14)
     assert trainer.ranking_loss.num_batches(trainer.batch_size) == 14
-
-
-def test_micro_without_content_and_map_new_items_are_refused():
-    with pytest.raises(ValueError, match="content_weight = 0 leaves new_items"):
-        ModelConfig(content_weight=0.0, new_items="graphs")
 
 
 def test_micro_structure_gradient_reaches_projection_and_only_when_asked():

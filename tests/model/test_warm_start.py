@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.micro import Micro, ModelConfig
+from model.config import ModelConfig
+from model.micro import Micro
 from model.training import Trainer
 from model.warm_start import carry_over
 from tests.model.test_training import NUM_ITEMS, NUM_USERS, config, planted

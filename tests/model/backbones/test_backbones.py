@@ -13,11 +13,11 @@ import torch
 from model import backbones
 from model.backbones import make_backbone
 from model.backbones.backbone import BY_NAME
+from model.config import ModelConfig, TrainConfig
 from model.data import TrainingData
 from model.memory import predicted_peak
-from model.micro import ModelConfig
 from model.sparse import CompressedRows
-from model.training import TrainConfig, Trainer
+from model.training import Trainer
 from model.user_item import UserItemGraph
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -6,10 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.micro import ModelConfig
-from model.objective import ObjectiveConfig
+from model.config import ModelConfig, ObjectiveConfig, TrainConfig
 from model.ranking import make_ranking_loss
-from model.training import TrainConfig, Trainer
+from model.training import Trainer
 from tests.model.ranking.test_softmax import interactions, vectors
 
 
