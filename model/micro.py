@@ -10,11 +10,11 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from model.backbones import make_backbone
+from model.backbones import find_backbone
 from model.config import ModelConfig
 from model.content_map import ContentMap
 from model.data import TrainingData
-from model.fusion import make_fusion
+from model.fusion import FUSIONS
 from model.gather import gather_rows
 from model.graph import NeighbourGraph
 from model.parallel import WHOLE, Columns
@@ -75,11 +75,13 @@ class Micro(nn.Module):
         self.item_embedding_ID = columns.xavier_uniform(data.num_items, dim, generator, device)
         adjacency = UserItemGraph(data, config.normalisation)
         with torch.device(device):
-            self.backbone = make_backbone(config.backbone, adjacency, dim, config.backbone_layers, generator, columns)
+            self.backbone = find_backbone(config.backbone)(
+                adjacency=adjacency, dim=dim, num_layers=config.backbone_layers, generator=generator, columns=columns
+            )
             self.item_graphs = nn.ModuleDict(
                 {name: self._item_graph(data, name, generator) for name in self.modality_names}
             )
-            self.fusion = make_fusion(config.fusion, len(self.modality_names), dim, generator, columns)
+            self.fusion = FUSIONS[config.fusion](len(self.modality_names), dim, generator, columns)
         self.trained_I = torch.bincount(data.item_T, minlength=data.num_items) > 0
         features = {name: data.features[name] for name in self.modality_names}
         self.content_map = ContentMap(features, data.present, self.trained_I, columns)

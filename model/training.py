@@ -80,14 +80,7 @@ class Trainer:
         data = data.to(self.device)
         # `Vbpr` has what the loop uses of `Micro`.
         self.model = cast("Micro", model_type(data, model_config, self.generator, columns).to(self.device))
-        settings = config.objective
-        self.ranking_loss = make_ranking_loss(
-            settings.ranking,
-            data,
-            num_candidates=settings.softmax_candidates,
-            unobserved_weight=settings.unobserved_weight,
-            l2_exponent=settings.l2_exponent,
-        )
+        self.ranking_loss = make_ranking_loss(data, config.objective)
         self._splits = {name: split_of(parameter) for name, parameter in self.model.named_parameters()}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self._seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)

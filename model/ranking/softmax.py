@@ -19,6 +19,7 @@ import torch
 from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 
+from model.config import ObjectiveConfig
 from model.data import TrainingData
 from model.gather import gather_rows
 from model.micro import Vectors
@@ -45,10 +46,9 @@ class Candidates:
 class SoftmaxLoss(ByUserLoss):
     """Candidates are the trained items, all of them or a uniform sample (docs/decisions/0003-negatives.md)."""
 
-    def __init__(self, data: TrainingData, num_candidates: int, l2_exponent: float) -> None:
-        """Args: items drawn, at most; see `ByUserLoss`."""
-        super().__init__(data, l2_exponent)
-        self._num_candidates = min(num_candidates, len(self._trained_item))
+    def __init__(self, data: TrainingData, config: ObjectiveConfig) -> None:
+        super().__init__(data, config)
+        self._num_candidates = min(config.softmax_candidates, len(self._trained_item))
 
     def _loss(
         self, score_P: Tensor, user_BD: Tensor, vectors: Vectors, batch: UserBatch, generator: Generator

@@ -40,9 +40,9 @@ def test_objective_no_gradient_is_summed_in_an_arbitrary_order(backbone, contras
     data, _, _ = planted()
     generator = torch.Generator().manual_seed(0)
     model = Micro(data, ModelConfig(backbone=backbone, normalisation=normalisation, embedding_dim=8), generator)
-    ranking_loss = make_ranking_loss(ranking, data, num_candidates=30)
+    config = ObjectiveConfig(ranking=ranking, softmax_candidates=30, contrastive=contrastive, contrastive_samples=16)
+    ranking_loss = make_ranking_loss(data, config)
     batch = next(iter(ranking_loss.batches(64, generator)))
-    config = ObjectiveConfig(contrastive=contrastive, contrastive_samples=16)
     loss = objective(model(structure_gradient=True), model.modality_items, ranking_loss, batch, config, generator).total
     names = {node.name() for node in graph_nodes(loss.grad_fn)}
     assert "EmbeddingBackward0" in names

@@ -353,9 +353,9 @@ def test_trainer_goes_on_from_a_state_of_the_other_search(saved, loading, monkey
 
 def test_objective_items_without_modality_take_no_part_in_contrast():
     data, model = make_model()
-    exact = ObjectiveConfig(contrastive="exact")
+    exact = ObjectiveConfig(ranking="bpr", contrastive="exact")
     generator = torch.Generator().manual_seed(0)
-    ranking_loss = make_ranking_loss("bpr", data, num_candidates=1)
+    ranking_loss = make_ranking_loss(data, exact)
     batch = next(iter(ranking_loss.batches(8, generator)))
     vectors = model()
     terms = objective(vectors, model.modality_items, ranking_loss, batch, exact, generator)

@@ -16,7 +16,7 @@ def gradient(name, data):
     """Of the loss of one batch with all interactions by the items' vectors; and the batch."""
     found = vectors(2)
     item_ID = found.item_ID.requires_grad_()
-    loss, generator = make_ranking_loss(name, data, num_candidates=1000), torch.Generator().manual_seed(0)
+    loss, generator = make_ranking_loss(data, ObjectiveConfig(ranking=name)), torch.Generator().manual_seed(0)
     (batch,) = loss.batches(len(data.user_T), generator)
     loss.terms(found, batch, generator)[0].backward()
     return item_ID.grad, batch
