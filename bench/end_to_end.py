@@ -13,11 +13,10 @@ import torch
 
 from bench import plain
 from bench.measure import GIB, Report, extra_memory, seconds, show
-from bench.workload import MODEL, SOFTMAX, movielens_folder
+from bench.workload import SOFTMAX, make_trainer, movielens_folder
 from model.data import TrainingData
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Vectors
-from model.training import Trainer
 from pipeline.columns import ITEM_ID, USER_ID
 from pipeline.dataset import Dataset, index_interactions
 from pipeline.split import TEST, VALIDATION, SplitConfig, split_interactions
@@ -81,7 +80,7 @@ def _compare(report: Report, dataset: Dataset) -> None:
 
 
 def _train(data: TrainingData) -> Vectors:
-    trainer = Trainer(data, None, MODEL, replace(SOFTMAX, max_epochs=EPOCHS))
+    trainer = make_trainer(data, None, replace(SOFTMAX, max_epochs=EPOCHS))
     list(trainer.fit())
     return trainer.best_vectors()
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.measure import GIB, Report, interleaved, ratio, show
-from bench.workload import CLOTHING, MILLION, MODEL, SOFTMAX, make
+from bench.workload import CLOTHING, MILLION, SOFTMAX, make, make_trainer
 from model.approximate import measured_recall
 from model.config import ModelConfig, Normalisation, ObjectiveConfig, RankingName
 from model.contrastive import contrastive_loss
@@ -34,7 +34,6 @@ from model.micro import Micro
 from model.objective import objective
 from model.ranking import make_ranking_loss
 from model.topk import top_k
-from model.training import Trainer
 from model.user_item import UserItemGraph
 
 TOLERANCE = 2e-4
@@ -204,7 +203,7 @@ def _epoch(report: Report, device: torch.device, arguments: argparse.Namespace, 
     """An epoch with the learned graph after it, and its parts: the graph, and a sparse product beside a copy."""
     shape = replace(MILLION, num_users=arguments.items, num_items=arguments.items, num_pairs=arguments.pairs)
     data, _ = make(shape)
-    trainer = Trainer(data, None, MODEL, replace(SOFTMAX, device=str(device), batch_size=65_536, max_epochs=3))
+    trainer = make_trainer(data, None, replace(SOFTMAX, device=str(device), batch_size=65_536, max_epochs=3))
     taken = [one.seconds for one in trainer.fit()][1:]
     graph = _timed(device, trainer.model.refresh_graphs)
     size, steps = f"{arguments.items:,} items", trainer.ranking_loss.num_batches(trainer.batch_size)
@@ -227,7 +226,7 @@ def _clothing(report: Report, device: torch.device, arguments: argparse.Namespac
     shape = CLOTHING if scale == 1 else CLOTHING.times(scale, "part of clothing")
     data, held_out = make(shape)
     settings = replace(SOFTMAX, device=str(device), max_epochs=arguments.epochs)
-    trainer = Trainer(data, held_out, MODEL, settings)
+    trainer = make_trainer(data, held_out, settings)
     taken = _timed(device, lambda: list(trainer.fit()))
     measured = f"{taken:.1f} s, {trainer.epoch} epochs, recall@20 {trainer.best_metric:.4f}"
     report.bar("Clothing's shape to early stopping: under 60 s", measured, scale == 1 and taken < 60)

@@ -20,7 +20,9 @@ import polars as pl
 import torch
 from upath import UPath
 
+from model.allocator import freed_memory_kept
 from model.config import ModelConfig, TrainConfig
+from model.micro import Micro
 from model.training import HeldOut, Trainer
 from model.warm_start import KEEP, carry_over
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID
@@ -67,12 +69,14 @@ def make_dataset(catalogue: Dataset, interactions: pl.DataFrame, split: SplitCon
     )
 
 
-def make_trainer(dataset: Dataset, config: TrainConfig) -> Trainer:
+def make_trainer(dataset: Dataset, config: TrainConfig) -> Trainer[Micro]:
     user_P, item_P = dataset.pairs(VALIDATION)
-    return Trainer(dataset.training_data(), HeldOut(user_P=user_P, item_P=item_P), MODEL, config)
+    return Trainer(
+        dataset.training_data(), HeldOut(user_P=user_P, item_P=item_P), MODEL, config, Micro, freed_memory_kept
+    )
 
 
-def curve(trainer: Trainer) -> Iterator[tuple[int, float, float]]:
+def curve(trainer: Trainer[Micro]) -> Iterator[tuple[int, float, float]]:
     """Epoch, seconds of processor time so far and validation Recall@20, until patience runs out."""
     start = time.process_time()
     for report in trainer.fit():
@@ -115,7 +119,7 @@ def measure(catalogue: Dataset, interactions: pl.DataFrame, seed: int, shares: l
         show(f"warm, keeping {keep:g}, starts at {start:.4f}", warm, points, targets)
 
 
-def show(name: str, trainer: Trainer, points: list[tuple[int, float, float]], targets: list[float]) -> None:
+def show(name: str, trainer: Trainer[Micro], points: list[tuple[int, float, float]], targets: list[float]) -> None:
     reached = ", ".join(f"{first_at(points, target)} to {target:.4f}" for target in targets)
     total = f"stopped after {points[-1][0]} ({points[-1][1]:.0f} s)"
     print(f"  {name}: {reached}; best {trainer.best_metric:.4f} at {trainer.best_epoch}; {total}", flush=True)

@@ -6,23 +6,23 @@ Shapes: I items, B batch, P pairs.
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Generic
 
 import torch
 from torch import Generator, Tensor
 
-from model.allocator import freed_memory_kept
-from model.baselines.vbpr import Vbpr
 from model.config import ModelConfig, TrainConfig
 from model.data import TrainingData, resolve_device
 from model.epoch import VALIDATION_METRIC, EpochReport
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
-from model.micro import Micro, Vectors
+from model.micro import Vectors
 from model.objective import objective
 from model.parallel import WHOLE, Columns, Split, split_of
 from model.ranking import make_ranking_loss
+from model.trainable import Model, ModelType
 
 VALIDATION_CUTOFFS = (10, 20)
 SEARCH_EVERY = 10
@@ -53,7 +53,7 @@ class TrainingState:
     values: dict[str, Any]
 
 
-class Trainer:
+class Trainer(Generic[Model]):
     """Trains one model; deterministic on a CPU for a given seed, data and number of threads."""
 
     def __init__(
@@ -62,24 +62,26 @@ class Trainer:
         held_out: HeldOut | None,
         model_config: ModelConfig,
         config: TrainConfig,
-        model_type: type[Micro] | type[Vbpr] = Micro,
+        model_type: ModelType[Model],
+        during_epoch: Callable[[torch.device], AbstractContextManager[object]] = nullcontext,
         columns: Columns = WHOLE,
     ) -> None:
         """Build model, ranking loss and optimiser.
 
         Args:
             held_out: None: train `max_epochs` epochs and keep the last.
-            model_type: what is trained; `Vbpr` for comparisons.
+            model_type: what is trained.
+            during_epoch: entered for the steps of an epoch, with the device; `model.allocator.freed_memory_kept` makes
+                them faster on a CPU, by settings of the whole process, and `model.memory` predicts for that.
             columns: of every embedding, held by this process; all processes call the same methods in the same order.
         """
-        self.config, self.columns = config, columns
+        self.config, self.columns, self._during_epoch = config, columns, during_epoch
         self.batch_size = config.interactions_per_step(len(data.user_T))
         self.device = resolve_device(config.device)
         self.generator = Generator(self.device)
         self.generator.manual_seed(config.seed)
         data = data.to(self.device)
-        # `Vbpr` has what the loop uses of `Micro`.
-        self.model = cast("Micro", model_type(data, model_config, self.generator, columns).to(self.device))
+        self.model = model_type(data, model_config, self.generator, columns)
         self.ranking_loss = make_ranking_loss(data, config.objective)
         self._splits = {name: split_of(parameter) for name, parameter in self.model.named_parameters()}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
@@ -152,7 +154,7 @@ class Trainer:
         total = torch.zeros(3, device=self.device)
         steps = 0
         every_step = self.config.structure_gradient == "step"
-        with freed_memory_kept(self.device):
+        with self._during_epoch(self.device):
             for batch in self.ranking_loss.batches(self.batch_size, self.generator):
                 users = self.ranking_loss.users(batch)
                 vectors = self.model(users, structure_gradient=every_step or steps == 0)
@@ -201,8 +203,7 @@ class Trainer:
     @torch.no_grad()
     def _vectors(self) -> Vectors:
         self.model.eval()
-        vectors: Vectors = self.model()
-        return vectors
+        return self.model()
 
     def best_vectors(self) -> Vectors:
         """Load the best parameters into the model and return their vectors, own columns only."""

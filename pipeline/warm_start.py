@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from model.epoch import VALIDATION_METRIC
+from model.micro import Micro
 from model.training import Trainer
 from model.warm_start import ITEMS, USERS, carry_over
 from pipeline.checkpoint import PARAMETERS
@@ -47,7 +48,7 @@ def recorded_start(run: Run) -> Record | None:
     return record
 
 
-def start_warm(run: Run, trainer: Trainer, today: Dataset) -> Record | None:
+def start_warm(run: Run, trainer: Trainer[Micro], today: Dataset) -> Record | None:
     """Put an earlier run's parameters into a trainer that has not begun; return the record of it, None for nothing.
 
     Raises `ConfigError` where `train.warm_start` names a run that cannot be used.
@@ -89,7 +90,7 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _start(run: Run, record: Record, trainer: Trainer, today: Dataset) -> Record:
+def _start(run: Run, record: Record, trainer: Trainer[Micro], today: Dataset) -> Record:
     if record["run_id"] is None:
         raise _UnusableError(record.get("reason", "there is none yet"))
     earlier = dataclasses.replace(run, id=record["run_id"])
@@ -124,7 +125,9 @@ def _start(run: Run, record: Record, trainer: Trainer, today: Dataset) -> Record
     }
 
 
-def _require_sound(earlier: Run, parameters: dict[str, torch.Tensor], trainer: Trainer, rows: dict[str, int]) -> None:
+def _require_sound(
+    earlier: Run, parameters: dict[str, torch.Tensor], trainer: Trainer[Micro], rows: dict[str, int]
+) -> None:
     """Exactly today's parameters are there, finite and of today's shapes, but for the earlier data's `rows`."""
     shapes = trainer.whole_shapes()
     odd = sorted(set(parameters) ^ set(shapes))

@@ -20,7 +20,7 @@ from model.parallel import WHOLE, Columns
 
 
 class Vbpr(nn.Module):
-    """Trainable like `Micro`; `config` gives the embedding dimension and the modalities."""
+    """`model.trainable.Trainable` like `Micro`; `config` gives the embedding dimension and the modalities."""
 
     def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator, columns: Columns = WHOLE) -> None:
         """Initialise parameters (Xavier-uniform) from `generator`.

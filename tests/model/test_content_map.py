@@ -90,7 +90,7 @@ def test_content_rows_absent_or_odd_content_is_zero():
 def test_model_ranks_untouched_items_by_their_content():
     """Items 70 to 79 have no interaction: their family's users must find those of their family among the ten."""
     data, held_out, family = planted()
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=16), config())
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=16), config(), Micro)
     list(trainer.fit())
     vectors = trainer.best_vectors()
     new = torch.tensor([i for i in range(70, 80) if data.present["image"][i] or data.present["text"][i]])

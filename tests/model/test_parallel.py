@@ -9,6 +9,7 @@ import torch
 import model.structure
 from model.config import ModelConfig, ObjectiveConfig
 from model.graph import nearest_neighbours
+from model.micro import Micro
 from model.objective import objective
 from model.parallel import WHOLE, Columns, Split
 from model.ranks import joined, launch
@@ -55,7 +56,9 @@ def make(case, columns, dim=8):
     model.structure.nearest_neighbours = other_neighbours if columns.rank else nearest_neighbours
     settings = config(objective=terms, structure_gradient=structure_gradient, check_every=1)
     settings = dataclasses.replace(settings, max_epochs=EPOCHS, batch_size=180)
-    return Trainer(data, held_out, dataclasses.replace(model_config, embedding_dim=dim), settings, columns=columns)
+    return Trainer(
+        data, held_out, dataclasses.replace(model_config, embedding_dim=dim), settings, Micro, columns=columns
+    )
 
 
 def first_step(trainer):

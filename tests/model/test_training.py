@@ -92,7 +92,7 @@ def test_trainer_planted_families_are_recovered(backbone, ranking):
     data, held_out, family = planted()
     l2, exponent = SMALL_L2[ranking]
     settings = config(objective=ObjectiveConfig(ranking=ranking, l2=l2, l2_exponent=exponent))
-    trainer = Trainer(data, held_out, ModelConfig(backbone=backbone, embedding_dim=16), settings)
+    trainer = Trainer(data, held_out, ModelConfig(backbone=backbone, embedding_dim=16), settings, Micro)
     reports = list(trainer.fit())
     assert reports[-1].loss < 0.8 * reports[0].loss
     assert trainer.best_metric > 0.9  # chance is 20 / 80
@@ -110,8 +110,8 @@ def test_trainer_first_losses_are_those_of_the_cpu(device, ranking):
     data, held_out, _ = planted()
     settings = dataclasses.replace(config(objective=ObjectiveConfig(ranking=ranking)), max_epochs=3, batch_size=10_000)
     shape = ModelConfig(embedding_dim=16)
-    trainer = Trainer(data, held_out, shape, settings)
-    other = Trainer(data, held_out, shape, dataclasses.replace(settings, device=device, seed=1))
+    trainer = Trainer(data, held_out, shape, settings, Micro)
+    other = Trainer(data, held_out, shape, dataclasses.replace(settings, device=device, seed=1), Micro)
     other.start_from(trainer.best_parameters())
     assert other.device.type == device
     assert losses(other) == pytest.approx(losses(trainer), rel=1e-3)
@@ -120,7 +120,7 @@ def test_trainer_first_losses_are_those_of_the_cpu(device, ranking):
 def test_trainer_same_seed_same_losses_other_seed_others():
     data, held_out, _ = planted()
     first, again, other = (
-        losses(Trainer(data, held_out, ModelConfig(embedding_dim=8), config(seed=seed))) for seed in (1, 1, 2)
+        losses(Trainer(data, held_out, ModelConfig(embedding_dim=8), config(seed=seed), Micro)) for seed in (1, 1, 2)
     )
     assert first == again
     assert first != other
@@ -131,9 +131,9 @@ def test_trainer_same_seed_same_losses_other_seed_others():
 def test_trainer_resumed_equals_uninterrupted(backbone, graph):
     data, held_out, _ = planted()
     shape = ModelConfig(backbone=backbone, embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
-    whole = Trainer(data, held_out, shape, config())
+    whole = Trainer(data, held_out, shape, config(), Micro)
     reports, states = zip(*((report, copy.deepcopy(whole.state())) for report in whole.fit()), strict=True)
-    resumed = Trainer(data, held_out, shape, config())
+    resumed = Trainer(data, held_out, shape, config(), Micro)
     resumed.load_state(states[10])  # an epoch after the graphs were searched anew
     assert losses(resumed) == [report.loss for report in reports[11:]]
     for name, value in whole.best_parameters().items():
@@ -146,7 +146,7 @@ def test_trainer_resumed_equals_uninterrupted(backbone, graph):
 def test_trainer_best_vectors_are_those_that_were_measured(graph):
     data, held_out, _ = planted()
     shape = ModelConfig(embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
-    trainer = Trainer(data, held_out, shape, config())
+    trainer = Trainer(data, held_out, shape, config(), Micro)
     measured = {report.epoch: trainer._vectors().item_ID.clone() for report in trainer.fit()}
     assert torch.equal(trainer.best_vectors().item_ID, measured[trainer.best_epoch])
     assert trainer.check()["recall@20"] == trainer.best_metric
@@ -157,7 +157,7 @@ def test_trainer_structure_gradient_reaches_the_projection_on_the_steps_of_its_s
     """For `epoch` on the first step of each, not of the first one alone; elsewhere the projection stays as it is."""
     data, held_out, _ = planted()
     settings = dataclasses.replace(config(structure_gradient=structure_gradient), max_epochs=3, batch_size=120)
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8, initial_graph_weight=0.5), settings)
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8, initial_graph_weight=0.5), settings, Micro)
     assert trainer.ranking_loss.num_batches(settings.batch_size) == len(expected)
     weights = [trainer.model.item_graphs[name].projection.weight for name in ("image", "text")]
     before, moved = [], []
@@ -178,7 +178,7 @@ def test_trainer_learning_rate_decays_smoothly_and_is_what_the_optimiser_steps_b
     data, held_out, _ = planted()
     decay = {"learning_rate_decay": 0.5, "learning_rate_decay_epochs": 2}
     settings = dataclasses.replace(config(**decay), max_epochs=5, batch_size=10_000)  # an epoch is one step
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), settings)
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), settings, Micro)
     stepped = []
     trainer.optimizer.register_step_pre_hook(lambda optimizer, *_: stepped.append(optimizer.param_groups[0]["lr"]))
     reported = [report.learning_rate for report in trainer.fit()]
@@ -193,7 +193,7 @@ def test_trainer_start_from_has_the_graphs_of_the_parameters(graph):
     data, held_out, _ = planted()
     shape = ModelConfig(embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
     settings = dataclasses.replace(config(), max_epochs=4)
-    earlier, warm = (Trainer(data, held_out, shape, dataclasses.replace(settings, seed=seed)) for seed in (0, 1))
+    earlier, warm = (Trainer(data, held_out, shape, dataclasses.replace(settings, seed=seed), Micro) for seed in (0, 1))
     list(earlier.fit())
     warm.start_from(earlier.best_parameters())
     for name in ("image", "text"):
@@ -209,28 +209,30 @@ def test_trainer_start_from_has_the_graphs_of_the_parameters(graph):
 def test_trainer_no_gain_stops_after_patience():
     data, held_out, _ = planted()
     settings = dataclasses.replace(config(check_every=1, patience=3), learning_rate=1e-12, max_epochs=50)
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), settings)
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), settings, Micro)
     list(trainer.fit())
     assert trainer.epoch == trainer.best_epoch + 3
 
 
 def test_trainer_without_held_out_keeps_the_last_epoch():
     data, _, _ = planted()
-    trainer = Trainer(data, None, ModelConfig(embedding_dim=8), dataclasses.replace(config(), max_epochs=7))
+    trainer = Trainer(data, None, ModelConfig(embedding_dim=8), dataclasses.replace(config(), max_epochs=7), Micro)
     list(trainer.fit())
     assert trainer.best_epoch == 7
 
 
 def test_trainer_extreme_features_and_rate_raise_diverged_error():
     data, held_out, _ = planted()
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), dataclasses.replace(config(), learning_rate=1e38))
+    trainer = Trainer(
+        data, held_out, ModelConfig(embedding_dim=8), dataclasses.replace(config(), learning_rate=1e38), Micro
+    )
     with pytest.raises(DivergedError, match="learning_rate"):
         list(trainer.fit())
 
 
 def test_trainer_without_modalities_is_the_plain_backbone():
     data, held_out, _ = planted()
-    trainer = Trainer(data, held_out, ModelConfig(backbone="mf", modalities=(), embedding_dim=8), config())
+    trainer = Trainer(data, held_out, ModelConfig(backbone="mf", modalities=(), embedding_dim=8), config(), Micro)
     list(trainer.fit())
     vectors = trainer.best_vectors()
     assert torch.equal(vectors.item_ID, trainer.best_parameters()["item_embedding_ID"])
@@ -274,11 +276,11 @@ def test_micro_forward_equals_dense_float64_reference(content_weight):
     np.testing.assert_allclose(vectors.item_ID.detach().numpy()[trained], expected[trained], atol=1e-5)
 
 
-def test_trainer_batch_size_auto_gives_an_epoch_fourteen_steps(monkeypatch):
-    monkeypatch.setattr("model.training.SMALLEST_BATCH", 2)
-    data, _, _ = planted()
-    trainer = Trainer(data, None, ModelConfig(embedding_dim=8), TrainConfig(device="cpu", batch_size="auto"))
-    assert trainer.batch_size == math.ceil(len(data.user_T) / 14)
+def test_trainer_batch_size_auto_gives_an_epoch_fourteen_steps():
+    user_T, item_T = (side.flatten() for side in torch.meshgrid(torch.arange(600), torch.arange(100), indexing="ij"))
+    data = TrainingData(num_users=600, num_items=100, user_T=user_T, item_T=item_T, features={}, present={})
+    trainer = Trainer(data, None, ModelConfig(embedding_dim=8), TrainConfig(device="cpu", batch_size="auto"), Micro)
+    assert trainer.batch_size == math.ceil(len(data.user_T) / 14) > 4096
     assert trainer.ranking_loss.num_batches(trainer.batch_size) == 14
 
 
@@ -340,7 +342,7 @@ def test_trainer_goes_on_from_a_state_of_the_other_search(saved, loading, monkey
     monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
     data, held_out, _ = planted()
     trainers = [
-        Trainer(data, held_out, ModelConfig(embedding_dim=8, graph=graph, neighbours=3), config())
+        Trainer(data, held_out, ModelConfig(embedding_dim=8, graph=graph, neighbours=3), config(), Micro)
         for graph in (saved, loading)
     ]
     before, after = trainers

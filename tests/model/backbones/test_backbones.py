@@ -201,13 +201,14 @@ import torch
 from model.config import ModelConfig, TrainConfig
 from model.data import TrainingData
 from model.memory import predicted_peak
+from model.micro import Micro
 from model.training import Trainer
 
 user_T, item_T = torch.tensor([0, 0, 1, 2, 3, 4]), torch.tensor([0, 1, 1, 2, 3, 0])
 data = TrainingData(num_users=5, num_items=5, user_T=user_T, item_T=item_T, features={}, present={})
 smooth, mf = (ModelConfig(backbone=name, embedding_dim=8) for name in ("smooth", "mf"))
 config = TrainConfig(max_epochs=2, device="cpu")
-trainer = Trainer(data, None, smooth, config)
+trainer = Trainer(data, None, smooth, config, Micro)
 first, second = (report.loss for report in trainer.fit())
 assert type(trainer.model.backbone).__name__ == "Smooth"
 assert second < first

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from model.config import ModelConfig, ObjectiveConfig, TrainConfig
+from model.micro import Micro
 from model.ranking import make_ranking_loss
 from model.training import Trainer
 from tests.model.ranking.test_softmax import interactions, vectors
@@ -58,6 +59,8 @@ def test_training_without_weights_is_training_with_ones(name):
     settings = TrainConfig(max_epochs=3, batch_size=16, device="cpu", objective=ObjectiveConfig(ranking=name))
     outcomes = []
     for weight_T in (None, torch.ones(len(data.user_T)), 1 + torch.arange(len(data.user_T)) % 2):
-        trainer = Trainer(dataclasses.replace(data, weight_T=weight_T), None, ModelConfig(embedding_dim=8), settings)
+        trainer = Trainer(
+            dataclasses.replace(data, weight_T=weight_T), None, ModelConfig(embedding_dim=8), settings, Micro
+        )
         outcomes.append([report.loss for report in trainer.fit()])
     assert outcomes[0] == outcomes[1] != outcomes[2]
