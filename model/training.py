@@ -20,8 +20,9 @@ from model.epoch import VALIDATION_METRIC, EpochReport
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Vectors
 from model.objective import objective
-from model.parallel import WHOLE, Columns, Split, split_of
+from model.parallel import WHOLE, Columns
 from model.ranking import make_ranking_loss
+from model.split import Split, split_of
 from model.trainable import Model, ModelType
 
 VALIDATION_CUTOFFS = (10, 20)

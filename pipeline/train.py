@@ -13,8 +13,9 @@ from model.data import resolve_device
 from model.epoch import EpochReport
 from model.memory import GIB, predicted_peak
 from model.micro import Micro
-from model.parallel import WHOLE, Columns, Split
+from model.parallel import WHOLE, Columns
 from model.ranks import RankFailedError, joined, launch
+from model.split import Split
 from model.training import DivergedError, HeldOut, Trainer
 from pipeline import errors, torchrun
 from pipeline.checkpoint import CONTENT_MAP, PARAMETERS, load_checkpoint, save_checkpoint
