@@ -92,9 +92,11 @@ def first_at(points: list[tuple[int, float, float]], target: float) -> str:
     return "never"
 
 
-def measure(catalogue: Dataset, interactions: pl.DataFrame, seed: int, shares: list[float]) -> None:
+def measure(
+    catalogue: Dataset, interactions: pl.DataFrame, seed: int, shares: list[float], train: TrainConfig = TRAIN
+) -> None:
     """One seed, of split, training and night alike: the champion, the cold night and the warm ones."""
-    new, split, config = is_new(interactions, seed), SplitConfig(seed=seed), dataclasses.replace(TRAIN, seed=seed)
+    new, split, config = is_new(interactions, seed), SplitConfig(seed=seed), dataclasses.replace(train, seed=seed)
     before = interactions.filter(~new)
     only_new = interactions.join(before, on=ITEM_ID, how="anti")[ITEM_ID].unique()
     yesterday = make_dataset(catalogue, before, split, ~catalogue.items[ITEM_ID].is_in(only_new.implode()))

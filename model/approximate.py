@@ -9,6 +9,7 @@ a sample.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,29 @@ from torch import Generator, Tensor
 
 from model.topk import top_k
 
-CELLS_PER_ROOT = 4  # cells = 4 sqrt(P)
-PROBES = 64
-TRAINING_ROWS_PER_CELL = 40
-ITERATIONS = 8
 SAMPLE = 500
 REVERSE = 5
 GATHERED_ELEMENTS = 1 << 22  # candidates' vectors held at once (16 MiB of float32)
 
 
-def approximate_top_k(unit_PD: Tensor, kept: int) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """The inverted file's."""
+
+    per_root: int = 4
+    """So many times the square root of P."""
+    training_rows: int = 40
+    """Rows that k-means sees of each; fewer cells where there are fewer rows."""
+    iterations: int = 8
+    """Of k-means."""
+    probes: int = 64
+    """Cells that a query searches."""
+
+
+CELLS = Cells()
+
+
+def approximate_top_k(unit_PD: Tensor, kept: int, cells: Cells = CELLS) -> Tensor:
     """Places, int64 (P, K), of about the K most similar rows of every row, itself first.
 
     Args:
@@ -34,7 +48,7 @@ def approximate_top_k(unit_PD: Tensor, kept: int) -> Tensor:
         kept: K, at most P.
     """
     row_PD = np.ascontiguousarray(unit_PD.cpu().numpy(), dtype=np.float32)
-    _, index = _index(row_PD).search(row_PD, kept)
+    _, index = _index(row_PD, cells).search(row_PD, kept)
     index_PK, own_P1 = torch.from_numpy(index), torch.arange(len(row_PD))[:, None]
     # The item itself first, even where equal content or an unsearched cell hides it, and where nothing was found.
     own_last_PK = ((index_PK == own_P1) | (index_PK < 0)).sort(dim=1, stable=True).indices
@@ -81,7 +95,7 @@ def _reverse(neighbour_PK: Tensor) -> Tensor:
     return reverse_PR
 
 
-def _index(row_PD: np.ndarray) -> Any:
+def _index(row_PD: np.ndarray, cells: Cells) -> Any:
     try:
         import faiss
     except ImportError as error:
@@ -89,12 +103,12 @@ def _index(row_PD: np.ndarray) -> Any:
             "model.graph = 'faiss' needs faiss; install faiss-cpu or set model.graph = 'exact'"
         ) from error
     num_rows, dim = row_PD.shape
-    num_cells = max(1, min(round(CELLS_PER_ROOT * math.sqrt(num_rows)), num_rows // TRAINING_ROWS_PER_CELL))
+    num_cells = max(1, min(round(cells.per_root * math.sqrt(num_rows)), num_rows // cells.training_rows))
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, num_cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.niter, index.cp.seed, index.cp.max_points_per_centroid = ITERATIONS, 1, TRAINING_ROWS_PER_CELL
+    index.cp.niter, index.cp.seed, index.cp.max_points_per_centroid = cells.iterations, 1, cells.training_rows
     index.train(row_PD)
     index.add(row_PD)
-    index.nprobe = min(PROBES, num_cells)
+    index.nprobe = min(cells.probes, num_cells)
     return index
 
 

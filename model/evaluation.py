@@ -14,10 +14,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from model.blocks import Block
 from model.parallel import WHOLE, Columns
-from model.topk import rows_at_once, top_k
+from model.topk import top_k
 
-BLOCK_ELEMENTS = 1 << 20  # scores held at once (4 MiB of float32: they stay in cache)
+SCORES = Block(1 << 20)  # 4 MiB of float32: they stay in cache
 
 
 class Scorer(Protocol):
@@ -102,6 +103,7 @@ def rank_items(
     seen: Sequence[Pairs],
     list_length: int,
     candidate_I: Tensor | None = None,
+    block: Block = SCORES,
 ) -> Ranking:
     """Rank all candidate items but the seen ones, by score.
 
@@ -110,11 +112,12 @@ def rank_items(
         seen: pairs to leave out.
         list_length: K; cut to the number of items.
         candidate_I: bool, items that may be ranked; None: all.
+        block: scores held at once.
     """
     num_items = scorer.num_items
     kept = min(list_length, num_items)
     item_QK = user_Q.new_empty(len(user_Q), kept)  # filled in place, as the graph's neighbours are
-    rows = rows_at_once(num_items, user_Q.device, BLOCK_ELEMENTS)
+    rows = block.rows(num_items, user_Q.device)
     for user_B, item_BK in zip(user_Q.split(rows), item_QK.split(rows), strict=True):
         score_BI = scorer.scores(user_B)
         for pairs in seen:

@@ -14,10 +14,11 @@ from model.backbones import find_backbone
 from model.config import ModelConfig, TrainConfig
 from model.content_map import BLOCK_ELEMENTS as CONTENT_ELEMENTS
 from model.data import TrainingData
-from model.graph import BLOCK_ELEMENTS, FAISS_ITEMS, HALF_BLOCK_ELEMENTS, HALF_ROWS, WIDE
+from model.exact import HALVES, ROWS
+from model.graph import SEARCH
 from model.parallel import Columns
-from model.topk import rows_at_once
 
+CPU = torch.device("cpu")
 STEP = ("propagation", "content", "batch")  # parts that live while a step runs
 FLOAT, INDEX, LONG = 4, 4, 8  # bytes
 GIB = 1 << 30
@@ -74,7 +75,7 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
         "batch": config.interactions_per_step(len(data.user_T)) * dim * FLOAT * 8,
         "libraries": LIBRARIES,
     }
-    if _is_approximate(data.num_items, model):
+    if SEARCH.is_approximate(model.graph, data.num_items, CPU):
         parts["item graphs"] += width * data.num_items * model.neighbours * LONG * 2  # followed; of the best check
     if config.objective.ranking == "squares":
         parts["batch"] += 3 * item_matrix  # the trained items' rows, their gradient, and where it came from
@@ -87,17 +88,13 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
 
 def _graph_building(num_items: int, dim: int, model: ModelConfig) -> int:
     """The normalised features and a block of similarities; with faiss its copy of them and sorted neighbours."""
-    faiss = _is_approximate(num_items, model)
+    faiss = SEARCH.is_approximate(model.graph, num_items, CPU)
     copies = 3 if faiss else 2
-    wide = dim >= WIDE
-    rows = rows_at_once(num_items, torch.device("cpu"), HALF_BLOCK_ELEMENTS if wide else BLOCK_ELEMENTS)
-    block = 2 * min(HALF_ROWS, rows) if wide else rows
+    wide = dim >= SEARCH.wide
+    rows = (HALVES if wide else ROWS).rows(num_items, CPU)
+    block = 2 * min(SEARCH.half_rows, rows) if wide else rows
     followed = REVERSE_COPIES * model.neighbours * LONG if faiss else 0
     return num_items * ((dim * copies + block) * FLOAT + followed)
-
-
-def _is_approximate(num_items: int, model: ModelConfig) -> bool:
-    return model.graph == "faiss" or (model.graph == "auto" and num_items >= FAISS_ITEMS)
 
 
 def _content_mapping(width: int) -> int:

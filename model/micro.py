@@ -16,7 +16,7 @@ from model.content_map import ContentMap
 from model.data import TrainingData
 from model.fusion import FUSIONS
 from model.gather import gather_rows
-from model.graph import NeighbourGraph
+from model.graph import SEARCH, NeighbourGraph, Search
 from model.parallel import WHOLE, Columns
 from model.structure import ItemGraph
 from model.user_item import UserItemGraph
@@ -59,7 +59,14 @@ class Vectors:
 class Micro(nn.Module):
     """ID embeddings, a backbone over the interactions, and item graphs fused by attention."""
 
-    def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator, columns: Columns = WHOLE) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        config: ModelConfig,
+        generator: Generator,
+        columns: Columns = WHOLE,
+        search: Search = SEARCH,
+    ) -> None:
         """Build graphs and initialise parameters (Xavier-uniform) from `generator`.
 
         Raises `ValueError` when `config.modalities` names one that the data lacks, or D cannot be split over processes.
@@ -67,7 +74,7 @@ class Micro(nn.Module):
         super().__init__()
         if config.absent == "mean":
             data = data.with_means()
-        self.config, self.columns = config, columns
+        self.config, self.columns, self._search = config, columns, search
         self.modality_names = _chosen_modalities(data, config)
         dim = config.embedding_dim
         device = data.user_T.device
@@ -99,6 +106,7 @@ class Micro(nn.Module):
             generator=generator,
             method=self.config.graph,
             columns=self.columns,
+            search=self._search,
         )
 
     def graph_recall(self) -> dict[str, dict[str, float]]:

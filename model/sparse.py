@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.topk import rows_at_once
+from model.blocks import Block
 
-GATHER_ELEMENTS = 1 << 19  # elements gathered at once for products of rows (2 MiB of float32: they stay in cache)
+GATHERED = Block(1 << 19)  # for products of rows (2 MiB of float32: they stay in cache)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class _WeightedProduct(torch.autograd.Function):
     def backward(ctx: Any, grad_RD: Tensor) -> tuple[Tensor, Tensor, None]:
         weight_E, dense_CD = ctx.saved_tensors
         pattern: EdgePattern = ctx.pattern
-        chunk = rows_at_once(dense_CD.shape[1], dense_CD.device, GATHER_ELEMENTS)
+        chunk = GATHERED.rows(dense_CD.shape[1], dense_CD.device)
         parts = [
             (grad_RD[row] * dense_CD[column]).sum(1)
             for row, column in zip(pattern.row_E.split(chunk), pattern.edge_column_E.split(chunk), strict=True)
@@ -199,7 +199,7 @@ class _NeighbourProducts(torch.autograd.Function):
     def forward(ctx: Any, dense_ID: Tensor, neighbour_IK: Tensor) -> Tensor:
         ctx.save_for_backward(dense_ID, neighbour_IK)
         product_IK = dense_ID.new_empty(neighbour_IK.shape)
-        rows = rows_at_once(neighbour_IK.shape[1] * dense_ID.shape[1], dense_ID.device, GATHER_ELEMENTS)
+        rows = GATHERED.rows(neighbour_IK.shape[1] * dense_ID.shape[1], dense_ID.device)
         blocks = (part.split(rows) for part in (dense_ID, neighbour_IK, product_IK))
         for own_BD, neighbour_BK, product_BK in zip(*blocks, strict=True):
             near_BKD = dense_ID.index_select(0, neighbour_BK.flatten()).view(*neighbour_BK.shape, -1)

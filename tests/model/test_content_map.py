@@ -5,7 +5,6 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge, RidgeCV
 
-import model.content_map
 from model.config import ModelConfig
 from model.content_map import PENALTIES, ContentMap, content_rows
 from model.micro import Micro
@@ -61,13 +60,12 @@ def test_fit_shrinks_as_content_tells_less(noise, least, most):
     assert least <= penalties[0] <= most
 
 
-def test_fit_smaller_blocks_same_map(monkeypatch):
+def test_fit_smaller_blocks_same_map():
     features, present, vectors = catalogue()
     everything = torch.ones(NUM_ITEMS, dtype=torch.bool)
     whole = ContentMap(features, present, everything)
     map_CD = whole.fit(vectors)
-    monkeypatch.setattr(model.content_map, "BLOCK_ELEMENTS", 7 * 16)
-    blocks = ContentMap(features, present, everything)
+    blocks = ContentMap(features, present, everything, block_elements=7 * 16)
     torch.testing.assert_close(blocks.fit(vectors), map_CD)
     torch.testing.assert_close(blocks.apply(map_CD, torch.arange(40)), whole.apply(map_CD, torch.arange(40)))
 

@@ -46,9 +46,9 @@ CASES = {
 }
 
 
-def other_neighbours(feature_ID, *arguments):
+def other_neighbours(feature_ID, *arguments, **keywords):
     """As on a machine that breaks every tie, and finds neighbours, otherwise."""
-    return nearest_neighbours(feature_ID.flip(0), *arguments)
+    return nearest_neighbours(feature_ID.flip(0), *arguments, **keywords)
 
 
 def make(case, columns, dim=8):

@@ -1,14 +1,16 @@
 import copy
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from model.approximate import Cells
 from model.config import ModelConfig, ObjectiveConfig, TrainConfig
 from model.data import TrainingData, resolve_device
-from model.graph import nearest_neighbours
+from model.graph import Search, nearest_neighbours
 from model.micro import Micro
 from model.objective import objective
 from model.ranking import make_ranking_loss
@@ -49,11 +51,9 @@ def config(**changes):
     return TrainConfig(device="cpu", max_epochs=30, batch_size=64, learning_rate=0.01, **changes)
 
 
-@pytest.fixture
-def coarse_search(monkeypatch):
-    """An approximate search that misses much, in so few items: what is followed differs from what is searched anew."""
-    monkeypatch.setattr("model.approximate.PROBES", 1)
-    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
+COARSE = Search(cells=Cells(probes=1, training_rows=8))
+"""An approximate search that misses much, in so few items: what is followed differs from what is searched anew."""
+COARSE_MICRO = partial(Micro, search=COARSE)
 
 
 def losses(trainer):
@@ -126,14 +126,13 @@ def test_trainer_same_seed_same_losses_other_seed_others():
     assert first != other
 
 
-@pytest.mark.usefixtures("coarse_search")
 @pytest.mark.parametrize(("backbone", "graph"), [("lightgcn", "exact"), ("ngcf", "exact"), ("lightgcn", "faiss")])
 def test_trainer_resumed_equals_uninterrupted(backbone, graph):
     data, held_out, _ = planted()
     shape = ModelConfig(backbone=backbone, embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
-    whole = Trainer(data, held_out, shape, config(), Micro)
+    whole = Trainer(data, held_out, shape, config(), COARSE_MICRO)
     reports, states = zip(*((report, copy.deepcopy(whole.state())) for report in whole.fit()), strict=True)
-    resumed = Trainer(data, held_out, shape, config(), Micro)
+    resumed = Trainer(data, held_out, shape, config(), COARSE_MICRO)
     resumed.load_state(states[10])  # an epoch after the graphs were searched anew
     assert losses(resumed) == [report.loss for report in reports[11:]]
     for name, value in whole.best_parameters().items():
@@ -141,12 +140,11 @@ def test_trainer_resumed_equals_uninterrupted(backbone, graph):
     assert torch.equal(whole.best_vectors().item_ID, resumed.best_vectors().item_ID)
 
 
-@pytest.mark.usefixtures("coarse_search")
 @pytest.mark.parametrize("graph", ["exact", "faiss"])
 def test_trainer_best_vectors_are_those_that_were_measured(graph):
     data, held_out, _ = planted()
     shape = ModelConfig(embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
-    trainer = Trainer(data, held_out, shape, config(), Micro)
+    trainer = Trainer(data, held_out, shape, config(), COARSE_MICRO)
     measured = {report.epoch: trainer._vectors().item_ID.clone() for report in trainer.fit()}
     assert torch.equal(trainer.best_vectors().item_ID, measured[trainer.best_epoch])
     assert trainer.check()["recall@20"] == trainer.best_metric
@@ -186,21 +184,22 @@ def test_trainer_learning_rate_decays_smoothly_and_is_what_the_optimiser_steps_b
     assert stepped == reported
 
 
-@pytest.mark.usefixtures("coarse_search")
 @pytest.mark.parametrize("graph", ["exact", "faiss"])
 def test_trainer_start_from_has_the_graphs_of_the_parameters(graph):
     """Searched anew by them, not followed from those of the random start."""
     data, held_out, _ = planted()
     shape = ModelConfig(embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
     settings = dataclasses.replace(config(), max_epochs=4)
-    earlier, warm = (Trainer(data, held_out, shape, dataclasses.replace(settings, seed=seed), Micro) for seed in (0, 1))
+    earlier, warm = (
+        Trainer(data, held_out, shape, dataclasses.replace(settings, seed=seed), COARSE_MICRO) for seed in (0, 1)
+    )
     list(earlier.fit())
     warm.start_from(earlier.best_parameters())
     for name in ("image", "text"):
         item_graph = warm.model.item_graphs[name]
         with torch.no_grad():
             projected = item_graph.projection(data.features[name])
-        expected = nearest_neighbours(projected, data.present[name], 3, graph)
+        expected = nearest_neighbours(projected, data.present[name], 3, graph, search=COARSE)
         assert torch.equal(item_graph.learned.neighbour_IK, expected.neighbour_IK)
     if graph == "exact":
         assert torch.equal(warm._vectors().item_ID, earlier.best_vectors().item_ID)
@@ -337,12 +336,11 @@ def test_item_graph_approximate_of_fewer_items_than_neighbours_is_restored():
 
 
 @pytest.mark.parametrize(("saved", "loading"), [("exact", "faiss"), ("faiss", "exact")])
-def test_trainer_goes_on_from_a_state_of_the_other_search(saved, loading, monkeypatch):
+def test_trainer_goes_on_from_a_state_of_the_other_search(saved, loading):
     """As on another device with `auto`, or from before neighbours were part of the state."""
-    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
     data, held_out, _ = planted()
     trainers = [
-        Trainer(data, held_out, ModelConfig(embedding_dim=8, graph=graph, neighbours=3), config(), Micro)
+        Trainer(data, held_out, ModelConfig(embedding_dim=8, graph=graph, neighbours=3), config(), COARSE_MICRO)
         for graph in (saved, loading)
     ]
     before, after = trainers

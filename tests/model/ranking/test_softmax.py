@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import model.ranking.softmax
-import model.topk
+from model.blocks import Block
 from model.config import ObjectiveConfig
 from model.data import TrainingData
 from model.micro import Vectors
 from model.ranking import make_ranking_loss
+from model.ranking.softmax import SoftmaxLoss
 from tests import reference
 from tests.blocks import RecordingColumns
 
@@ -64,9 +64,7 @@ def test_softmax_all_candidates_equal_naive_loop_whatever_the_batches(seed, batc
 
 @pytest.mark.parametrize(("weighted", "scale"), [(False, 1.0), (True, 1.0), (True, 2.5)])
 @pytest.mark.parametrize("num_candidates", [4, 1000])
-def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(monkeypatch, num_candidates, weighted, scale):
-    monkeypatch.setattr(model.ranking.softmax, "SCORE_ELEMENTS", 30)
-    monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
+def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(num_candidates, weighted, scale):
     columns = RecordingColumns()
     data, found = interactions(3), dataclasses.replace(vectors(3, scale), columns=columns)
     if weighted:
@@ -74,7 +72,7 @@ def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(monkeypa
         weight_T[::5] = 0
         data = dataclasses.replace(data, weight_T=weight_T)
     sides = found.user_UD.requires_grad_(), found.item_ID.requires_grad_()
-    loss = make_ranking_loss(data, config(num_candidates))
+    loss = SoftmaxLoss(data, config(num_candidates), Block(30, few_rows=1))
     (batch,) = loss.batches(10_000, torch.Generator().manual_seed(0))
     got = loss.terms(found, batch, torch.Generator().manual_seed(1))[0]
     got_gradients = torch.autograd.grad(3 * got, sides)
