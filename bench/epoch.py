@@ -45,7 +45,7 @@ def main() -> None:
 
 def epoch(trainer: Trainer[Micro]) -> None:
     """What `Trainer.fit` does between two reports, without the check."""
-    trainer._train_epoch()
+    trainer.train_epoch()
     trainer.model.refresh_graphs()
 
 

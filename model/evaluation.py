@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model.blocks import Block
+from model.gather import runs
 from model.parallel import WHOLE, Columns
 from model.topk import top_k
 
@@ -67,8 +68,7 @@ class Pairs:
         """Return (row in `user_B`, item) of every pair of these users."""
         count_B = self.count_U[user_B]
         row = torch.arange(len(user_B), device=user_B.device).repeat_interleave(count_B)
-        within = torch.arange(len(row), device=user_B.device) - (count_B.cumsum(0) - count_B)[row]
-        return row, self.item_P[self.start_U[user_B][row] + within]
+        return row, self.item_P[runs(self.start_U[user_B], count_B)]
 
     def contains(self, user_QK: Tensor, item_QK: Tensor) -> Tensor:
         """Whether each (user, item) is in the set."""
@@ -130,14 +130,18 @@ def rank_items(
     return Ranking(user_Q, item_QK)
 
 
+def hits(ranking: Ranking, relevant: Pairs) -> Tensor:
+    """Whether the item at each place is one of the user's relevant ones, bool (Q, K)."""
+    user_QK = ranking.user_Q[:, None].expand_as(ranking.item_QK)
+    return relevant.contains(user_QK, ranking.item_QK) & (ranking.item_QK >= 0)
+
+
 def metrics_per_user(ranking: Ranking, relevant: Pairs, cutoffs: Sequence[int]) -> dict[str, Tensor]:
     """Metrics of every ranked user at every cutoff, float64 (Q,), named like `recall@20`.
 
     A user without relevant items gets NaN.
     """
-    user_Q1 = ranking.user_Q[:, None]
-    hit_QK = relevant.contains(user_Q1.expand_as(ranking.item_QK), ranking.item_QK) & (ranking.item_QK >= 0)
-    hit_QK = hit_QK.double()
+    hit_QK = hits(ranking, relevant).double()
     relevant_Q = relevant.count_U[ranking.user_Q].double()
     relevant_Q = torch.where(relevant_Q > 0, relevant_Q, torch.nan)
     place_K = torch.arange(1, hit_QK.shape[1] + 1, dtype=torch.float64, device=hit_QK.device)

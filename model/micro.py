@@ -89,7 +89,7 @@ class Micro(nn.Module):
                 {name: self._item_graph(data, name, generator) for name in self.modality_names}
             )
             self.fusion = FUSIONS[config.fusion](len(self.modality_names), dim, generator, columns)
-        self.trained_I = torch.bincount(data.item_T, minlength=data.num_items) > 0
+        self.trained_I = data.trained_items()
         features = {name: data.features[name] for name in self.modality_names}
         self.content_map = ContentMap(features, data.present, self.trained_I, columns)
         present = [data.present[name] for name in self.modality_names]

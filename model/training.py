@@ -129,7 +129,7 @@ class Trainer(Generic[Model]):
         while not self.finished:
             start = time.perf_counter()
             rate = self._set_learning_rate()
-            loss, ranking, contrastive = self._train_epoch()
+            loss, ranking, contrastive = self.train_epoch()
             self.epoch += 1
             # Also before a check: what is evaluated is then a function of the model's state alone, and the
             # vectors exported from a checkpoint are those that were measured.
@@ -149,7 +149,7 @@ class Trainer(Generic[Model]):
             group["lr"] = rate
         return rate
 
-    def _train_epoch(self) -> tuple[float, float, float]:
+    def train_epoch(self) -> tuple[float, float, float]:
         """Return the epoch's mean loss, ranking loss and contrastive term; read from the device once."""
         self.model.train()
         total = torch.zeros(3, device=self.device)
@@ -189,7 +189,7 @@ class Trainer(Generic[Model]):
         if self._held_out is None:
             return None
         relevant, candidate_I = self._held_out
-        vectors = self._vectors()
+        vectors = self.vectors()
         ranking = rank_items(
             InnerProduct(vectors.user_UD, vectors.item_ID, self.columns),
             relevant.users(),
@@ -202,7 +202,8 @@ class Trainer(Generic[Model]):
         return self.columns.first(lambda: summarise(ranking, relevant, VALIDATION_CUTOFFS, num_candidates))
 
     @torch.no_grad()
-    def _vectors(self) -> Vectors:
+    def vectors(self) -> Vectors:
+        """Vectors of the current parameters, own columns only."""
         self.model.eval()
         return self.model()
 
@@ -210,7 +211,7 @@ class Trainer(Generic[Model]):
         """Load the best parameters into the model and return their vectors, own columns only."""
         self.model.load_state_dict(self._best)
         self.model.restore_graphs()
-        return self._vectors()
+        return self.vectors()
 
     def best_parameters(self) -> dict[str, Tensor]:
         """Parameters of the best check, on the CPU; whole on the first process."""

@@ -39,7 +39,7 @@ class Vbpr(nn.Module):
         self.projection = nn.Linear(self.feature_IF.shape[1], dim - dim // 2, bias=False, device=device)
         for weight in (self.user_embedding_UD, self.item_embedding_ID, self.projection.weight):
             nn.init.xavier_uniform_(weight, generator=generator)
-        self.trained_I = torch.bincount(data.item_T, minlength=data.num_items) > 0
+        self.trained_I = data.trained_items()
         self.modality_items: tuple[Tensor, ...] = ()  # no contrast
 
     def refresh_graphs(self, *, anew: bool = False) -> None:

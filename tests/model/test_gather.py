@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from model.config import ModelConfig, ObjectiveConfig
-from model.gather import gather_rows
+from model.gather import gather_rows, runs
 from model.micro import Micro
 from model.objective import objective
 from model.ranking import make_ranking_loss
@@ -57,3 +57,9 @@ def graph_nodes(root):
             found.add(node)
             waiting += [following for following, _ in node.next_functions]
     return found
+
+
+@pytest.mark.parametrize("total", [None, 5])
+def test_runs_are_the_ranges_one_after_the_other(total):
+    found = runs(torch.tensor([7, 3, 0, 3]), torch.tensor([2, 0, 1, 2]), total)
+    assert found.tolist() == [7, 8, 0, 3, 4]

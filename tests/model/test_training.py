@@ -145,7 +145,7 @@ def test_trainer_best_vectors_are_those_that_were_measured(graph):
     data, held_out, _ = planted()
     shape = ModelConfig(embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
     trainer = Trainer(data, held_out, shape, config(), COARSE_MICRO)
-    measured = {report.epoch: trainer._vectors().item_ID.clone() for report in trainer.fit()}
+    measured = {report.epoch: trainer.vectors().item_ID.clone() for report in trainer.fit()}
     assert torch.equal(trainer.best_vectors().item_ID, measured[trainer.best_epoch])
     assert trainer.check()["recall@20"] == trainer.best_metric
 
@@ -202,7 +202,7 @@ def test_trainer_start_from_has_the_graphs_of_the_parameters(graph):
         expected = nearest_neighbours(projected, data.present[name], 3, graph, search=COARSE)
         assert torch.equal(item_graph.learned.neighbour_IK, expected.neighbour_IK)
     if graph == "exact":
-        assert torch.equal(warm._vectors().item_ID, earlier.best_vectors().item_ID)
+        assert torch.equal(warm.vectors().item_ID, earlier.best_vectors().item_ID)
 
 
 def test_trainer_no_gain_stops_after_patience():
