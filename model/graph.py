@@ -4,7 +4,7 @@ MICRO (arXiv:2111.00678), equations 1 to 4. No I x I matrix ever exists: memory 
 Shapes: I items, P items present, K neighbours, D dimension.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,8 @@ class Search:
     wide: int = 512
     """Dimensions from which a product costs more than finding the largest of its entries."""
     half_rows: int = HALF_ROWS
-    cells: Cells = Cells()  # noqa: RUF009  # frozen
+    """Rows of a block where each pair is multiplied once."""
+    cells: Cells = field(default_factory=Cells)
     """Of an approximate search."""
 
     def is_approximate(self, method: GraphMethod, num_items: int, device: torch.device) -> bool:
