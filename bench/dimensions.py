@@ -15,8 +15,9 @@ import torch
 from bench.measure import GIB, Report, peak_memory, resident_memory
 from bench.workload import MILLION, SOFTMAX, make
 from model.allocator import freed_memory_kept
+from model.config import ModelConfig
 from model.memory import predicted_peak
-from model.micro import ModelConfig
+from model.micro import Micro
 from model.objective import objective
 from model.ranks import joined, launch
 from model.training import Trainer
@@ -47,7 +48,7 @@ def train(num_items: int, dim: int, batch: int) -> Measured:
     before = resident_memory() - loaded
     with joined(torch.device("cpu")) as columns:
         predicted = predicted_peak(data, model, config, columns.count).total
-        trainer = Trainer(data, None, model, config, columns=columns)
+        trainer = Trainer(data, None, model, config, Micro, columns=columns)
         batches = trainer.ranking_loss.batches(batch, trainer.generator)
         times = []
         with freed_memory_kept(trainer.device):

@@ -13,11 +13,10 @@ import torch
 
 from bench import plain
 from bench.measure import GIB, Report, extra_memory, seconds, show
-from bench.workload import MODEL, SOFTMAX, movielens_folder
+from bench.workload import SOFTMAX, make_trainer, movielens_folder
 from model.data import TrainingData
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Vectors
-from model.training import Trainer
 from pipeline.columns import ITEM_ID, TEST, USER_ID, VALIDATION
 from pipeline.dataset.dataset import Dataset, index_interactions
 from pipeline.dataset.split import SplitConfig, split_interactions
@@ -29,14 +28,14 @@ CUTOFF = 20
 FEATURES = {"image": ("image_path", 1280), "text": ("description", 384)}
 
 
-def main() -> None:
+def main(epochs: int = EPOCHS, rounds: int = ROUNDS) -> None:
     """All of ours between steps of the plain one; then the plain one's other parts."""
-    report = Report(f"end to end, MovieLens, {EPOCHS} epochs")
+    report = Report(f"end to end, MovieLens, {epochs} epochs")
     folder = movielens_folder()
     if folder is None:
         report.row("everything", "not measured", "MovieLens is not at hand: MICROREC_MOVIELENS names its folder")
     else:
-        _compare(report, load(folder))
+        _compare(report, load(folder), epochs, rounds)
     report.finish()
 
 
@@ -57,7 +56,7 @@ def load(folder: Path) -> Dataset:
     )
 
 
-def _compare(report: Report, dataset: Dataset) -> None:
+def _compare(report: Report, dataset: Dataset, epochs: int, rounds: int) -> None:
     data = dataset.training_data()
     counts = f"{data.num_users:,} users, {data.num_items:,} items, {len(dataset.interactions):,} interactions"
     report.row("data", counts, "rated 4 and more; features of noise, 1280 + 384 dimensions")
@@ -65,12 +64,12 @@ def _compare(report: Report, dataset: Dataset) -> None:
     ours: list[float] = []
 
     def fast() -> None:
-        metrics.update(_evaluated(_train(data), data, dataset))
+        metrics.update(_evaluated(_train(data, epochs), data, dataset))
 
     memory = extra_memory(lambda: ours.append(seconds(fast)))
-    slow = _Plain(data, dataset)
+    slow = _Plain(data, dataset, epochs)
     plain_memory = extra_memory(slow.begin)  # no other part of it has dense graphs and their gradients
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         slow.step()
         ours.append(seconds(fast))
     slow.evaluate()
@@ -80,8 +79,8 @@ def _compare(report: Report, dataset: Dataset) -> None:
     report.row("ours", show(ours), note)
 
 
-def _train(data: TrainingData) -> Vectors:
-    trainer = Trainer(data, None, MODEL, replace(SOFTMAX, max_epochs=EPOCHS))
+def _train(data: TrainingData, epochs: int) -> Vectors:
+    trainer = make_trainer(data, None, replace(SOFTMAX, max_epochs=epochs))
     list(trainer.fit())
     return trainer.best_vectors()
 
@@ -98,8 +97,8 @@ def _evaluated(vectors: Vectors, data: TrainingData, dataset: Dataset) -> dict[s
 class _Plain:
     """The plain formulation, part by part, each timed."""
 
-    def __init__(self, data: TrainingData, dataset: Dataset) -> None:
-        self.data = data
+    def __init__(self, data: TrainingData, dataset: Dataset, epochs: int) -> None:
+        self.data, self.epochs = data, epochs
         known = (torch.cat(sides) for sides in zip((data.user_T, data.item_T), dataset.pairs(VALIDATION), strict=True))
         self.seen = plain.item_sets(*known)
         self.relevant = plain.item_sets(*dataset.pairs(TEST))
@@ -129,14 +128,14 @@ class _Plain:
     def total(self) -> float:
         """Seconds of all epochs and all users."""
         epoch = self.first + (self.trainer.steps_per_epoch - 1) * statistics.median(self.later)
-        return self.graphs + EPOCHS * epoch + self.evaluation
+        return self.graphs + self.epochs * epoch + self.evaluation
 
     @property
     def parts(self) -> str:
         """What the total is made of."""
         return (
-            f"graphs {self.graphs:.3g} s, {EPOCHS} first steps of {self.first:.3g} s, "
-            f"{EPOCHS * (self.trainer.steps_per_epoch - 1)} others of {show(self.later)}, "
+            f"graphs {self.graphs:.3g} s, {self.epochs} first steps of {self.first:.3g} s, "
+            f"{self.epochs * (self.trainer.steps_per_epoch - 1)} others of {show(self.later)}, "
             f"evaluation {self.evaluation:.3g} s from {PLAIN_USERS} users"
         )
 

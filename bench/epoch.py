@@ -6,7 +6,8 @@ from typing import Any
 
 from bench import plain
 from bench.measure import GIB, Report, interleaved, peak_memory, seconds, show
-from bench.workload import BABY, MODEL, SOFTMAX, Shape, make
+from bench.workload import BABY, SOFTMAX, Shape, make, make_trainer
+from model.micro import Micro
 from model.training import SEARCH_EVERY, Trainer
 
 PLAIN_STEPS = 3
@@ -16,7 +17,7 @@ def main() -> None:
     """An epoch of ours, some steps of the plain one before and after it; then growth of ours with the data."""
     report = Report("training epoch, Baby's shape (19,445 x 7,050, 119,674 pairs, 4096 + 1024 features)")
     data, held_out = make(BABY)
-    trainer = Trainer(data, held_out, MODEL, SOFTMAX)
+    trainer = make_trainer(data, held_out, SOFTMAX)
     epoch(trainer)
     memory = peak_memory()
     slow = plain.PlainTrainer(data)
@@ -42,13 +43,13 @@ def main() -> None:
     report.finish()
 
 
-def epoch(trainer: Trainer) -> None:
+def epoch(trainer: Trainer[Micro]) -> None:
     """What `Trainer.fit` does between two reports, without the check."""
-    trainer._train_epoch()
+    trainer.train_epoch()
     trainer.model.refresh_graphs()
 
 
-def _floor(report: Report, trainer: Trainer, ours: float) -> None:
+def _floor(report: Report, trainer: Trainer[Micro], ours: float) -> None:
     """The sparse products that an epoch cannot do without: every layer, the last for the batch's users, and back."""
     model: Any = trainer.model
     adjacency = model.backbone.adjacency
@@ -98,7 +99,7 @@ def _growth(report: Report) -> None:
 
 def _seconds_an_epoch(shape: Shape) -> float:
     data, _ = make(shape)
-    trainer = Trainer(data, None, MODEL, replace(SOFTMAX, max_epochs=SEARCH_EVERY))
+    trainer = make_trainer(data, None, replace(SOFTMAX, max_epochs=SEARCH_EVERY))
     return statistics.mean(report.seconds for report in trainer.fit())
 
 

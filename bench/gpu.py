@@ -16,25 +16,24 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bench.measure import GIB, Report, interleaved, ratio, show
-from bench.workload import CLOTHING, MILLION, MODEL, SOFTMAX, make
+from bench.workload import CLOTHING, MILLION, SOFTMAX, make, make_trainer
 from model.approximate import measured_recall
+from model.config import ModelConfig, Normalisation, ObjectiveConfig, RankingName
 from model.contrastive import contrastive_loss
 from model.data import TrainingData
 from model.evaluation import InnerProduct, Pairs, rank_items
 from model.graph import NeighbourGraph, nearest_neighbours
-from model.micro import Micro, ModelConfig
-from model.normalisation import Normalisation
-from model.objective import ObjectiveConfig, objective
+from model.micro import Micro
+from model.objective import objective
 from model.ranking import make_ranking_loss
 from model.topk import top_k
-from model.training import Trainer
 from model.user_item import UserItemGraph
 
 TOLERANCE = 2e-4
@@ -50,8 +49,7 @@ print(json.dumps(asdict(measure(sys.argv[1], *map(int, sys.argv[2:])))))
 SMALL = replace(CLOTHING, num_users=400, num_items=600, num_pairs=4000, features={"image": 640, "text": 32})
 STEP_SEED = 25  # an item's 10th and 11th neighbour differ by 5e-5 at least: rounding does not swap them
 NORMALISATIONS: tuple[Normalisation, ...] = ("symmetric", "row")
-Ranking = Literal["softmax", "squares", "bpr"]
-RANKINGS: tuple[Ranking, ...] = ("softmax", "squares", "bpr")
+RANKINGS: tuple[RankingName, ...] = ("softmax", "squares", "bpr")
 
 
 def main() -> None:
@@ -136,16 +134,17 @@ def _contrast(item: Tensor) -> list[Tensor]:
     return [loss.detach(), *torch.autograd.grad(loss, leaf)]
 
 
-def _step(drawn: TrainingData, device: torch.device, ranking: Ranking) -> list[Tensor]:
+def _step(drawn: TrainingData, device: torch.device, ranking: RankingName) -> list[Tensor]:
     """The loss of one training step and every parameter's gradient; nothing in it is drawn on the device."""
     data, generator = drawn.to(device), torch.Generator().manual_seed(STEP_SEED)
-    loss, config = make_ranking_loss(ranking, data), ObjectiveConfig(ranking=ranking, contrastive="exact")
+    config = ObjectiveConfig(ranking=ranking, contrastive="exact", l2_exponent=1.0)
+    loss = make_ranking_loss(data, config)
     model = Micro(data, ModelConfig(), torch.Generator(device)).to(device)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     values = {name: 0.1 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     model.load_state_dict(model.state_dict() | values)
     model.refresh_graphs(anew=True)
-    batch = _moved(next(iter(make_ranking_loss(ranking, drawn).batches(1024, generator))), device)
+    batch = _moved(next(iter(make_ranking_loss(drawn, config).batches(1024, generator))), device)
     vectors = model(loss.users(batch), structure_gradient=True)
     total = objective(vectors, model.modality_items, loss, batch, config, generator).total
     return [total.detach(), *torch.autograd.grad(total, list(model.parameters()))]
@@ -204,7 +203,7 @@ def _epoch(report: Report, device: torch.device, arguments: argparse.Namespace, 
     """An epoch with the learned graph after it, and its parts: the graph, and a sparse product beside a copy."""
     shape = replace(MILLION, num_users=arguments.items, num_items=arguments.items, num_pairs=arguments.pairs)
     data, _ = make(shape)
-    trainer = Trainer(data, None, MODEL, replace(SOFTMAX, device=str(device), batch_size=65_536, max_epochs=3))
+    trainer = make_trainer(data, None, replace(SOFTMAX, device=str(device), batch_size=65_536, max_epochs=3))
     taken = [one.seconds for one in trainer.fit()][1:]
     graph = _timed(device, trainer.model.refresh_graphs)
     size, steps = f"{arguments.items:,} items", trainer.ranking_loss.num_batches(trainer.batch_size)
@@ -227,7 +226,7 @@ def _clothing(report: Report, device: torch.device, arguments: argparse.Namespac
     shape = CLOTHING if scale == 1 else CLOTHING.times(scale, "part of clothing")
     data, held_out = make(shape)
     settings = replace(SOFTMAX, device=str(device), max_epochs=arguments.epochs)
-    trainer = Trainer(data, held_out, MODEL, settings)
+    trainer = make_trainer(data, held_out, settings)
     taken = _timed(device, lambda: list(trainer.fit()))
     measured = f"{taken:.1f} s, {trainer.epoch} epochs, recall@20 {trainer.best_metric:.4f}"
     report.bar("Clothing's shape to early stopping: under 60 s", measured, scale == 1 and taken < 60)

@@ -6,9 +6,8 @@ import multiprocessing
 from dataclasses import replace
 
 from bench.measure import GIB, Report, peak_memory, resident_memory
-from bench.workload import BABY, CLOTHING, MILLION, MODEL, SOFTMAX, Shape, make
+from bench.workload import BABY, CLOTHING, MILLION, MODEL, SOFTMAX, Shape, make, make_trainer
 from model.memory import predicted_peak
-from model.training import Trainer
 
 SHAPES = (
     BABY,
@@ -31,7 +30,7 @@ def measure(shape: Shape) -> tuple[int, int]:
 
 def _train(shape: Shape) -> None:
     data, held_out = make(shape)
-    next(Trainer(data, held_out, MODEL, CONFIG).fit())
+    next(make_trainer(data, held_out, CONFIG).fit())
 
 
 def main() -> None:

@@ -11,9 +11,10 @@ from dataclasses import replace
 import torch
 
 from bench.measure import GIB, Report, peak_memory
-from bench.workload import MILLION, MODEL, SOFTMAX, make
+from bench.workload import MILLION, MODEL, SOFTMAX, make, make_trainer
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.memory import predicted_peak
+from model.micro import Micro
 from model.training import Trainer
 
 LIMIT = 16 * GIB
@@ -36,7 +37,7 @@ class Stages:
         self.last = time.perf_counter()
 
 
-def _recall(trainer: Trainer) -> str:
+def _recall(trainer: Trainer[Micro]) -> str:
     """Of approximate graphs; exact ones have none to measure."""
     found = [
         f"{graph} {recall:.3f}" for graphs in trainer.model.graph_recall().values() for graph, recall in graphs.items()
@@ -56,18 +57,18 @@ def main() -> None:
     stages.done("generating")
     settings = replace(SOFTMAX, batch_size=BATCH)
     predicted = predicted_peak(data, MODEL, settings).total
-    trainer = Trainer(data, held_out, MODEL, settings)
+    trainer = make_trainer(data, held_out, settings)
     stages.done("graphs (initial, learned) and adjacency", _recall(trainer))
     steps = trainer.ranking_loss.num_batches(BATCH)
-    losses = trainer._train_epoch()
+    losses = trainer.train_epoch()
     stages.done("one epoch", f"{steps} steps, loss {losses[0]:.4f}")
     trainer.batch_size = SOFTMAX.interactions_per_step(len(data.user_T))
     steps = trainer.ranking_loss.num_batches(trainer.batch_size)
-    losses = trainer._train_epoch()
+    losses = trainer.train_epoch()
     stages.done("one epoch, default batches", f"{steps} steps of {trainer.batch_size:,}, loss {losses[0]:.4f}")
     trainer.model.refresh_graphs()
     stages.done("learned graph again", _recall(trainer))
-    vectors = trainer._vectors()
+    vectors = trainer.vectors()
     seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
     relevant = Pairs(held_out.user_P, held_out.item_P, data.num_users, data.num_items)
     users = relevant.users()[:EVALUATED]

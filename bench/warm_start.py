@@ -20,8 +20,10 @@ import polars as pl
 import torch
 from upath import UPath
 
-from model.micro import ModelConfig
-from model.training import HeldOut, TrainConfig, Trainer
+from model.allocator import freed_memory_kept
+from model.config import ModelConfig, TrainConfig
+from model.micro import Micro
+from model.training import HeldOut, Trainer
 from model.warm_start import KEEP, carry_over
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID, VALIDATION
 from pipeline.dataset.dataset import Dataset, index_interactions, load_dataset
@@ -67,12 +69,14 @@ def make_dataset(catalogue: Dataset, interactions: pl.DataFrame, split: SplitCon
     )
 
 
-def make_trainer(dataset: Dataset, config: TrainConfig) -> Trainer:
+def make_trainer(dataset: Dataset, config: TrainConfig) -> Trainer[Micro]:
     user_P, item_P = dataset.pairs(VALIDATION)
-    return Trainer(dataset.training_data(), HeldOut(user_P=user_P, item_P=item_P), MODEL, config)
+    return Trainer(
+        dataset.training_data(), HeldOut(user_P=user_P, item_P=item_P), MODEL, config, Micro, freed_memory_kept
+    )
 
 
-def curve(trainer: Trainer) -> Iterator[tuple[int, float, float]]:
+def curve(trainer: Trainer[Micro]) -> Iterator[tuple[int, float, float]]:
     """Epoch, seconds of processor time so far and validation Recall@20, until patience runs out."""
     start = time.process_time()
     for report in trainer.fit():
@@ -88,9 +92,11 @@ def first_at(points: list[tuple[int, float, float]], target: float) -> str:
     return "never"
 
 
-def measure(catalogue: Dataset, interactions: pl.DataFrame, seed: int, shares: list[float]) -> None:
+def measure(
+    catalogue: Dataset, interactions: pl.DataFrame, seed: int, shares: list[float], train: TrainConfig = TRAIN
+) -> None:
     """One seed, of split, training and night alike: the champion, the cold night and the warm ones."""
-    new, split, config = is_new(interactions, seed), SplitConfig(seed=seed), dataclasses.replace(TRAIN, seed=seed)
+    new, split, config = is_new(interactions, seed), SplitConfig(seed=seed), dataclasses.replace(train, seed=seed)
     before = interactions.filter(~new)
     only_new = interactions.join(before, on=ITEM_ID, how="anti")[ITEM_ID].unique()
     yesterday = make_dataset(catalogue, before, split, ~catalogue.items[ITEM_ID].is_in(only_new.implode()))
@@ -115,7 +121,7 @@ def measure(catalogue: Dataset, interactions: pl.DataFrame, seed: int, shares: l
         show(f"warm, keeping {keep:g}, starts at {start:.4f}", warm, points, targets)
 
 
-def show(name: str, trainer: Trainer, points: list[tuple[int, float, float]], targets: list[float]) -> None:
+def show(name: str, trainer: Trainer[Micro], points: list[tuple[int, float, float]], targets: list[float]) -> None:
     reached = ", ".join(f"{first_at(points, target)} to {target:.4f}" for target in targets)
     total = f"stopped after {points[-1][0]} ({points[-1][1]:.0f} s)"
     print(f"  {name}: {reached}; best {trainer.best_metric:.4f} at {trainer.best_epoch}; {total}", flush=True)

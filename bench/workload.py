@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from model.allocator import freed_memory_kept
+from model.config import ModelConfig, ObjectiveConfig, TrainConfig
 from model.data import TrainingData
-from model.micro import ModelConfig
-from model.objective import ObjectiveConfig
-from model.training import HeldOut, TrainConfig
+from model.micro import Micro
+from model.training import HeldOut, Trainer
 
 ITEM_EXPONENT = 0.8  # popularity of the r-th item is proportional to r ** -ITEM_EXPONENT
 USER_EXPONENT = 0.6
@@ -77,6 +78,11 @@ def make(shape: Shape, seed: int = 0, device: str = "cpu") -> tuple[TrainingData
         present={name: torch.ones(shape.num_items, dtype=torch.bool, device=device) for name in shape.features},
     )
     return data, HeldOut(user_P=user_P[:num_held], item_P=item_P[:num_held])
+
+
+def make_trainer(data: TrainingData, held_out: HeldOut | None, config: TrainConfig) -> Trainer[Micro]:
+    """A trainer of the model that is timed, with the allocator's settings that the pipeline trains with."""
+    return Trainer(data, held_out, MODEL, config, Micro, freed_memory_kept)
 
 
 def _features(family_I: Tensor, num_families: int, dim: int, generator: Generator) -> Tensor:

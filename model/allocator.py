@@ -2,7 +2,8 @@
 
 Left alone, glibc maps every tensor above 32 MiB anew and unmaps it when it is freed, and the kernel clears its pages
 at every step: at 150,000 items a quarter of an epoch (docs/decisions/0010-speed.md). Kept blocks lie in one heap, with
-gaps between them, which `model.memory` counts.
+gaps between them, which `model.memory` counts. The settings are those of the whole process: who owns the process passes
+`freed_memory_kept` to `Trainer`, which changes nothing by itself.
 """
 
 import ctypes

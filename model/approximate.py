@@ -9,6 +9,7 @@ a sample.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,29 @@ from torch import Generator, Tensor
 
 from model.topk import top_k
 
-CELLS_PER_ROOT = 4  # cells = 4 sqrt(P)
-PROBES = 64
-TRAINING_ROWS_PER_CELL = 40
-ITERATIONS = 8
 SAMPLE = 500
 REVERSE = 5
 GATHERED_ELEMENTS = 1 << 22  # candidates' vectors held at once (16 MiB of float32)
 
 
-def approximate_top_k(unit_PD: Tensor, kept: int) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """The inverted file's."""
+
+    per_root: int = 4
+    """So many times the square root of P."""
+    training_rows: int = 40
+    """Rows that k-means sees of each; fewer cells where there are fewer rows."""
+    iterations: int = 8
+    """Of k-means."""
+    probes: int = 64
+    """Cells that a query searches."""
+
+
+CELLS = Cells()
+
+
+def approximate_top_k(unit_PD: Tensor, kept: int, cells: Cells = CELLS) -> Tensor:
     """Places, int64 (P, K), of about the K most similar rows of every row, itself first.
 
     Args:
@@ -34,7 +48,7 @@ def approximate_top_k(unit_PD: Tensor, kept: int) -> Tensor:
         kept: K, at most P.
     """
     row_PD = np.ascontiguousarray(unit_PD.cpu().numpy(), dtype=np.float32)
-    _, index = _index(row_PD).search(row_PD, kept)
+    _, index = _index(row_PD, cells).search(row_PD, kept)
     index_PK, own_P1 = torch.from_numpy(index), torch.arange(len(row_PD))[:, None]
     # The item itself first, even where equal content or an unsearched cell hides it, and where nothing was found.
     own_last_PK = ((index_PK == own_P1) | (index_PK < 0)).sort(dim=1, stable=True).indices
@@ -42,7 +56,7 @@ def approximate_top_k(unit_PD: Tensor, kept: int) -> Tensor:
     return torch.cat([own_P1, torch.where(others_PK < 0, own_P1, others_PK)], dim=1).to(unit_PD.device)
 
 
-def followed_top_k(unit_PD: Tensor, earlier_PK: Tensor) -> tuple[Tensor, Tensor]:
+def followed_top_k(unit_PD: Tensor, earlier_PK: Tensor, elements: int = GATHERED_ELEMENTS) -> tuple[Tensor, Tensor]:
     """Similarities and int64 places (P, K) of about the K most similar rows of every row, itself first.
 
     The best among an item, its earlier neighbours, the nearest of those that had it as theirs, and the earlier
@@ -51,11 +65,12 @@ def followed_top_k(unit_PD: Tensor, earlier_PK: Tensor) -> tuple[Tensor, Tensor]
     Args:
         unit_PD: float32, rows of length 1 (or 0).
         earlier_PK: int64, what a search found, or what was right when the rows were a little different; itself first.
+        elements: of candidates' vectors, held at once.
     """
     num_rows, kept = earlier_PK.shape
     value_PK, index_PK = unit_PD.new_empty(num_rows, kept), torch.empty_like(earlier_PK)
     near_PN = torch.cat([earlier_PK, _reverse(earlier_PK)], dim=1)
-    block = max(1, GATHERED_ELEMENTS // (near_PN.shape[1] * kept * unit_PD.shape[1]))
+    block = max(1, elements // (near_PN.shape[1] * kept * unit_PD.shape[1]))
     for row_B in torch.arange(num_rows, device=unit_PD.device).split(block):
         candidate_BC = earlier_PK[near_PN[row_B]].flatten(1).sort(dim=1).values
         candidate_BCD = unit_PD.index_select(0, candidate_BC.flatten()).view(*candidate_BC.shape, -1)
@@ -81,7 +96,7 @@ def _reverse(neighbour_PK: Tensor) -> Tensor:
     return reverse_PR
 
 
-def _index(row_PD: np.ndarray) -> Any:
+def _index(row_PD: np.ndarray, cells: Cells) -> Any:
     try:
         import faiss
     except ImportError as error:
@@ -89,12 +104,12 @@ def _index(row_PD: np.ndarray) -> Any:
             "model.graph = 'faiss' needs faiss; install faiss-cpu or set model.graph = 'exact'"
         ) from error
     num_rows, dim = row_PD.shape
-    num_cells = max(1, min(round(CELLS_PER_ROOT * math.sqrt(num_rows)), num_rows // TRAINING_ROWS_PER_CELL))
+    num_cells = max(1, min(round(cells.per_root * math.sqrt(num_rows)), num_rows // cells.training_rows))
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, num_cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.niter, index.cp.seed, index.cp.max_points_per_centroid = ITERATIONS, 1, TRAINING_ROWS_PER_CELL
+    index.cp.niter, index.cp.seed, index.cp.max_points_per_centroid = cells.iterations, 1, cells.training_rows
     index.train(row_PD)
     index.add(row_PD)
-    index.nprobe = min(PROBES, num_cells)
+    index.nprobe = min(cells.probes, num_cells)
     return index
 
 

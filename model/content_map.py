@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.parallel import WHOLE, Columns
 
-BLOCK_ELEMENTS = 1 << 24  # of content rows made at once (64 MiB of float32)
+BLOCK_ELEMENTS = 1 << 24  # 64 MiB of float32
 PENALTIES = tuple(10 ** (exponent / 5) for exponent in range(-15, 26))
 
 
@@ -22,9 +22,23 @@ class ContentMap:
     """The regression of one catalogue; what does not depend on the vectors is computed once."""
 
     def __init__(
-        self, features: dict[str, Tensor], present: dict[str, Tensor], trained_I: Tensor, columns: Columns = WHOLE
+        self,
+        features: dict[str, Tensor],
+        present: dict[str, Tensor],
+        trained_I: Tensor,
+        columns: Columns = WHOLE,
+        block_elements: int = BLOCK_ELEMENTS,
     ) -> None:
-        """Args: modality to float32 (I, dim) and to bool (I,); bool (I,), items with interactions in training; D's."""
+        """Prepare nothing yet.
+
+        Args:
+            features: modality to float32 (I, dim).
+            present: modality to bool (I,).
+            trained_I: bool, items with interactions in training.
+            columns: which of the D columns the vectors have.
+            block_elements: of content rows made at once.
+        """
+        self._block_elements = block_elements
         self._columns = columns
         self._content = [(features[name], present[name]) for name in features]
         self._trained = trained_I.nonzero().squeeze(1)
@@ -65,7 +79,7 @@ class ContentMap:
 
     def _blocks(self, rows: Tensor) -> tuple[Tensor, ...]:
         width = sum(feature_ID.shape[1] + 1 for feature_ID, _ in self._content)
-        return rows.split(max(1, BLOCK_ELEMENTS // width)) if len(rows) else ()
+        return rows.split(max(1, self._block_elements // width)) if len(rows) else ()
 
     def _rows(self, rows: Tensor) -> Tensor:
         return content_rows([(feature_ID[rows], present_I[rows]) for feature_ID, present_I in self._content])

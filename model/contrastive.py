@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from model.blocks import Block
 from model.gather import gather_rows
 from model.parallel import WHOLE, Columns
-from model.topk import rows_at_once
 
-CHUNK_ELEMENTS = 1 << 20  # similarities held at once (4 MiB of float32: they stay in cache)
+SIMILARITIES = Block(1 << 20)  # 4 MiB of float32: they stay in cache
 
 
 def contrastive_loss(
@@ -29,6 +29,7 @@ def contrastive_loss(
     log_count_C: Tensor,
     temperature: float,
     columns: Columns = WHOLE,
+    block: Block = SIMILARITIES,
 ) -> Tensor:
     """Mean of l_m(i) over the anchors, for one modality.
 
@@ -39,6 +40,7 @@ def contrastive_loss(
         log_count_C: log of how often each candidate was expected to be drawn; 0 where each item stands once.
         temperature: t > 0.
         columns: which columns the vectors have.
+        block: similarities held at once.
 
     Returns:
         Scalar; 0 without anchors.
@@ -53,7 +55,7 @@ def contrastive_loss(
     positive_A = columns.total((query_AD * fused_AD).sum(1))
     key_KD, log_count_K = torch.cat([fused_CD, modality_CD]), log_count_C.repeat(2)
     denominator = _LogDenominator.apply(
-        query_AD, positive_A, key_KD, log_count_K, anchor_A, candidate_C.repeat(2), columns
+        query_AD, positive_A, key_KD, log_count_K, anchor_A, candidate_C.repeat(2), columns, block
     )
     loss: Tensor = (denominator - positive_A.sum()) / len(anchor_A)
     return loss
@@ -80,12 +82,13 @@ class _LogDenominator(torch.autograd.Function):
         anchor_A: Tensor,
         item_K: Tensor,
         columns: Columns,
+        block: Block,
     ) -> Tensor:
         query_grad_AD, positive_grad_A = torch.empty_like(query_AD), torch.empty_like(positive_A)
         key_grad_KD = torch.zeros_like(key_KD)
         total = query_AD.new_zeros(())
         log_count_K = log_count_K / columns.count  # subtracted once by each process
-        chunk = rows_at_once(len(key_KD), key_KD.device, CHUNK_ELEMENTS)
+        chunk = block.rows(len(key_KD), key_KD.device)
         for start in range(0, len(query_AD), chunk):
             part = slice(start, start + chunk)
             logit_AK = columns.total(torch.addmm(log_count_K, query_AD[part], key_KD.T, beta=-1))
@@ -106,4 +109,4 @@ class _LogDenominator(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query_grad_AD, positive_grad_A, key_grad_KD = ctx.saved_tensors
-        return grad * query_grad_AD, grad * positive_grad_A, grad * key_grad_KD, None, None, None, None
+        return grad * query_grad_AD, grad * positive_grad_A, grad * key_grad_KD, None, None, None, None, None

@@ -35,6 +35,10 @@ class TrainingData:
             if not torch.isfinite(feature_ID[self.present[name]]).all():
                 raise ValueError(f"modality {name}: a feature is NaN or infinite")
 
+    def trained_items(self) -> Tensor:
+        """Which items have a training interaction, bool (I,)."""
+        return torch.bincount(self.item_T, minlength=self.num_items) > 0
+
     def with_means(self) -> "TrainingData":
         """Return a copy in which items that lack a modality have the mean of those that have it, as their own."""
         features, present = {}, {}

@@ -14,10 +14,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from model.blocks import Block
+from model.gather import runs
 from model.parallel import WHOLE, Columns
-from model.topk import rows_at_once, top_k
+from model.topk import top_k
 
-BLOCK_ELEMENTS = 1 << 20  # scores held at once (4 MiB of float32: they stay in cache)
+SCORES = Block(1 << 20)  # 4 MiB of float32: they stay in cache
 
 
 class Scorer(Protocol):
@@ -66,8 +68,7 @@ class Pairs:
         """Return (row in `user_B`, item) of every pair of these users."""
         count_B = self.count_U[user_B]
         row = torch.arange(len(user_B), device=user_B.device).repeat_interleave(count_B)
-        within = torch.arange(len(row), device=user_B.device) - (count_B.cumsum(0) - count_B)[row]
-        return row, self.item_P[self.start_U[user_B][row] + within]
+        return row, self.item_P[runs(self.start_U[user_B], count_B)]
 
     def contains(self, user_QK: Tensor, item_QK: Tensor) -> Tensor:
         """Whether each (user, item) is in the set."""
@@ -102,6 +103,7 @@ def rank_items(
     seen: Sequence[Pairs],
     list_length: int,
     candidate_I: Tensor | None = None,
+    block: Block = SCORES,
 ) -> Ranking:
     """Rank all candidate items but the seen ones, by score.
 
@@ -110,11 +112,12 @@ def rank_items(
         seen: pairs to leave out.
         list_length: K; cut to the number of items.
         candidate_I: bool, items that may be ranked; None: all.
+        block: scores held at once.
     """
     num_items = scorer.num_items
     kept = min(list_length, num_items)
     item_QK = user_Q.new_empty(len(user_Q), kept)  # filled in place, as the graph's neighbours are
-    rows = rows_at_once(num_items, user_Q.device, BLOCK_ELEMENTS)
+    rows = block.rows(num_items, user_Q.device)
     for user_B, item_BK in zip(user_Q.split(rows), item_QK.split(rows), strict=True):
         score_BI = scorer.scores(user_B)
         for pairs in seen:
@@ -127,14 +130,18 @@ def rank_items(
     return Ranking(user_Q, item_QK)
 
 
+def hits(ranking: Ranking, relevant: Pairs) -> Tensor:
+    """Whether the item at each place is one of the user's relevant ones, bool (Q, K)."""
+    user_QK = ranking.user_Q[:, None].expand_as(ranking.item_QK)
+    return relevant.contains(user_QK, ranking.item_QK) & (ranking.item_QK >= 0)
+
+
 def metrics_per_user(ranking: Ranking, relevant: Pairs, cutoffs: Sequence[int]) -> dict[str, Tensor]:
     """Metrics of every ranked user at every cutoff, float64 (Q,), named like `recall@20`.
 
     A user without relevant items gets NaN.
     """
-    user_Q1 = ranking.user_Q[:, None]
-    hit_QK = relevant.contains(user_Q1.expand_as(ranking.item_QK), ranking.item_QK) & (ranking.item_QK >= 0)
-    hit_QK = hit_QK.double()
+    hit_QK = hits(ranking, relevant).double()
     relevant_Q = relevant.count_U[ranking.user_Q].double()
     relevant_Q = torch.where(relevant_Q > 0, relevant_Q, torch.nan)
     place_K = torch.arange(1, hit_QK.shape[1] + 1, dtype=torch.float64, device=hit_QK.device)

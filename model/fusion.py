@@ -4,15 +4,11 @@ Everything downstream takes the fused vector's direction only, so `sum` and `mea
 Shapes: I items, M modalities, D dimension.
 """
 
-from collections.abc import Callable
-from typing import Literal
-
 import torch
 from torch import Generator, Tensor, nn
 
+from model.config import FusionName
 from model.parallel import WHOLE, Columns
-
-FusionName = Literal["attention", "mean", "sum", "concat", "graph"]
 
 
 class Fusion(nn.Module):
@@ -22,7 +18,8 @@ class Fusion(nn.Module):
     an item lacks has weight 0, no influence and no gradient.
     """
 
-    def __init__(self, columns: Columns = WHOLE) -> None:
+    def __init__(self, num_modalities: int, dim: int, generator: Generator, columns: Columns = WHOLE) -> None:
+        """Args: M; D; what parameters are drawn from; which of the D columns this process has."""
         super().__init__()
         self.columns = columns
 
@@ -39,8 +36,8 @@ class Fusion(nn.Module):
 class AttentionFusion(Fusion):
     """alpha = softmax over the modalities the item has of q . tanh(W h + b); MICRO, equations 8 to 10."""
 
-    def __init__(self, dim: int, generator: Generator, columns: Columns = WHOLE) -> None:
-        super().__init__(columns)
+    def __init__(self, num_modalities: int, dim: int, generator: Generator, columns: Columns = WHOLE) -> None:
+        super().__init__(num_modalities, dim, generator, columns)
         hidden, query = nn.Linear(dim, dim), nn.Linear(dim, 1, bias=False)
         for layer in (hidden, query):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
@@ -59,8 +56,8 @@ class GraphFusion(Fusion):
     layer's results with these weights is that.
     """
 
-    def __init__(self, num_modalities: int, columns: Columns = WHOLE) -> None:
-        super().__init__(columns)
+    def __init__(self, num_modalities: int, dim: int, generator: Generator, columns: Columns = WHOLE) -> None:
+        super().__init__(num_modalities, dim, generator, columns)
         self.logit_M = nn.Parameter(torch.zeros(num_modalities))
 
     def weights(self, modality_IMD: Tensor, present_IM: Tensor) -> Tensor:
@@ -72,7 +69,7 @@ class ConcatFusion(Fusion):
     """h = W [h_1; ...; h_M] + b; an absent modality stands as zeros. The weights it reports are equal ones."""
 
     def __init__(self, num_modalities: int, dim: int, generator: Generator, columns: Columns = WHOLE) -> None:
-        super().__init__(columns)
+        super().__init__(num_modalities, dim, generator, columns)
         merge = nn.Linear(num_modalities * dim, dim)
         nn.init.xavier_uniform_(merge.weight, generator=generator)
         nn.init.zeros_(merge.bias)
@@ -84,18 +81,13 @@ class ConcatFusion(Fusion):
         return merged_ID * present_IM.any(1, keepdim=True), self.weights(modality_IMD, present_IM)
 
 
-def make_fusion(
-    name: FusionName, num_modalities: int, dim: int, generator: Generator, columns: Columns = WHOLE
-) -> Fusion:
-    """Build the fusion that the configuration names."""
-    fusions: dict[FusionName, Callable[[], Fusion]] = {
-        "attention": lambda: AttentionFusion(dim, generator, columns),
-        "mean": lambda: Fusion(columns),
-        "sum": lambda: Fusion(columns),
-        "concat": lambda: ConcatFusion(num_modalities, dim, generator, columns),
-        "graph": lambda: GraphFusion(num_modalities, columns),
-    }
-    return fusions[name]()
+FUSIONS: dict[FusionName, type[Fusion]] = {
+    "attention": AttentionFusion,
+    "mean": Fusion,
+    "sum": Fusion,
+    "concat": ConcatFusion,
+    "graph": GraphFusion,
+}
 
 
 def _masked_softmax(logit_IM: Tensor, present_IM: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.config import ModelConfig
 from model.content_map import content_rows
 from model.data import mean_of_present
-from model.fusion import make_fusion
+from model.fusion import FUSIONS
 from model.graph import nearest_neighbours
-from model.micro import ModelConfig
 
 BLOCK_ELEMENTS = 1 << 25  # similarities held at once (128 MiB of float32)
 
@@ -64,7 +64,7 @@ def embed_new_items(
         prefix = f"item_graphs.{name}.projection."
         hidden.append(_convolve(parameters["item_embedding_ID"], side, parameters, prefix, config))
         present.append(side.new_present_Q)
-    fusion = make_fusion(config.fusion, len(modalities), config.embedding_dim, torch.Generator())
+    fusion = FUSIONS[config.fusion](len(modalities), config.embedding_dim, torch.Generator())
     fusion.load_state_dict(
         {key.removeprefix("fusion."): value for key, value in parameters.items() if key.startswith("fusion.")}
     )

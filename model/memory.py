@@ -1,7 +1,8 @@
 """What a training will take in memory, from its counts alone: said before it starts, so that it need not die later.
 
 Counted are the tensors that live at once at the widest point of training on a CPU, where resident memory is what
-runs out. `bench/preflight.py` holds the prediction against the measured peak.
+runs out. `Trainer` must have been given `freed_memory_kept` (`model.allocator`): the gaps are those of its one heap.
+`bench/preflight.py` holds the prediction against the measured peak.
 Shapes: U users, I items, N = U + I nodes, T interactions, E edges, D dimension, K neighbours, M modalities.
 """
 
@@ -10,20 +11,20 @@ from dataclasses import dataclass
 import torch
 
 from model.backbones import find_backbone
+from model.config import ModelConfig, TrainConfig
 from model.content_map import BLOCK_ELEMENTS as CONTENT_ELEMENTS
 from model.data import TrainingData
-from model.graph import BLOCK_ELEMENTS, FAISS_ITEMS, HALF_BLOCK_ELEMENTS, HALF_ROWS, WIDE
-from model.micro import ModelConfig
+from model.exact import HALVES, ROWS
+from model.graph import SEARCH
 from model.parallel import Columns
-from model.topk import rows_at_once
-from model.training import TrainConfig
 
+CPU = torch.device("cpu")
 STEP = ("propagation", "content", "batch")  # parts that live while a step runs
 FLOAT, INDEX, LONG = 4, 4, 8  # bytes
 GIB = 1 << 30
 PARAMETER_COPIES = 5  # values, gradients, two moments of Adam, the best check's
 REVERSE_COPIES = 6  # of the neighbours, sorted by neighbour
-GAPS = 1.5  # what a step takes over what it holds, because freed blocks are kept until the epoch's end
+GAPS = 1.5  # what a step takes over what it holds, where `model.allocator` keeps freed blocks until the epoch's end
 LIBRARIES = 1 << 27  # what torch takes the first time that it multiplies, differentiates and steps
 
 
@@ -74,7 +75,7 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
         "batch": config.interactions_per_step(len(data.user_T)) * dim * FLOAT * 8,
         "libraries": LIBRARIES,
     }
-    if _is_approximate(data.num_items, model):
+    if SEARCH.is_approximate(model.graph, data.num_items, CPU):
         parts["item graphs"] += width * data.num_items * model.neighbours * LONG * 2  # followed; of the best check
     if config.objective.ranking == "squares":
         parts["batch"] += 3 * item_matrix  # the trained items' rows, their gradient, and where it came from
@@ -87,17 +88,13 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
 
 def _graph_building(num_items: int, dim: int, model: ModelConfig) -> int:
     """The normalised features and a block of similarities; with faiss its copy of them and sorted neighbours."""
-    faiss = _is_approximate(num_items, model)
+    faiss = SEARCH.is_approximate(model.graph, num_items, CPU)
     copies = 3 if faiss else 2
-    wide = dim >= WIDE
-    rows = rows_at_once(num_items, torch.device("cpu"), HALF_BLOCK_ELEMENTS if wide else BLOCK_ELEMENTS)
-    block = 2 * min(HALF_ROWS, rows) if wide else rows
+    wide = dim >= SEARCH.wide
+    rows = (HALVES if wide else ROWS).rows(num_items, CPU)
+    block = 2 * min(SEARCH.half_rows, rows) if wide else rows
     followed = REVERSE_COPIES * model.neighbours * LONG if faiss else 0
     return num_items * ((dim * copies + block) * FLOAT + followed)
-
-
-def _is_approximate(num_items: int, model: ModelConfig) -> bool:
-    return model.graph == "faiss" or (model.graph == "auto" and num_items >= FAISS_ITEMS)
 
 
 def _content_mapping(width: int) -> int:

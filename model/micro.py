@@ -3,73 +3,23 @@
 Shapes: U users, B some of the users, I items, M modalities, D dimension.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
 
-from model.backbones import find_backbone, make_backbone
+from model.backbones import find_backbone
+from model.config import ModelConfig
 from model.content_map import ContentMap
 from model.data import TrainingData
-from model.fusion import FusionName, make_fusion
+from model.fusion import FUSIONS
 from model.gather import gather_rows
-from model.graph import GraphMethod, NeighbourGraph
-from model.normalisation import Normalisation
+from model.graph import SEARCH, NeighbourGraph, Search
 from model.parallel import WHOLE, Columns
 from model.structure import ItemGraph
 from model.user_item import UserItemGraph
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Shape of the model."""
-
-    backbone: str = "lightgcn"
-    """By its name under `model/backbones/`: `mf`, `ngcf`, `lightgcn`, or one of your own."""
-    embedding_dim: int = 64
-    """D of every exported vector."""
-    neighbours: int = 10
-    """K of the item graphs; the item itself counts as one."""
-    modalities: tuple[str, ...] | None = None
-    """Which of the configured modalities to use; unset: all; `[]`: none, the plain backbone."""
-    initial_graph_weight: float = 0.9
-    """Lambda of the skip connection: 1 is the initial graph alone, 0 the learned one alone."""
-    content_weight: float = 0.4
-    """Length of the content's part of an item's vector; 1 in the paper."""
-    absent: Literal["left-out", "mean"] = "left-out"
-    """What stands for a modality that an item lacks: nothing, in graph, attention and contrast, or the others' `mean`,
-    as in the authors' code."""
-    fusion: FusionName = "attention"
-    """Of an item's modalities: `attention`; `mean`, or `sum`, which is the same model; `concat`; `graph` mixes the item
-    graphs (LATTICE)."""
-    item_graph_layers: int = 1
-    """Convolutions over the item graphs."""
-    graph: GraphMethod = "auto"
-    """How neighbours are found: `exact`, `faiss` (approximate), or `auto`: faiss on a CPU from 60,000 items on."""
-    backbone_layers: int = 2
-    """Convolutions of LightGCN and NGCF over the user-item graph."""
-    normalisation: Normalisation = "symmetric"
-    """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
-    new_items: Literal["map", "graphs"] = "map"
-    """What the vector of an item without interactions is: what a linear `map` fitted to the others' vectors makes of
-    its content, or, as in the paper, what the item `graphs` bring, added to its own, untrained, ID embedding."""
-
-    def __post_init__(self) -> None:
-        find_backbone(self.backbone)
-        for name in ("embedding_dim", "neighbours", "item_graph_layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.backbone_layers < 0:
-            raise ValueError(f"backbone_layers must not be negative, got {self.backbone_layers}")
-        if not 0 <= self.content_weight < math.inf:
-            raise ValueError(f"content_weight must be finite and not negative, got {self.content_weight}")
-        if self.content_weight == 0 and self.new_items == "graphs":
-            raise ValueError("content_weight = 0 leaves new_items = 'graphs' nothing; set new_items = 'map'")
-        if not 0 <= self.initial_graph_weight <= 1:
-            raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +59,14 @@ class Vectors:
 class Micro(nn.Module):
     """ID embeddings, a backbone over the interactions, and item graphs fused by attention."""
 
-    def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator, columns: Columns = WHOLE) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        config: ModelConfig,
+        generator: Generator,
+        columns: Columns = WHOLE,
+        search: Search = SEARCH,
+    ) -> None:
         """Build graphs and initialise parameters (Xavier-uniform) from `generator`.
 
         Raises `ValueError` when `config.modalities` names one that the data lacks, or D cannot be split over processes.
@@ -117,7 +74,7 @@ class Micro(nn.Module):
         super().__init__()
         if config.absent == "mean":
             data = data.with_means()
-        self.config, self.columns = config, columns
+        self.config, self.columns, self._search = config, columns, search
         self.modality_names = _chosen_modalities(data, config)
         dim = config.embedding_dim
         device = data.user_T.device
@@ -125,12 +82,14 @@ class Micro(nn.Module):
         self.item_embedding_ID = columns.xavier_uniform(data.num_items, dim, generator, device)
         adjacency = UserItemGraph(data, config.normalisation)
         with torch.device(device):
-            self.backbone = make_backbone(config.backbone, adjacency, dim, config.backbone_layers, generator, columns)
+            self.backbone = find_backbone(config.backbone)(
+                adjacency=adjacency, dim=dim, num_layers=config.backbone_layers, generator=generator, columns=columns
+            )
             self.item_graphs = nn.ModuleDict(
                 {name: self._item_graph(data, name, generator) for name in self.modality_names}
             )
-            self.fusion = make_fusion(config.fusion, len(self.modality_names), dim, generator, columns)
-        self.trained_I = torch.bincount(data.item_T, minlength=data.num_items) > 0
+            self.fusion = FUSIONS[config.fusion](len(self.modality_names), dim, generator, columns)
+        self.trained_I = data.trained_items()
         features = {name: data.features[name] for name in self.modality_names}
         self.content_map = ContentMap(features, data.present, self.trained_I, columns)
         present = [data.present[name] for name in self.modality_names]
@@ -147,6 +106,7 @@ class Micro(nn.Module):
             generator=generator,
             method=self.config.graph,
             columns=self.columns,
+            search=self._search,
         )
 
     def graph_recall(self) -> dict[str, dict[str, float]]:

@@ -3,14 +3,11 @@
 Shapes: E edges.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from model.config import Normalisation
 from model.gather import gather_rows
-
-Normalisation = Literal["symmetric", "row"]
 
 
 def normalise_edges(

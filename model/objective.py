@@ -6,51 +6,16 @@ Shapes: D dimension, I items, P of them with a modality.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from model.config import ObjectiveConfig
 from model.contrastive import contrastive_loss
 from model.micro import Vectors
 from model.parallel import Columns
 from model.ranking import RankingLoss
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig:
-    """Weights of the objective's terms."""
-
-    ranking: Literal["squares", "softmax", "bpr"] = "squares"
-    """`squares` takes every pair of a user and an item, as implicit ALS does; `softmax` ranks above many items at once,
-    `bpr` above one unseen item per interaction, as the paper does. Each wants weights of its own."""
-    softmax_candidates: int = 8192
-    """Items in the softmax's denominator: all trained ones where there are no more, else a sample per step."""
-    unobserved_weight: float = 10.0
-    """What all pairs of a user and an item weigh together in `squares`, in the weight of the observed ones together."""
-    l2: float = 2.3
-    """Weight of half the squared norm of the batch's propagated vectors, per interaction."""
-    l2_exponent: float = 0.5
-    """To which power of its interactions a vector is regularised: 1, as often as it takes part; 0, all alike."""
-    contrastive_weight: float = 0.003
-    """Beta; 0 leaves the contrastive term out."""
-    temperature: float = 0.5
-    contrastive: Literal["sampled", "exact"] = "sampled"
-    """`exact` contrasts every item with every other at each step, O(I^2 D)."""
-    contrastive_samples: int = 512
-    """Items drawn per step and modality for `sampled`; they are anchors and candidates at once."""
-
-    def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {self.temperature}")
-        for name in ("contrastive_samples", "softmax_candidates"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
-        if not 0 <= self.l2_exponent <= 1:
-            raise ValueError(f"l2_exponent must lie in [0, 1], got {self.l2_exponent}")
-        for name in ("l2", "contrastive_weight", "unobserved_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -23,19 +23,13 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from model.split import Split, SplitParameter
+
 DRAWN_ELEMENTS = 1 << 22  # random numbers drawn at once, for all columns (16 MiB of float32)
 SENT_ELEMENTS = 1 << 22  # of a linear layer's output, summed at once
 SMALLEST_NORM = 1e-12  # as F.normalize has it
 
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class Split:
-    """Where a tensor's columns stand: along `dim`, in `blocks` groups of D one after the other."""
-
-    dim: int
-    blocks: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,7 +94,7 @@ class Columns:
         if self.count > 1:
             layer.out_features = self.width(layer.out_features)
             layer.weight, layer.bias = (
-                _split_parameter(self.own(whole.detach(), Split(0)).clone(), Split(0))
+                SplitParameter(self.own(whole.detach(), Split(0)).clone(), Split(0))
                 for whole in (layer.weight, layer.bias)
             )
         return layer
@@ -141,11 +135,11 @@ class Columns:
             own_CJ.copy_(self.own(block_CD, Split(1)))
         return own_RJ
 
-    def xavier_uniform(self, num_rows: int, dim: int, generator: Generator, device: torch.device) -> nn.Parameter:
+    def xavier_uniform(self, num_rows: int, dim: int, generator: Generator, device: torch.device) -> SplitParameter:
         """A parameter (R, J), drawn as `nn.init.xavier_uniform_` draws (R, D)."""
         bound = math.sqrt(3.0) * math.sqrt(2.0 / float(num_rows + dim))
         drawn = self.draw(num_rows, dim, lambda block: block.uniform_(-bound, bound, generator=generator), device)
-        return _split_parameter(drawn, Split(1))
+        return SplitParameter(drawn, Split(1))
 
     def same(self, tensor: Tensor) -> Tensor:
         """The first process's tensor, on every process that has one of its shape and type."""
@@ -197,18 +191,6 @@ class Columns:
 WHOLE = Columns()
 
 
-def split_of(parameter: Tensor) -> Split | None:
-    """How a parameter is split; None: every process has all of it."""
-    split: Split | None = getattr(parameter, "split_over_processes", None)
-    return split
-
-
-def _split_parameter(own: Tensor, split: Split) -> nn.Parameter:
-    parameter = nn.Parameter(own)
-    parameter.split_over_processes = split  # type: ignore[attr-defined]
-    return parameter
-
-
 class _Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, partial: Tensor) -> Tensor:
@@ -241,9 +223,9 @@ class _SplitLinear(nn.Module):
         super().__init__()
         self.columns, self.is_split = columns, layer.out_features > 1
         split = Split(1, blocks)
-        self.weight = _split_parameter(columns.own(layer.weight.detach(), split).clone(), split)
+        self.weight = SplitParameter(columns.own(layer.weight.detach(), split).clone(), split)
         has_bias = layer.bias is not None
-        self.bias = _split_parameter(columns.own(layer.bias.detach(), Split(0)).clone(), Split(0)) if has_bias else None
+        self.bias = SplitParameter(columns.own(layer.bias.detach(), Split(0)).clone(), Split(0)) if has_bias else None
 
     def forward(self, input_RJ: Tensor) -> Tensor:
         if not self.is_split:

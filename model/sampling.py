@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from model.gather import runs
+
 
 @dataclass(frozen=True)
 class TripleBatch:
@@ -163,8 +165,7 @@ class UserSampler:
     def _batch(self, user_B: Tensor, known_count_B: Tensor) -> UserBatch:
         count_B, num_pairs = self._count_U[user_B], int(known_count_B.sum())
         row_P = torch.arange(len(user_B), device=user_B.device).repeat_interleave(count_B, output_size=num_pairs)
-        within_P = torch.arange(len(row_P), device=user_B.device) - (count_B.cumsum(0) - count_B)[row_P]
-        index_P = self._start_U[user_B][row_P] + within_P
+        index_P = runs(self._start_U[user_B], count_B, num_pairs)
         weight_P = None if self._weight_T is None else self._weight_T[index_P]
         return UserBatch(user_B, row_P, self._item_T[index_P], known_count_B, weight_P)
 

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.topk import rows_at_once
+from model.blocks import Block
+from model.gather import runs
 
-GATHER_ELEMENTS = 1 << 19  # elements gathered at once for products of rows (2 MiB of float32: they stay in cache)
+GATHERED = Block(1 << 19)  # for products of rows (2 MiB of float32: they stay in cache)
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,9 @@ class CompressedRows:
     def rows(self, row_B: Tensor) -> "CompressedRows":
         """The matrix (B, C) of these rows, int64 (B,), in their order."""
         first_B = self.row_start[row_B].long()
-        start = F.pad((self.row_start[row_B + 1] - first_B).cumsum(0), (1, 0))
-        shift_E = (first_B - start[:-1]).repeat_interleave(start.diff())
-        edge_E = torch.arange(len(shift_E), device=shift_E.device) + shift_E
-        dtype = self.column_E.dtype
-        return CompressedRows(
-            start.to(dtype), self.column_E[edge_E], self.weight_E[edge_E], (len(row_B), self.shape[1])
-        )
+        count_B = self.row_start[row_B + 1] - first_B
+        edge_E, start = runs(first_B, count_B), row_starts(count_B, self.column_E.dtype)
+        return CompressedRows(start, self.column_E[edge_E], self.weight_E[edge_E], (len(row_B), self.shape[1]))
 
     def transposed(self) -> "CompressedRows":
         """The transpose (C, R)."""
@@ -71,10 +68,9 @@ class CompressedRows:
         return CompressedRows(start, row_E[order_E], self.weight_E[order_E], (self.shape[1], self.shape[0]))
 
 
-def _row_start(row_E: Tensor, num_rows: int, dtype: torch.dtype) -> Tensor:
-    start = torch.zeros(num_rows + 1, dtype=dtype, device=row_E.device)
-    start[1:] = torch.bincount(row_E, minlength=num_rows).cumsum(0)
-    return start
+def row_starts(count_R: Tensor, dtype: torch.dtype = torch.int64) -> Tensor:
+    """Where each row's edges begin, and where the last one's end, (R + 1,), from how many each has."""
+    return F.pad(count_R.cumsum(0), (1, 0)).to(dtype)
 
 
 def _index_dtype(num_edges: int, num_columns: int) -> torch.dtype:
@@ -97,9 +93,12 @@ class EdgePattern:
         dtype = _index_dtype(len(row_E), max(shape))
         self.shape = shape
         self.order_E = torch.argsort(row_E * shape[1] + column_E)
-        self.row_start, self.column_E = _row_start(row_E, shape[0], dtype), column_E[self.order_E].to(dtype)
+        self.row_start, self.column_E = (
+            row_starts(row_E.bincount(minlength=shape[0]), dtype),
+            column_E[self.order_E].to(dtype),
+        )
         self.transposed_order_E = torch.argsort(column_E * shape[0] + row_E)
-        self.transposed_row_start = _row_start(column_E, shape[1], dtype)
+        self.transposed_row_start = row_starts(column_E.bincount(minlength=shape[1]), dtype)
         self.transposed_column_E = row_E[self.transposed_order_E].to(dtype)
         self.row_E, self.edge_column_E = row_E, column_E
 
@@ -174,7 +173,7 @@ class _WeightedProduct(torch.autograd.Function):
     def backward(ctx: Any, grad_RD: Tensor) -> tuple[Tensor, Tensor, None]:
         weight_E, dense_CD = ctx.saved_tensors
         pattern: EdgePattern = ctx.pattern
-        chunk = rows_at_once(dense_CD.shape[1], dense_CD.device, GATHER_ELEMENTS)
+        chunk = GATHERED.rows(dense_CD.shape[1], dense_CD.device)
         parts = [
             (grad_RD[row] * dense_CD[column]).sum(1)
             for row, column in zip(pattern.row_E.split(chunk), pattern.edge_column_E.split(chunk), strict=True)
@@ -199,7 +198,7 @@ class _NeighbourProducts(torch.autograd.Function):
     def forward(ctx: Any, dense_ID: Tensor, neighbour_IK: Tensor) -> Tensor:
         ctx.save_for_backward(dense_ID, neighbour_IK)
         product_IK = dense_ID.new_empty(neighbour_IK.shape)
-        rows = rows_at_once(neighbour_IK.shape[1] * dense_ID.shape[1], dense_ID.device, GATHER_ELEMENTS)
+        rows = GATHERED.rows(neighbour_IK.shape[1] * dense_ID.shape[1], dense_ID.device)
         blocks = (part.split(rows) for part in (dense_ID, neighbour_IK, product_IK))
         for own_BD, neighbour_BK, product_BK in zip(*blocks, strict=True):
             near_BKD = dense_ID.index_select(0, neighbour_BK.flatten()).view(*neighbour_BK.shape, -1)
@@ -215,6 +214,6 @@ class _NeighbourProducts(torch.autograd.Function):
         start = torch.arange(num_rows + 1, device=dense_ID.device) * num_neighbours
         as_row_ID = CompressedRows(start, neighbour_E, weight_E, shape) @ dense_ID
         order_E = neighbour_E.argsort(stable=True)
-        start = _row_start(neighbour_E, num_rows, torch.int64)
+        start = row_starts(neighbour_E.bincount(minlength=num_rows))
         as_neighbour_ID = CompressedRows(start, order_E // num_neighbours, weight_E[order_E], shape) @ dense_ID
         return as_row_ID.add_(as_neighbour_ID), None

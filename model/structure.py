@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from model.config import GraphMethod
 from model.graph import (
-    GraphMethod,
+    SEARCH,
     NeighbourGraph,
+    Search,
     known_neighbours,
     nearest_neighbours,
     similarity_of_neighbours,
@@ -43,12 +45,13 @@ class ItemGraph(nn.Module):
         generator: Generator,
         method: GraphMethod = "exact",
         columns: Columns = WHOLE,
+        search: Search = SEARCH,
     ) -> None:
         super().__init__()
-        self.columns = columns
+        self.columns, self._search = columns, search
         self.feature_ID, self.present_I = feature_ID, present_I
         self.num_neighbours, self.initial_weight, self.method = num_neighbours, initial_weight, method
-        self.initial = self._agreed(nearest_neighbours(feature_ID, present_I, num_neighbours, method))
+        self.initial = self._agreed(nearest_neighbours(feature_ID, present_I, num_neighbours, method, search=search))
         self._initial_weight_IK = self.initial.normalised() * initial_weight
         self.projection: nn.Linear | None = None
         if initial_weight < 1:
@@ -72,7 +75,9 @@ class ItemGraph(nn.Module):
             projected_ID = self.columns.whole(self.projection(self.feature_ID))
             earlier_IK = None if anew else self.neighbour_IK
             self.learned = self._agreed(
-                nearest_neighbours(projected_ID, self.present_I, self.num_neighbours, self.method, earlier_IK)
+                nearest_neighbours(
+                    projected_ID, self.present_I, self.num_neighbours, self.method, earlier_IK, self._search
+                )
             )
             self.neighbour_IK = None if self.learned.recall is None else self.learned.neighbour_IK
         self._combine()

@@ -1,4 +1,4 @@
-"""The k largest entries of every row, and how many rows to hold at once.
+"""The k largest entries of every row.
 
 Shapes: R rows, P entries of a row, G groups, K kept.
 """
@@ -10,8 +10,6 @@ from torch import Tensor
 
 LARGEST_GROUP = 32
 SMALLEST_GROUP = 4
-FEW_ROWS, FEW_ROWS_ELEMENTS = 32, 1 << 25  # 128 MiB of float32
-CUDA_ELEMENTS = 1 << 28
 
 
 def top_k(value_RP: Tensor, num_kept: int) -> tuple[Tensor, Tensor]:
@@ -37,14 +35,3 @@ def top_k(value_RP: Tensor, num_kept: int) -> tuple[Tensor, Tensor]:
     place = torch.cat([place, rest], dim=1)
     top = value_RP.gather(1, place).topk(num_kept, dim=1)
     return top.values, place.gather(1, top.indices)
-
-
-def rows_at_once(num_columns: int, device: torch.device, elements: int) -> int:
-    """Rows of a block: on a CPU about `elements` in all, which should stay in cache, on a GPU many more.
-
-    But not so few that a product reads its other factor for a row or two (docs/decisions/0010-speed.md).
-    """
-    num_columns = max(1, num_columns)
-    if device.type == "cuda":
-        return max(1, CUDA_ELEMENTS // num_columns)
-    return max(1, elements // num_columns, min(FEW_ROWS, FEW_ROWS_ELEMENTS // num_columns))

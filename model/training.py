@@ -6,79 +6,32 @@ Shapes: I items, B batch, P pairs.
 import copy
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Generic
 
 import torch
 from torch import Generator, Tensor
 
-from model.allocator import freed_memory_kept
-from model.baselines.vbpr import Vbpr
+from model.config import ModelConfig, TrainConfig
 from model.data import TrainingData, resolve_device
+from model.epoch import VALIDATION_METRIC, EpochReport
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
-from model.micro import Micro, ModelConfig, Vectors
-from model.objective import ObjectiveConfig, objective
-from model.parallel import WHOLE, Columns, Split, split_of
+from model.micro import Vectors
+from model.objective import objective
+from model.parallel import WHOLE, Columns
 from model.ranking import make_ranking_loss
+from model.split import Split, split_of
+from model.trainable import Model, ModelType
 
 VALIDATION_CUTOFFS = (10, 20)
-VALIDATION_METRIC = "recall@20"
-STEPS_PER_EPOCH = 14
-SMALLEST_BATCH = 4096
 SEARCH_EVERY = 10
 """Epochs after which approximate graphs, followed until then, are searched anew: they lose 0.2 to 0.9 % recall each."""
 
 
 class DivergedError(RuntimeError):
     """The loss became NaN or infinite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Optimisation. Where defaults are not the authors', docs/decisions/0004-defaults.md has the measurement."""
-
-    device: str = "auto"
-    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
-    processes: int | Literal["auto"] = "auto"
-    """That train together, each with its columns of every embedding; `auto`: one for each GPU, one on a CPU."""
-    seed: int = 0
-    max_epochs: int = 1000
-    batch_size: int | Literal["auto"] = "auto"
-    """Interactions a step; with `softmax` and `squares`, some users with all of theirs, about so many together.
-    `auto`: at least 4,096, and so many that an epoch has 14 steps, however large the data."""
-    learning_rate: float = 1e-2
-    learning_rate_decay: float = 0.96
-    """Factor reached every `learning_rate_decay_epochs`, applied smoothly."""
-    learning_rate_decay_epochs: int = 50
-    check_every: int = 2
-    """Epochs between two checks on validation; a checkpoint is kept at each."""
-    patience: int = 8
-    """Checks without gain after which training stops."""
-    structure_gradient: str = "epoch"
-    """When gradients reach the learned graphs: `epoch`, its first step as the authors do, or every `step`."""
-    warm_start: str = "none"
-    """Begin with random parameters (`none`), with the `champion`'s, or with those of an earlier run, by its id."""
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-
-    def __post_init__(self) -> None:
-        for name in ("max_epochs", "check_every", "patience", "learning_rate_decay_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        for name in ("batch_size", "processes"):
-            value = getattr(self, name)
-            if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} must be 'auto' or a whole number of at least 1, got {value}")
-        if self.structure_gradient not in ("epoch", "step"):
-            raise ValueError(f"structure_gradient must be 'epoch' or 'step', got {self.structure_gradient!r}")
-
-    def interactions_per_step(self, num_interactions: int) -> int:
-        """`batch_size` for data with so many training interactions."""
-        if self.batch_size == "auto":
-            return max(SMALLEST_BATCH, -(-num_interactions // STEPS_PER_EPOCH))
-        return self.batch_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,31 +46,6 @@ class HeldOut:
     """bool (I,); None: every item."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EpochReport:
-    """What one epoch came to."""
-
-    epoch: int
-    """From 1."""
-    loss: float
-    """Mean over the steps of the whole objective: `ranking`, and weighted L2 and `contrastive`."""
-    ranking: float
-    """Of the ranking loss alone."""
-    contrastive: float
-    """Of the contrastive term, unweighted."""
-    learning_rate: float
-    seconds: float
-    """Of training, without the check."""
-    validation: dict[str, float] | None
-    """Metrics, on epochs that end in a check."""
-    is_best: bool
-
-    @property
-    def metric(self) -> float | None:
-        """The value that early stopping looks at."""
-        return None if self.validation is None else self.validation[VALIDATION_METRIC]
-
-
 @dataclass(frozen=True)
 class TrainingState:
     """Everything that a resumed training needs, with any number of processes: whole tensors, and plain JSON values."""
@@ -126,7 +54,7 @@ class TrainingState:
     values: dict[str, Any]
 
 
-class Trainer:
+class Trainer(Generic[Model]):
     """Trains one model; deterministic on a CPU for a given seed, data and number of threads."""
 
     def __init__(
@@ -135,32 +63,27 @@ class Trainer:
         held_out: HeldOut | None,
         model_config: ModelConfig,
         config: TrainConfig,
-        model_type: type[Micro] | type[Vbpr] = Micro,
+        model_type: ModelType[Model],
+        during_epoch: Callable[[torch.device], AbstractContextManager[object]] = nullcontext,
         columns: Columns = WHOLE,
     ) -> None:
         """Build model, ranking loss and optimiser.
 
         Args:
             held_out: None: train `max_epochs` epochs and keep the last.
-            model_type: what is trained; `Vbpr` for comparisons.
+            model_type: what is trained.
+            during_epoch: entered for the steps of an epoch, with the device; `model.allocator.freed_memory_kept` makes
+                them faster on a CPU, by settings of the whole process, and `model.memory` predicts for that.
             columns: of every embedding, held by this process; all processes call the same methods in the same order.
         """
-        self.config, self.columns = config, columns
+        self.config, self.columns, self._during_epoch = config, columns, during_epoch
         self.batch_size = config.interactions_per_step(len(data.user_T))
         self.device = resolve_device(config.device)
         self.generator = Generator(self.device)
         self.generator.manual_seed(config.seed)
         data = data.to(self.device)
-        # `Vbpr` has what the loop uses of `Micro`.
-        self.model = cast("Micro", model_type(data, model_config, self.generator, columns).to(self.device))
-        settings = config.objective
-        self.ranking_loss = make_ranking_loss(
-            settings.ranking,
-            data,
-            num_candidates=settings.softmax_candidates,
-            unobserved_weight=settings.unobserved_weight,
-            l2_exponent=settings.l2_exponent,
-        )
+        self.model = model_type(data, model_config, self.generator, columns)
+        self.ranking_loss = make_ranking_loss(data, config.objective)
         self._splits = {name: split_of(parameter) for name, parameter in self.model.named_parameters()}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self._seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
@@ -206,7 +129,7 @@ class Trainer:
         while not self.finished:
             start = time.perf_counter()
             rate = self._set_learning_rate()
-            loss, ranking, contrastive = self._train_epoch()
+            loss, ranking, contrastive = self.train_epoch()
             self.epoch += 1
             # Also before a check: what is evaluated is then a function of the model's state alone, and the
             # vectors exported from a checkpoint are those that were measured.
@@ -226,13 +149,13 @@ class Trainer:
             group["lr"] = rate
         return rate
 
-    def _train_epoch(self) -> tuple[float, float, float]:
+    def train_epoch(self) -> tuple[float, float, float]:
         """Return the epoch's mean loss, ranking loss and contrastive term; read from the device once."""
         self.model.train()
         total = torch.zeros(3, device=self.device)
         steps = 0
         every_step = self.config.structure_gradient == "step"
-        with freed_memory_kept(self.device):
+        with self._during_epoch(self.device):
             for batch in self.ranking_loss.batches(self.batch_size, self.generator):
                 users = self.ranking_loss.users(batch)
                 vectors = self.model(users, structure_gradient=every_step or steps == 0)
@@ -266,7 +189,7 @@ class Trainer:
         if self._held_out is None:
             return None
         relevant, candidate_I = self._held_out
-        vectors = self._vectors()
+        vectors = self.vectors()
         ranking = rank_items(
             InnerProduct(vectors.user_UD, vectors.item_ID, self.columns),
             relevant.users(),
@@ -279,16 +202,16 @@ class Trainer:
         return self.columns.first(lambda: summarise(ranking, relevant, VALIDATION_CUTOFFS, num_candidates))
 
     @torch.no_grad()
-    def _vectors(self) -> Vectors:
+    def vectors(self) -> Vectors:
+        """Vectors of the current parameters, own columns only."""
         self.model.eval()
-        vectors: Vectors = self.model()
-        return vectors
+        return self.model()
 
     def best_vectors(self) -> Vectors:
         """Load the best parameters into the model and return their vectors, own columns only."""
         self.model.load_state_dict(self._best)
         self.model.restore_graphs()
-        return self._vectors()
+        return self.vectors()
 
     def best_parameters(self) -> dict[str, Tensor]:
         """Parameters of the best check, on the CPU; whole on the first process."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from model.config import Normalisation
 from model.data import TrainingData
-from model.normalisation import Normalisation, normalise_edges
+from model.normalisation import normalise_edges
 from model.sparse import CompressedRows, EdgePattern, constant_product
 
 

@@ -14,7 +14,7 @@ from model.parallel import WHOLE, Columns
 from model.user_item import UserItemGraph
 
 
-class LightGCN(Backbone, name="lightgcn"):
+class LightGCN(Backbone):
     """Linear propagation over the user-item graph; no weights of its own."""
 
     node_tensors = 2
@@ -22,7 +22,7 @@ class LightGCN(Backbone, name="lightgcn"):
     def __init__(
         self, *, adjacency: UserItemGraph, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE
     ) -> None:
-        super().__init__()
+        super().__init__(adjacency=adjacency, dim=dim, num_layers=num_layers, generator=generator, columns=columns)
         self.adjacency, self.num_layers = adjacency, num_layers
 
     def forward(self, user_UD: Tensor, item_ID: Tensor) -> tuple[Tensor, Tensor]:

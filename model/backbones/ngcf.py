@@ -14,7 +14,7 @@ from model.user_item import UserItemGraph
 MESSAGE_DROPOUT = 0.1
 
 
-class NGCF(Backbone, name="ngcf"):
+class NGCF(Backbone):
     """Per layer: LeakyReLU(W1 A E) + LeakyReLU(W2 (E * A E)), message dropout, L2 normalisation.
 
     Deviations from the paper, with MICRO's authors (docs/decisions/0023-baselines.md): two activations a layer, of one
@@ -26,7 +26,7 @@ class NGCF(Backbone, name="ngcf"):
     def __init__(
         self, *, adjacency: UserItemGraph, dim: int, num_layers: int, generator: Generator, columns: Columns = WHOLE
     ) -> None:
-        super().__init__()
+        super().__init__(adjacency=adjacency, dim=dim, num_layers=num_layers, generator=generator, columns=columns)
         self.adjacency, self.generator, self.columns, self.dim = adjacency, generator, columns, dim
         layers = [nn.Linear(dim, dim) for _ in range(2 * num_layers)]
         for layer in layers:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.data import TrainingData
 from model.evaluation import Pairs
-from model.sparse import CompressedRows, EdgePattern
+from model.sparse import CompressedRows, EdgePattern, row_starts
 
 BLOCK_ELEMENTS = 1 << 25  # elements of a dense block held at once (128 MiB of float32)
 
@@ -35,8 +35,7 @@ class HistoryScorer:
     def scores(self, user_B: Tensor) -> Tensor:
         """Return float32 (B, I)."""
         _, item = self.history.of_users(user_B)
-        start = torch.zeros(len(user_B) + 1, dtype=torch.int64, device=item.device)
-        start[1:] = self.history.count_U[user_B].cumsum(0)
+        start = row_starts(self.history.count_U[user_B])
         rows = CompressedRows(start, item, self.weight_II.new_ones(len(item)), (len(user_B), self.num_items))
         return rows @ self.weight_II
 

@@ -40,8 +40,7 @@ def content_knn(data: TrainingData, modality: str, num_neighbours: int) -> Histo
     """
     present_I = data.present[modality]
     unit_ID = F.normalize(data.features[modality], dim=1) * present_I[:, None]
-    trained_I = torch.zeros_like(present_I)
-    trained_I[data.item_T] = True
+    trained_I = data.trained_items()
     weight_II = torch.zeros(data.num_items, data.num_items, device=unit_ID.device)
     for item_C in torch.arange(data.num_items, device=unit_ID.device).split(max(1, BLOCK_ELEMENTS // data.num_items)):
         sim_CI = (unit_ID[item_C] @ unit_ID.T).clamp(min=0) * trained_I

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from model.config import ModelConfig
 from model.data import TrainingData
-from model.micro import ModelConfig, Vectors
+from model.micro import Vectors
 from model.parallel import WHOLE, Columns
 
 
 class Vbpr(nn.Module):
-    """Trainable like `Micro`; `config` gives the embedding dimension and the modalities."""
+    """`model.trainable.Trainable` like `Micro`; `config` gives the embedding dimension and the modalities."""
 
     def __init__(self, data: TrainingData, config: ModelConfig, generator: Generator, columns: Columns = WHOLE) -> None:
         """Initialise parameters (Xavier-uniform) from `generator`.
@@ -38,7 +39,7 @@ class Vbpr(nn.Module):
         self.projection = nn.Linear(self.feature_IF.shape[1], dim - dim // 2, bias=False, device=device)
         for weight in (self.user_embedding_UD, self.item_embedding_ID, self.projection.weight):
             nn.init.xavier_uniform_(weight, generator=generator)
-        self.trained_I = torch.bincount(data.item_T, minlength=data.num_items) > 0
+        self.trained_I = data.trained_items()
         self.modality_items: tuple[Tensor, ...] = ()  # no contrast
 
     def refresh_graphs(self, *, anew: bool = False) -> None:

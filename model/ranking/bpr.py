@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from model.config import ObjectiveConfig
 from model.data import TrainingData
 from model.gather import gather_rows
 from model.micro import Vectors
@@ -20,9 +21,9 @@ from model.sampling import TripleBatch, TripleSampler, weighted_mean
 class BprLoss:
     """One uniformly drawn unseen item per interaction."""
 
-    def __init__(self, data: TrainingData, l2_exponent: float) -> None:
-        """Args: see `L2`."""
-        self._l2 = L2(data, l2_exponent)
+    def __init__(self, data: TrainingData, config: ObjectiveConfig) -> None:
+        """Raises `ValueError` when every user has every trained item."""
+        self._l2 = L2(data, config.l2_exponent)
         self._sampler = TripleSampler(data.user_T, data.item_T, data.num_users, data.num_items, data.weight_T)
 
     def num_batches(self, batch_size: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator, Tensor
 
+from model.config import ObjectiveConfig
 from model.data import TrainingData
 from model.gather import gather_rows
 from model.micro import Vectors
@@ -19,10 +20,10 @@ from model.sampling import UserBatch, UserSampler
 class ByUserLoss(ABC):
     """A user's vector is fetched once for all the user's interactions, and meets the catalogue once."""
 
-    def __init__(self, data: TrainingData, l2_exponent: float) -> None:
-        """Args: see `L2`. Raises `ValueError` when all interactions are with one item."""
+    def __init__(self, data: TrainingData, config: ObjectiveConfig) -> None:
+        """Raises `ValueError` when all interactions are with one item."""
         self._sampler = UserSampler(data.user_T, data.item_T, data.num_users, data.weight_T)
-        self._l2 = L2(data, l2_exponent)
+        self._l2 = L2(data, config.l2_exponent)
         self._num_items = data.num_items
         self._trained_item = torch.unique(data.item_T)
         if len(self._trained_item) < 2:

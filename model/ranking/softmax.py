@@ -19,15 +19,16 @@ import torch
 from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 
+from model.blocks import Block
+from model.config import ObjectiveConfig
 from model.data import TrainingData
 from model.gather import gather_rows
 from model.micro import Vectors
 from model.parallel import Columns
 from model.ranking.by_user import ByUserLoss
 from model.sampling import UserBatch
-from model.topk import rows_at_once
 
-SCORE_ELEMENTS = 1 << 20  # scores of users for candidates held at once (4 MiB of float32: they stay in cache)
+SCORES = Block(1 << 20)  # of users for candidates (4 MiB of float32: they stay in cache)
 LARGEST_LOG_SHARE = -1e-6  # of the sum that is taken out again, so that the logarithm of the rest stays finite
 
 
@@ -45,17 +46,20 @@ class Candidates:
 class SoftmaxLoss(ByUserLoss):
     """Candidates are the trained items, all of them or a uniform sample (docs/decisions/0003-negatives.md)."""
 
-    def __init__(self, data: TrainingData, num_candidates: int, l2_exponent: float) -> None:
-        """Args: items drawn, at most; see `ByUserLoss`."""
-        super().__init__(data, l2_exponent)
-        self._num_candidates = min(num_candidates, len(self._trained_item))
+    def __init__(self, data: TrainingData, config: ObjectiveConfig, block: Block = SCORES) -> None:
+        """Args: `block`: scores held at once; see `ByUserLoss`."""
+        super().__init__(data, config)
+        self._block = block
+        self._num_candidates = min(config.softmax_candidates, len(self._trained_item))
 
     def _loss(
         self, score_P: Tensor, user_BD: Tensor, vectors: Vectors, batch: UserBatch, generator: Generator
     ) -> Tensor:
         candidates = self._draw(generator)
         item_CD = gather_rows(vectors.item_ID, candidates.item_C)
-        loss: Tensor = _NegativeLogLikelihood.apply(score_P, user_BD, item_CD, batch, candidates, vectors.columns)
+        loss: Tensor = _NegativeLogLikelihood.apply(
+            score_P, user_BD, item_CD, batch, candidates, vectors.columns, self._block
+        )
         return loss
 
     def _draw(self, generator: Generator) -> Candidates:
@@ -84,13 +88,14 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         batch: UserBatch,
         candidates: Candidates,
         columns: Columns,
+        block: Block,
     ) -> Tensor:
         loss_P, score_grad_P = torch.empty_like(score_P), torch.empty_like(score_P)
         user_grad_BD, item_grad_DC = torch.empty_like(user_BD), item_CD.new_zeros(item_CD.shape[::-1])
         scale_P = torch.full_like(score_P, 1 / len(score_P))
         if batch.weight_P is not None:
             scale_P *= batch.weight_P
-        for rows, pairs in batch.parts(rows_at_once(len(item_CD), item_CD.device, SCORE_ELEMENTS)):
+        for rows, pairs in batch.parts(block.rows(len(item_CD), item_CD.device)):
             share_RC = columns.total(user_BD[rows] @ item_CD.T)
             largest_R = share_RC.amax(1)
             sum_R = share_RC.sub_(largest_R[:, None]).exp_().sum(1)
@@ -112,7 +117,7 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         score_grad_P, user_grad_BD, item_grad_DC = ctx.saved_tensors
-        return grad * score_grad_P, grad * user_grad_BD, grad * item_grad_DC.T, None, None, None
+        return grad * score_grad_P, grad * user_grad_BD, grad * item_grad_DC.T, None, None, None, None
 
 
 def _log_sum_over_all(

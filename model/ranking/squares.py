@@ -12,6 +12,7 @@ Shapes: P interactions of the batch, I items, B users of the batch, D dimension.
 import torch
 from torch import Generator, Tensor
 
+from model.config import ObjectiveConfig
 from model.data import TrainingData
 from model.gather import gather_rows
 from model.micro import Vectors
@@ -22,11 +23,10 @@ from model.sampling import UserBatch, weighted_mean
 class SquaresLoss(ByUserLoss):
     """Observed pairs are drawn to 1 and every pair, they too, to 0 (docs/decisions/0018-squares.md)."""
 
-    def __init__(self, data: TrainingData, unobserved_weight: float, l2_exponent: float) -> None:
-        """Args: what all pairs weigh together, in the weight of all observed ones; see `ByUserLoss`."""
-        super().__init__(data, l2_exponent)
+    def __init__(self, data: TrainingData, config: ObjectiveConfig) -> None:
+        super().__init__(data, config)
         num_pairs = len(torch.unique(data.user_T)) * len(self._trained_item)
-        self._pair_weight = unobserved_weight * len(data.user_T) / num_pairs
+        self._pair_weight = config.unobserved_weight * len(data.user_T) / num_pairs
 
     def _loss(
         self, score_P: Tensor, user_BD: Tensor, vectors: Vectors, batch: UserBatch, generator: Generator

@@ -15,8 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from upath import UPath
 
 from features.modality import ModalityConfig
-from model.micro import ModelConfig
-from model.training import TrainConfig
+from model.config import ModelConfig, TrainConfig
 from pipeline.catalogue.catalogue import Catalogue, CatalogueConfig
 from pipeline.config.compare import CompareConfig
 from pipeline.config.search_space import TuneConfig

@@ -15,7 +15,8 @@ import polars as pl
 import tomli_w
 from upath import UPath
 
-from model.training import DivergedError, EpochReport
+from model.epoch import EpochReport
+from model.training import DivergedError
 from pipeline import stages
 from pipeline.columns import SPLIT, TEST, VALIDATION
 from pipeline.config.config import Config

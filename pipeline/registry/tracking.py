@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.training import EpochReport
+from model.epoch import EpochReport
 from pipeline.documents import without_passwords
 from pipeline.errors import InputError
 from pipeline.registry.connection import connect, unless_exists, unless_missing

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.training import EpochReport
+from model.epoch import EpochReport
 from pipeline.dataset.records import Evaluation, Metrics
 from pipeline.documents import flatten, without_passwords
 from pipeline.release.charts import Series, line_chart

@@ -6,7 +6,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from upath import UPath
 
-from model.training import EpochReport, TrainingState
+from model.epoch import EpochReport
+from model.training import TrainingState
 from pipeline.errors import StoreError
 from pipeline.stages.history import as_history, as_rows
 from pipeline.storage.files import local_copy, publish_file, scratch

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model.training import EpochReport
+from model.epoch import EpochReport
 from pipeline import stages
 from pipeline.run import Run
 from pipeline.storage.files import read_json

@@ -6,11 +6,15 @@ import torch
 from safetensors.torch import save_file
 from upath import UPath
 
+from model.allocator import freed_memory_kept
 from model.data import resolve_device
+from model.epoch import EpochReport
 from model.memory import GIB, predicted_peak
-from model.parallel import WHOLE, Columns, Split
+from model.micro import Micro
+from model.parallel import WHOLE, Columns
 from model.ranks import RankFailedError, joined, launch
-from model.training import DivergedError, EpochReport, HeldOut, Trainer
+from model.split import Split
+from model.training import DivergedError, HeldOut, Trainer
 from pipeline import errors, stages, torchrun
 from pipeline.columns import VALIDATION
 from pipeline.config.config import Config
@@ -111,7 +115,7 @@ def _train(run: Run, folder: Path) -> TrainResult:
     )
 
 
-def _write(trainer: Trainer, folder: Path) -> None:
+def _write(trainer: Trainer[Micro], folder: Path) -> None:
     """Vectors and parameters of the best epoch."""
     vectors = trainer.best_vectors()
     whole = {name: trainer.columns.gather(getattr(vectors, name), Split(1)) for name in SPLIT_VECTORS}
@@ -160,7 +164,7 @@ def check_memory(run: Run, dataset: Dataset) -> int:
     return total
 
 
-def make_trainer(run: Run, dataset: Dataset, columns: Columns = WHOLE) -> Trainer:
+def make_trainer(run: Run, dataset: Dataset, columns: Columns = WHOLE) -> Trainer[Micro]:
     """The trainer of this run's configuration, checking on the validation interactions of `dataset`.
 
     Raises `ConfigError` for a configuration that does not fit the data.
@@ -169,13 +173,14 @@ def make_trainer(run: Run, dataset: Dataset, columns: Columns = WHOLE) -> Traine
     candidate_I = EvaluationProtocol(dataset, run.config.split).validation_candidate_I
     held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=candidate_I)
     try:
-        return Trainer(dataset.training_data(), held_out, run.config.model, run.config.train, columns=columns)
+        data, config = dataset.training_data(), run.config
+        return Trainer(data, held_out, config.model, config.train, Micro, freed_memory_kept, columns)
     except ValueError as error:
         raise ConfigError(f"train: {error}") from error
 
 
 def _begin(
-    run: Run, trainer: Trainer, dataset: Dataset, checkpoints: UPath
+    run: Run, trainer: Trainer[Micro], dataset: Dataset, checkpoints: UPath
 ) -> tuple[list[EpochReport], WarmStart | None]:
     """Resume from the latest checkpoint, else begin warm or fresh; return the history and what it all began from."""
     columns = trainer.columns
@@ -187,7 +192,7 @@ def _begin(
     return history, recorded_start(run)
 
 
-def _fit(trainer: Trainer, history: list[EpochReport], checkpoints: UPath, task: Task) -> None:
+def _fit(trainer: Trainer[Micro], history: list[EpochReport], checkpoints: UPath, task: Task) -> None:
     try:
         for report in trainer.fit():
             history.append(report)
@@ -200,7 +205,7 @@ def _fit(trainer: Trainer, history: list[EpochReport], checkpoints: UPath, task:
         raise MicrorecError(str(error)) from error
 
 
-def _note(report: EpochReport, trainer: Trainer) -> str:
+def _note(report: EpochReport, trainer: Trainer[Micro]) -> str:
     speed = f"{trainer.ranking_loss.num_batches(trainer.batch_size) / report.seconds:.0f} steps/s"
     best = (
         f"best {trainer.best_metric:.4f} at {trainer.best_epoch}"

@@ -13,7 +13,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from model.training import VALIDATION_METRIC, Trainer
+from model.epoch import VALIDATION_METRIC
+from model.micro import Micro
+from model.training import Trainer
 from model.warm_start import ITEMS, USERS, carry_over
 from pipeline import stages
 from pipeline.columns import ITEM_ID, ITEM_INDEX, SPLIT, TRAIN, USER_ID, USER_INDEX
@@ -55,7 +57,7 @@ def recorded_start(run: Run) -> WarmStart | None:
     return as_record(WarmStart, read_json(file), file) if file.exists() else None
 
 
-def start_warm(run: Run, trainer: Trainer, today: Dataset) -> WarmStart | None:
+def start_warm(run: Run, trainer: Trainer[Micro], today: Dataset) -> WarmStart | None:
     """Put an earlier run's parameters into a trainer that has not begun; return the record of it, None for nothing.
 
     Raises `ConfigError` where `train.warm_start` names a run that cannot be used.
@@ -95,7 +97,7 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _start(run: Run, record: WarmStart, trainer: Trainer, today: Dataset) -> WarmStart:
+def _start(run: Run, record: WarmStart, trainer: Trainer[Micro], today: Dataset) -> WarmStart:
     if record.run_id is None:
         raise _UnusableError(record.reason or "there is none yet")
     earlier = dataclasses.replace(run, id=record.run_id)
@@ -130,7 +132,9 @@ def _start(run: Run, record: WarmStart, trainer: Trainer, today: Dataset) -> War
     )
 
 
-def _require_sound(earlier: Run, parameters: dict[str, torch.Tensor], trainer: Trainer, rows: dict[str, int]) -> None:
+def _require_sound(
+    earlier: Run, parameters: dict[str, torch.Tensor], trainer: Trainer[Micro], rows: dict[str, int]
+) -> None:
     """Exactly today's parameters are there, finite and of today's shapes, but for the earlier data's `rows`."""
     shapes = trainer.whole_shapes()
     odd = sorted(set(parameters) ^ set(shapes))

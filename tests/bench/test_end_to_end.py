@@ -32,10 +32,8 @@ def test_load_keeps_what_is_liked_and_what_is_missing(movielens):
     }
 
 
-def test_end_to_end_compares_with_the_plain_formulation(movielens, monkeypatch, capsys):
-    monkeypatch.setattr(end_to_end, "EPOCHS", 1)
-    monkeypatch.setattr(end_to_end, "ROUNDS", 1)
-    end_to_end.main()
+def test_end_to_end_compares_with_the_plain_formulation(movielens, capsys):
+    end_to_end.main(epochs=1, rounds=1)
     data, slow, ours = json.loads(capsys.readouterr().out)["rows"]
     assert data["value"].startswith("40 users, 30 items")
     assert "GiB extra" in slow["note"]

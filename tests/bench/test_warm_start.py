@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-import bench.warm_start
 from bench.warm_start import LEAST_PER_ITEM, MOST_PER_USER, TRAIN, is_new, measure, sparse_interactions
 from pipeline.dataset.dataset import Dataset
 
@@ -54,8 +53,8 @@ def test_is_new_is_a_hundredth_with_whole_users_and_otherwise_the_newest():
     assert by_item > 0
 
 
-def test_measure_tells_the_cold_and_the_warm_training(interactions, capsys, monkeypatch):
-    monkeypatch.setattr(bench.warm_start, "TRAIN", dataclasses.replace(TRAIN, learning_rate=1e-3))
+def test_measure_tells_the_cold_and_the_warm_training(interactions, capsys):
+    train = dataclasses.replace(TRAIN, learning_rate=1e-3)
     rng, family = np.random.default_rng(1), np.arange(NUM_ITEMS) % NUM_FAMILIES
     features = rng.normal(size=(NUM_FAMILIES, 8))[family] + 0.3 * rng.normal(size=(NUM_ITEMS, 8))
     catalogue = Dataset(
@@ -65,7 +64,7 @@ def test_measure_tells_the_cold_and_the_warm_training(interactions, capsys, monk
         features={"content": features.astype(np.float32)},
         present={"content": np.ones(NUM_ITEMS, dtype=bool)},
     )
-    measure(catalogue, interactions, seed=0, shares=[0.5])
+    measure(catalogue, interactions, seed=0, shares=[0.5], train=train)
     told = capsys.readouterr().out
     assert f"seed 0: {len(interactions)} interactions, {round(0.01 * len(interactions))} new" in told
     cold, warm = (re.search(rf"  {name}.*: +(\d+) \(", told) for name in ("cold", "warm"))

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import model.training
 from model.allocator import freed_memory_kept
+from model.config import ModelConfig, TrainConfig
 from model.data import TrainingData
-from model.micro import ModelConfig
-from model.training import TrainConfig, Trainer
+from model.micro import Micro
+from model.training import Trainer
 
 SIZE = 64 << 20
 CPU = torch.device("cpu")
@@ -71,7 +71,7 @@ def test_freed_memory_kept(check):
         pool.apply(check)
 
 
-def test_trainer_keeps_what_steps_free_for_an_epoch(monkeypatch):
+def test_trainer_is_for_an_epoch_s_steps_within_what_it_was_given():
     entered = []
 
     @contextmanager
@@ -80,8 +80,8 @@ def test_trainer_keeps_what_steps_free_for_an_epoch(monkeypatch):
         yield
         entered.append("left")
 
-    monkeypatch.setattr(model.training, "freed_memory_kept", spy)
     user_T, item_T = torch.tensor([0, 1, 2]), torch.tensor([0, 1, 0])
     data = TrainingData(num_users=3, num_items=2, user_T=user_T, item_T=item_T, features={}, present={})
-    next(Trainer(data, None, ModelConfig(embedding_dim=8, modalities=()), TrainConfig(device="cpu")).fit())
+    shape = ModelConfig(embedding_dim=8, modalities=())
+    next(Trainer(data, None, shape, TrainConfig(device="cpu"), Micro, spy).fit())
     assert entered == [CPU, "left"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import model.approximate
-from model.approximate import CELLS_PER_ROOT, PROBES, approximate_top_k, followed_top_k, measured_recall
+from model.approximate import CELLS, Cells, approximate_top_k, followed_top_k, measured_recall
 
 NUM_CLUSTERS, CLUSTER_SIZE = 100, 40
 
@@ -59,13 +59,13 @@ def test_approximate_top_k_clustered_items_finds_nearly_all(clustered, exact):
     assert recall(index_PK, exact) > 0.98
 
 
-def test_approximate_top_k_searches_a_few_of_its_cells(clustered, exact, monkeypatch):
+def test_approximate_top_k_searches_a_few_of_its_cells(clustered, exact):
     """With one probe much is missed: an index that searched everything would find it all the same."""
-    monkeypatch.setattr(model.approximate, "PROBES", 1)
-    index = model.approximate._index(clustered.numpy())
+    cells = Cells(probes=1)
+    index = model.approximate._index(clustered.numpy(), cells)
     assert (index.nlist, index.nprobe) == (len(clustered) // 40, 1)
-    assert index.nlist < CELLS_PER_ROOT * len(clustered) ** 0.5
-    assert 0.1 < recall(approximate_top_k(clustered, 6), exact) < 0.95
+    assert index.nlist < cells.per_root * len(clustered) ** 0.5
+    assert 0.1 < recall(approximate_top_k(clustered, 6, cells), exact) < 0.95
 
 
 def test_approximate_top_k_same_input_same_result(clustered):
@@ -76,7 +76,7 @@ def test_approximate_top_k_same_input_same_result(clustered):
 
 
 @settings(max_examples=25, deadline=None)
-@given(num_items=st.integers(1, PROBES), kept=st.integers(1, 8), seed=st.integers(0, 10_000))
+@given(num_items=st.integers(1, CELLS.probes), kept=st.integers(1, 8), seed=st.integers(0, 10_000))
 def test_approximate_top_k_fewer_items_than_cells_equals_exact(num_items, kept, seed):
     """One cell at most holds them all."""
     unit_PD, kept = random_unit(num_items, 5, seed), min(kept, num_items)
@@ -106,9 +106,8 @@ def test_approximate_top_k_zero_vectors_get_places_that_exist():
     assert (index_PK < 63).all()
 
 
-def test_approximate_top_k_cells_with_too_few_items_leave_places_to_the_item_itself(clustered, monkeypatch):
-    monkeypatch.setattr(model.approximate, "PROBES", 1)
-    index_PK = approximate_top_k(clustered, 400)
+def test_approximate_top_k_cells_with_too_few_items_leave_places_to_the_item_itself(clustered):
+    index_PK = approximate_top_k(clustered, 400, Cells(probes=1))
     itself_PK = index_PK == own(len(clustered))[:, None]
     assert (index_PK >= 0).all()
     assert itself_PK[:, 0].all()
@@ -144,19 +143,17 @@ def test_followed_top_k_of_the_exact_neighbours_keeps_them(clustered, exact):
     assert torch.equal(followed_top_k(clustered, exact)[1], exact)
 
 
-def test_followed_top_k_finds_what_a_narrow_search_has_missed(clustered, exact, monkeypatch):
+def test_followed_top_k_finds_what_a_narrow_search_has_missed(clustered, exact):
     """Two cells searched: with one, neighbours of neighbours would lie in the same cell."""
-    monkeypatch.setattr(model.approximate, "PROBES", 2)
-    begin_PK = approximate_top_k(clustered, 6)
+    begin_PK = approximate_top_k(clustered, 6, Cells(probes=2))
     before, after = (recall(index, exact) for index in (begin_PK, followed_top_k(clustered, begin_PK)[1]))
     assert after > before + 0.05
 
 
-def test_followed_top_k_smaller_blocks_same_neighbours(clustered, monkeypatch):
+def test_followed_top_k_smaller_blocks_same_neighbours(clustered):
     begin_PK = approximate_top_k(clustered[:200], 4)
     value_PK, index_PK = followed_top_k(clustered[:200], begin_PK)
-    monkeypatch.setattr(model.approximate, "GATHERED_ELEMENTS", 1)
-    blocked_value_PK, blocked_index_PK = followed_top_k(clustered[:200], begin_PK)
+    blocked_value_PK, blocked_index_PK = followed_top_k(clustered[:200], begin_PK, elements=1)
     assert torch.equal(blocked_index_PK, index_PK)
     torch.testing.assert_close(blocked_value_PK, value_PK)
 
@@ -180,9 +177,8 @@ def test_measured_recall_order_of_the_neighbours_does_not_matter_and_the_item_it
     assert measured_recall(unit_PD, index_PK) == 0
 
 
-def test_measured_recall_of_more_items_than_the_sample_is_near_the_whole_and_repeats(clustered, exact, monkeypatch):
-    monkeypatch.setattr(model.approximate, "PROBES", 2)
-    index_PK = approximate_top_k(clustered, 6)
+def test_measured_recall_of_more_items_than_the_sample_is_near_the_whole_and_repeats(clustered, exact):
+    index_PK = approximate_top_k(clustered, 6, Cells(probes=2))
     measured = measured_recall(clustered, index_PK)
     assert len(clustered) > 4 * model.approximate.SAMPLE
     assert measured == measured_recall(clustered, index_PK)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge, RidgeCV
 
-import model.content_map
+from model.config import ModelConfig
 from model.content_map import PENALTIES, ContentMap, content_rows
-from model.micro import Micro, ModelConfig
+from model.micro import Micro
 from model.training import Trainer
 from tests.model.test_training import config, planted
 
@@ -60,13 +60,12 @@ def test_fit_shrinks_as_content_tells_less(noise, least, most):
     assert least <= penalties[0] <= most
 
 
-def test_fit_smaller_blocks_same_map(monkeypatch):
+def test_fit_smaller_blocks_same_map():
     features, present, vectors = catalogue()
     everything = torch.ones(NUM_ITEMS, dtype=torch.bool)
     whole = ContentMap(features, present, everything)
     map_CD = whole.fit(vectors)
-    monkeypatch.setattr(model.content_map, "BLOCK_ELEMENTS", 7 * 16)
-    blocks = ContentMap(features, present, everything)
+    blocks = ContentMap(features, present, everything, block_elements=7 * 16)
     torch.testing.assert_close(blocks.fit(vectors), map_CD)
     torch.testing.assert_close(blocks.apply(map_CD, torch.arange(40)), whole.apply(map_CD, torch.arange(40)))
 
@@ -89,7 +88,7 @@ def test_content_rows_absent_or_odd_content_is_zero():
 def test_model_ranks_untouched_items_by_their_content():
     """Items 70 to 79 have no interaction: their family's users must find those of their family among the ten."""
     data, held_out, family = planted()
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=16), config())
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=16), config(), Micro)
     list(trainer.fit())
     vectors = trainer.best_vectors()
     new = torch.tensor([i for i in range(70, 80) if data.present["image"][i] or data.present["text"][i]])

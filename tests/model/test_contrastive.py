@@ -3,9 +3,8 @@ import math
 import pytest
 import torch
 
-import model.contrastive
-import model.topk
-from model.contrastive import contrastive_loss
+from model.blocks import Block
+from model.contrastive import SIMILARITIES, contrastive_loss
 from model.parallel import WHOLE
 from tests import reference
 from tests.blocks import RecordingColumns
@@ -17,8 +16,8 @@ def vectors():
     return torch.randn(2, 30, 6, generator=generator, dtype=torch.float64)
 
 
-def exact(modality, fused, items, temperature=0.5, columns=WHOLE):
-    return contrastive_loss(modality, fused, items, items, modality.new_zeros(len(items)), temperature, columns)
+def exact(modality, fused, items, columns=WHOLE, block=SIMILARITIES):
+    return contrastive_loss(modality, fused, items, items, modality.new_zeros(len(items)), 0.5, columns, block)
 
 
 def test_contrastive_loss_exact_equals_triple_loop(vectors):
@@ -31,29 +30,28 @@ ANCHORS, CANDIDATES = [0, 3, 4, 3, 11, 29], [3, 3, 7, 0, 8, 3, 20]  # 3 and 0 ar
 LOG_COUNTS = [-0.7, -0.7, 0.4, -2.0, 0.0, -0.7, 1.1]
 
 
-def sampled(modality, fused):
+def sampled(modality, fused, block):
     weights = torch.tensor(LOG_COUNTS, dtype=modality.dtype)
-    return contrastive_loss(modality, fused, torch.tensor(ANCHORS), torch.tensor(CANDIDATES), weights, 0.5)
+    return contrastive_loss(modality, fused, torch.tensor(ANCHORS), torch.tensor(CANDIDATES), weights, 0.5, block=block)
 
 
-def drawn(modality, fused):
+def drawn(modality, fused, block):
     """As the objective draws: the same items are anchors and candidates."""
     items = torch.tensor(CANDIDATES)
-    return contrastive_loss(modality, fused, items, items, torch.tensor(LOG_COUNTS, dtype=modality.dtype), 0.5)
+    weights = torch.tensor(LOG_COUNTS, dtype=modality.dtype)
+    return contrastive_loss(modality, fused, items, items, weights, 0.5, block=block)
 
 
-@pytest.fixture(params=[1 << 20, 4 * 14, 1], ids=["whole", "fours", "single"])
-def chunks(request, monkeypatch):
-    """All anchors at once, four and a rest, one by one."""
-    monkeypatch.setattr(model.contrastive, "CHUNK_ELEMENTS", request.param)
-    monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
+BLOCKS = {"whole": Block(1 << 20), "fours": Block(4 * 14, few_rows=1), "single": Block(1, few_rows=1)}
+"""All anchors at once, four and a rest, one by one."""
 
 
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 @pytest.mark.parametrize(("loss", "anchors"), [(sampled, ANCHORS), (drawn, CANDIDATES)])
-def test_contrastive_loss_sampled_value_and_gradient_equal_triple_loop(vectors, chunks, loss, anchors):
+def test_contrastive_loss_sampled_value_and_gradient_equal_triple_loop(vectors, block, loss, anchors):
     leaf = vectors.clone().requires_grad_()
     expected = reference.sampled_contrastive(leaf[0], leaf[1], anchors, CANDIDATES, LOG_COUNTS, 0.5)
-    found = loss(leaf[0], leaf[1])
+    found = loss(leaf[0], leaf[1], block)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
     (wanted,) = torch.autograd.grad(3 * expected, leaf)
     (got,) = torch.autograd.grad(3 * found, leaf)
@@ -61,21 +59,20 @@ def test_contrastive_loss_sampled_value_and_gradient_equal_triple_loop(vectors, 
     assert wanted[:, sorted({*anchors, *CANDIDATES})].abs().amin() > 0
 
 
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 @pytest.mark.parametrize("loss", [sampled, drawn])
-def test_contrastive_loss_gradient_equals_finite_differences(vectors, chunks, loss):
+def test_contrastive_loss_gradient_equals_finite_differences(vectors, block, loss):
     modality, fused = (half.clone().requires_grad_() for half in vectors)
-    assert torch.autograd.gradcheck(loss, (modality, fused))
+    assert torch.autograd.gradcheck(loss, (modality, fused, block))
 
 
-def test_contrastive_loss_holds_few_similarities_at_once_same_value_and_gradient(vectors, monkeypatch):
+def test_contrastive_loss_holds_few_similarities_at_once_same_value_and_gradient(vectors):
     items = torch.arange(30)
     results = []
     for elements in (1 << 20, 4 * 30):
         columns = RecordingColumns()
-        monkeypatch.setattr(model.contrastive, "CHUNK_ELEMENTS", elements)
-        monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
         leaf = vectors.clone().requires_grad_()
-        loss = exact(leaf[0], leaf[1], items, columns=columns)
+        loss = exact(leaf[0], leaf[1], items, columns, Block(elements, few_rows=1))
         loss.backward()
         assert max(columns.blocks) <= elements
         assert sum(columns.blocks) == 30 * 60

@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-import model.evaluation
-import model.topk
+from model.blocks import Block
 from model.evaluation import InnerProduct, Pairs, coverage, metrics_per_user, rank_items, summarise
 from tests import reference
 from tests.blocks import RecordingColumns
@@ -70,16 +69,15 @@ def test_metrics_per_user_ndcg_equals_scikit_learn():
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-12)
 
 
-def test_rank_items_holds_few_scores_at_once_same_lists(monkeypatch):
+def test_rank_items_holds_few_scores_at_once_same_lists():
     generator = torch.Generator().manual_seed(0)
     columns = RecordingColumns()
     scorer = InnerProduct(torch.randn(40, 5, generator=generator), torch.randn(30, 5, generator=generator), columns)
     seen = make_pairs([(u, (u * 7) % 30) for u in range(40)], 40, 30)
     whole = rank_items(scorer, torch.arange(40), [seen], 6)
-    monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
-    monkeypatch.setattr(model.evaluation, "BLOCK_ELEMENTS", 3 * 30)
     columns.blocks.clear()
-    assert torch.equal(whole.item_QK, rank_items(scorer, torch.arange(40), [seen], 6).item_QK)
+    in_blocks = rank_items(scorer, torch.arange(40), [seen], 6, block=Block(3 * 30, few_rows=1))
+    assert torch.equal(whole.item_QK, in_blocks.item_QK)
     assert max(columns.blocks) <= 3 * 30
     assert sum(columns.blocks) == 40 * 30
 

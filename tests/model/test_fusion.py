@@ -1,16 +1,14 @@
 import pytest
 import torch
 
-from model.fusion import make_fusion
-
-NAMES = ("attention", "mean", "sum", "concat", "graph")
+from model.fusion import FUSIONS
 
 
 def make(name, num_modalities=2):
-    return make_fusion(name, num_modalities, 4, torch.Generator().manual_seed(0))
+    return FUSIONS[name](num_modalities, 4, torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FUSIONS)
 def test_fusion_absent_modality_has_no_weight_and_no_influence(name):
     fusion, hidden = make(name), torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(1))
     present = torch.tensor([[True, True], [True, False], [False, False]])
@@ -51,7 +49,7 @@ def test_graph_fusion_weights_are_the_same_for_all_items_with_both():
     torch.testing.assert_close(weight, torch.softmax(torch.tensor([1.0, -1.0]), dim=0).expand(6, 2))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FUSIONS)
 def test_fusion_item_without_modality_has_finite_gradient(name):
     fusion, hidden = make(name), torch.randn(2, 2, 4, requires_grad=True)
     fusion(hidden, torch.tensor([[True, True], [False, False]]))[0].square().sum().backward()

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from model.gather import gather_rows
-from model.micro import Micro, ModelConfig
-from model.objective import ObjectiveConfig, objective
+from model.config import ModelConfig, ObjectiveConfig
+from model.gather import gather_rows, runs
+from model.micro import Micro
+from model.objective import objective
 from model.ranking import make_ranking_loss
 from tests.model.test_training import planted
 
@@ -39,9 +40,9 @@ def test_objective_no_gradient_is_summed_in_an_arbitrary_order(backbone, contras
     data, _, _ = planted()
     generator = torch.Generator().manual_seed(0)
     model = Micro(data, ModelConfig(backbone=backbone, normalisation=normalisation, embedding_dim=8), generator)
-    ranking_loss = make_ranking_loss(ranking, data, num_candidates=30)
+    config = ObjectiveConfig(ranking=ranking, softmax_candidates=30, contrastive=contrastive, contrastive_samples=16)
+    ranking_loss = make_ranking_loss(data, config)
     batch = next(iter(ranking_loss.batches(64, generator)))
-    config = ObjectiveConfig(contrastive=contrastive, contrastive_samples=16)
     loss = objective(model(structure_gradient=True), model.modality_items, ranking_loss, batch, config, generator).total
     names = {node.name() for node in graph_nodes(loss.grad_fn)}
     assert "EmbeddingBackward0" in names
@@ -56,3 +57,9 @@ def graph_nodes(root):
             found.add(node)
             waiting += [following for following, _ in node.next_functions]
     return found
+
+
+@pytest.mark.parametrize("total", [None, 5])
+def test_runs_are_the_ranges_one_after_the_other(total):
+    found = runs(torch.tensor([7, 3, 0, 3]), torch.tensor([2, 0, 1, 2]), total)
+    assert found.tolist() == [7, 8, 0, 3, 4]

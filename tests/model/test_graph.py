@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-import model.graph
-import model.topk
 from model.approximate import REVERSE, followed_top_k
-from model.graph import known_neighbours, nearest_neighbours, similarity_of_neighbours
+from model.blocks import Block
+from model.exact import top_k_by_float16, top_k_by_rows
+from model.graph import Search, known_neighbours, nearest_neighbours, similarity_of_neighbours
 from tests import reference
 
 
@@ -36,57 +36,50 @@ def test_nearest_neighbours_random_features_equal_naive_loops(num_items, k, seed
     np.testing.assert_allclose(dense(graph, graph.normalised()), normalised, atol=1e-5)
 
 
-def test_nearest_neighbours_smaller_blocks_same_graph(monkeypatch):
-    features, present = random_features(60, 8), torch.ones(60, dtype=torch.bool)
-    whole = nearest_neighbours(features, present, 5)
-    monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
-    monkeypatch.setattr(model.graph, "BLOCK_ELEMENTS", 7 * 60)
-    blocks = nearest_neighbours(features, present, 5)
-    assert torch.equal(whole.neighbour_IK, blocks.neighbour_IK)
-    torch.testing.assert_close(whole.similarity_IK, blocks.similarity_IK)
+def test_top_k_by_rows_smaller_blocks_same_neighbours():
+    unit = torch.nn.functional.normalize(random_features(60, 8), dim=1)
+    value, index = top_k_by_rows(unit, 5)
+    value_in_blocks, index_in_blocks = top_k_by_rows(unit, 5, Block(7 * 60, few_rows=1))
+    assert torch.equal(index, index_in_blocks)
+    torch.testing.assert_close(value, value_in_blocks)
 
 
 @pytest.mark.parametrize("num_items", [1, 3, 7, 61])
-def test_nearest_neighbours_by_halves_same_graph(monkeypatch, num_items):
+def test_nearest_neighbours_by_halves_same_graph(num_items):
     features, present = random_features(num_items, 8), torch.ones(num_items, dtype=torch.bool)
     rows = nearest_neighbours(features, present, 5)
-    monkeypatch.setattr(model.graph, "WIDE", 8)
-    monkeypatch.setattr(model.graph, "HALF_ROWS", 7)
-    halves = nearest_neighbours(features, present, 5)
+    halves = nearest_neighbours(features, present, 5, search=Search(wide=8, half_rows=7))
     np.testing.assert_allclose(dense(halves, halves.similarity_IK), dense(rows, rows.similarity_IK), atol=1e-6)
     assert halves.neighbour_IK[:, 0].tolist() == list(range(num_items))
 
 
 @pytest.mark.parametrize(("num_items", "k"), [(1, 5), (7, 5), (300, 1), (2000, 6), (4000, 2)])
-def test_top_k_by_float16_as_a_gpu_searches_same_graph(monkeypatch, num_items, k):
-    monkeypatch.setattr(model.graph, "FLOAT16_ELEMENTS", 512 * num_items)
+def test_top_k_by_float16_as_a_gpu_searches_same_graph(num_items, k):
     unit = torch.nn.functional.normalize(random_features(num_items, 64) + 2 * random_features(1, 64, seed=1), dim=1)
     kept = min(k, num_items)
-    value, index = model.graph._top_k_by_float16(unit, kept)
-    exact, exact_index = model.graph._top_k_by_rows(unit, kept)
+    value, index = top_k_by_float16(unit, kept, elements=512 * num_items)
+    exact, exact_index = top_k_by_rows(unit, kept)
     assert torch.equal(index[:, 0], torch.arange(num_items))
     torch.testing.assert_close(value, exact, atol=1e-6, rtol=0)
     assert (index.sort(1).values == exact_index.sort(1).values).float().mean() > 0.999
 
 
-def test_top_k_by_float16_takes_nothing_much_farther_where_many_are_nearly_the_same(monkeypatch):
+def test_top_k_by_float16_takes_nothing_much_farther_where_many_are_nearly_the_same():
     """Cosines that differ by less than float16 can tell: others are found, that are as near but for its rounding."""
-    monkeypatch.setattr(model.graph, "FLOAT16_CANDIDATES", 1)
     unit = torch.nn.functional.normalize(0.1 * random_features(900, 16) + random_features(1, 16, seed=1), dim=1)
-    value, index = model.graph._top_k_by_float16(unit, 5)
-    exact, exact_index = model.graph._top_k_by_rows(unit, 5)
+    value, index = top_k_by_float16(unit, 5, candidates=1)
+    exact, exact_index = top_k_by_rows(unit, 5)
     assert (index.sort(1).values != exact_index.sort(1).values).any()
     assert (exact - value).max() < 0.003
     assert (exact[:, 1:].amin(1) - (unit @ unit.T).median(1).values).median() > 0.003  # any items would not do
 
 
-def test_nearest_neighbours_wide_features_multiply_each_pair_once(monkeypatch):
+def test_nearest_neighbours_wide_features_multiply_each_pair_once():
     """Half the multiplications of the full product, but for the blocks on the diagonal."""
-    monkeypatch.setattr(model.graph, "HALF_ROWS", 32)
     num_items, dim = 512, 512
     features = random_features(num_items, dim)
     with FlopCounterMode(display=False) as counter:
-        nearest_neighbours(features, torch.ones(num_items, dtype=torch.bool), 5)
+        nearest_neighbours(features, torch.ones(num_items, dtype=torch.bool), 5, search=Search(half_rows=32))
     assert counter.get_total_flops() <= 0.55 * 2 * num_items**2 * dim
 
 
@@ -149,11 +142,11 @@ def test_followed_top_k_costs_in_proportion_to_the_items():
     assert flops(2000) == 10 * flops(200)
 
 
-def test_nearest_neighbours_auto_is_exact_until_the_threshold(monkeypatch):
+def test_nearest_neighbours_auto_is_exact_until_the_threshold():
     features, present = random_features(60, 8), torch.ones(60, dtype=torch.bool)
     assert nearest_neighbours(features, present, 5, "auto").recall is None
-    monkeypatch.setattr(model.graph, "FAISS_ITEMS", 60)
-    assert nearest_neighbours(features, present, 5, "auto").recall is not None
+    assert nearest_neighbours(features, present, 5, "auto", search=Search(faiss_items=61)).recall is None
+    assert nearest_neighbours(features, present, 5, "auto", search=Search(faiss_items=60)).recall is not None
 
 
 def test_nearest_neighbours_permuted_items_permuted_graph():

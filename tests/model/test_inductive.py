@@ -3,8 +3,9 @@ import dataclasses
 import pytest
 import torch
 
+from model.config import ModelConfig
 from model.inductive import ContentSide, embed_new_items
-from model.micro import Micro, ModelConfig
+from model.micro import Micro
 from tests.model.test_training import planted
 
 

@@ -3,11 +3,9 @@ import dataclasses
 import pytest
 import torch
 
+from model.config import ModelConfig, ObjectiveConfig, TrainConfig
 from model.data import TrainingData
 from model.memory import GAPS, predicted_peak
-from model.micro import ModelConfig
-from model.objective import ObjectiveConfig
-from model.training import TrainConfig
 
 
 def counts(num_users, num_items, num_pairs, **dims):

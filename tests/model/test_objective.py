@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import model.objective
-from model.objective import ObjectiveConfig, objective
+from model.config import ObjectiveConfig
+from model.objective import objective
 from model.ranking import make_ranking_loss
 from tests import reference
 from tests.model.test_training import make_model
@@ -14,9 +15,9 @@ from tests.model.test_training import make_model
 def terms(seed=0, **changes):
     """The objective of one fixed batch and model, with the contrastive sample of a seed."""
     data, model = make_model()
-    ranking_loss = make_ranking_loss("softmax", data, num_candidates=1000)
+    config = dataclasses.replace(ObjectiveConfig(ranking="softmax", contrastive="exact"), **changes)
+    ranking_loss = make_ranking_loss(data, config)
     batch = next(iter(ranking_loss.batches(64, torch.Generator().manual_seed(0))))
-    config = dataclasses.replace(ObjectiveConfig(contrastive="exact"), **changes)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         vectors = model()
@@ -35,7 +36,7 @@ def test_objective_total_is_ranking_plus_weighted_l2_plus_weighted_contrast():
 @pytest.mark.parametrize("ranking", ["softmax", "squares"])
 def test_objective_needs_the_vectors_of_the_batchs_users_alone(ranking):
     data, model = make_model()
-    ranking_loss = make_ranking_loss(ranking, data, num_candidates=1000)
+    ranking_loss = make_ranking_loss(data, ObjectiveConfig(ranking=ranking))
     batch, other = list(ranking_loss.batches(len(data.user_T) // 2, torch.Generator().manual_seed(0)))[:2]
     losses, gradients = [], []
     for users in (None, ranking_loss.users(batch)):

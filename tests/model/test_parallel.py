@@ -7,11 +7,13 @@ import pytest
 import torch
 
 import model.structure
+from model.config import ModelConfig, ObjectiveConfig
 from model.graph import nearest_neighbours
-from model.micro import ModelConfig
-from model.objective import ObjectiveConfig, objective
-from model.parallel import WHOLE, Columns, Split
+from model.micro import Micro
+from model.objective import objective
+from model.parallel import WHOLE, Columns
 from model.ranks import joined, launch
+from model.split import Split, SplitParameter, split_of
 from model.training import Trainer
 from tests.model.test_training import config, planted
 
@@ -44,9 +46,9 @@ CASES = {
 }
 
 
-def other_neighbours(feature_ID, *arguments):
+def other_neighbours(feature_ID, *arguments, **keywords):
     """As on a machine that breaks every tie, and finds neighbours, otherwise."""
-    return nearest_neighbours(feature_ID.flip(0), *arguments)
+    return nearest_neighbours(feature_ID.flip(0), *arguments, **keywords)
 
 
 def make(case, columns, dim=8):
@@ -55,7 +57,9 @@ def make(case, columns, dim=8):
     model.structure.nearest_neighbours = other_neighbours if columns.rank else nearest_neighbours
     settings = config(objective=terms, structure_gradient=structure_gradient, check_every=1)
     settings = dataclasses.replace(settings, max_epochs=EPOCHS, batch_size=180)
-    return Trainer(data, held_out, dataclasses.replace(model_config, embedding_dim=dim), settings, columns=columns)
+    return Trainer(
+        data, held_out, dataclasses.replace(model_config, embedding_dim=dim), settings, Micro, columns=columns
+    )
 
 
 def first_step(trainer):
@@ -178,6 +182,16 @@ def test_columns_own_parts_put_together_are_the_whole():
     assert Columns(0, 2).whole_shape(left, Split(1, blocks=3)) == whole.shape
     assert left[0].tolist() == [0, 1, 4, 5, 8, 9]
     assert right[0].tolist() == [2, 3, 6, 7, 10, 11]
+
+
+def test_split_parameter_stays_one_in_a_copy_of_its_module_and_is_an_ordinary_tensor_in_a_state():
+    layer = torch.nn.Linear(2, 3)
+    layer.weight = SplitParameter(torch.ones(3, 2), Split(1, blocks=2))
+    copied = copy.deepcopy(layer).double()
+    assert (split_of(copied.weight), split_of(copied.bias)) == (Split(1, blocks=2), None)
+    assert copied.weight.data_ptr() != layer.weight.data_ptr()
+    assert copied.weight.requires_grad
+    assert [type(tensor) for tensor in layer.state_dict().values()] == [torch.Tensor] * 2
 
 
 def test_columns_dimension_that_cannot_be_split_is_refused_with_the_possible_numbers():

@@ -2,8 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import model.topk
-from model.topk import rows_at_once, top_k
+from model.topk import top_k
 
 
 @settings(max_examples=60, deadline=None)
@@ -38,12 +37,3 @@ def test_top_k_long_rows_search_few_entries(monkeypatch):
     top_k(torch.rand(2, 100_000), 10)
     assert sum(searched) < 0.05 * 100_000
     assert len(searched) == 2
-
-
-def test_rows_at_once_stay_in_cache_but_never_only_a_few(monkeypatch):
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(model.topk, "FEW_ROWS_ELEMENTS", 10_000)
-    assert rows_at_once(100, cpu, 8_000) == 80
-    assert rows_at_once(300, cpu, 8_000) == 32  # not the 26 that would fit
-    assert rows_at_once(1_000, cpu, 8_000) == 10  # as many as the few may hold together
-    assert rows_at_once(1_000_000, cpu, 8_000) == 1

@@ -1,18 +1,21 @@
 import copy
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from model.approximate import Cells
+from model.config import ModelConfig, ObjectiveConfig, TrainConfig
 from model.data import TrainingData, resolve_device
-from model.graph import nearest_neighbours
-from model.micro import Micro, ModelConfig
-from model.objective import ObjectiveConfig, objective
+from model.graph import Search, nearest_neighbours
+from model.micro import Micro
+from model.objective import objective
 from model.ranking import make_ranking_loss
 from model.structure import ItemGraph
-from model.training import DivergedError, HeldOut, TrainConfig, Trainer
+from model.training import DivergedError, HeldOut, Trainer
 from tests import reference
 
 NUM_USERS, NUM_ITEMS, NUM_FAMILIES = 60, 80, 4
@@ -48,11 +51,9 @@ def config(**changes):
     return TrainConfig(device="cpu", max_epochs=30, batch_size=64, learning_rate=0.01, **changes)
 
 
-@pytest.fixture
-def coarse_search(monkeypatch):
-    """An approximate search that misses much, in so few items: what is followed differs from what is searched anew."""
-    monkeypatch.setattr("model.approximate.PROBES", 1)
-    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
+COARSE = Search(cells=Cells(probes=1, training_rows=8))
+"""An approximate search that misses much, in so few items: what is followed differs from what is searched anew."""
+COARSE_MICRO = partial(Micro, search=COARSE)
 
 
 def losses(trainer):
@@ -91,7 +92,7 @@ def test_trainer_planted_families_are_recovered(backbone, ranking):
     data, held_out, family = planted()
     l2, exponent = SMALL_L2[ranking]
     settings = config(objective=ObjectiveConfig(ranking=ranking, l2=l2, l2_exponent=exponent))
-    trainer = Trainer(data, held_out, ModelConfig(backbone=backbone, embedding_dim=16), settings)
+    trainer = Trainer(data, held_out, ModelConfig(backbone=backbone, embedding_dim=16), settings, Micro)
     reports = list(trainer.fit())
     assert reports[-1].loss < 0.8 * reports[0].loss
     assert trainer.best_metric > 0.9  # chance is 20 / 80
@@ -109,8 +110,8 @@ def test_trainer_first_losses_are_those_of_the_cpu(device, ranking):
     data, held_out, _ = planted()
     settings = dataclasses.replace(config(objective=ObjectiveConfig(ranking=ranking)), max_epochs=3, batch_size=10_000)
     shape = ModelConfig(embedding_dim=16)
-    trainer = Trainer(data, held_out, shape, settings)
-    other = Trainer(data, held_out, shape, dataclasses.replace(settings, device=device, seed=1))
+    trainer = Trainer(data, held_out, shape, settings, Micro)
+    other = Trainer(data, held_out, shape, dataclasses.replace(settings, device=device, seed=1), Micro)
     other.start_from(trainer.best_parameters())
     assert other.device.type == device
     assert losses(other) == pytest.approx(losses(trainer), rel=1e-3)
@@ -119,20 +120,19 @@ def test_trainer_first_losses_are_those_of_the_cpu(device, ranking):
 def test_trainer_same_seed_same_losses_other_seed_others():
     data, held_out, _ = planted()
     first, again, other = (
-        losses(Trainer(data, held_out, ModelConfig(embedding_dim=8), config(seed=seed))) for seed in (1, 1, 2)
+        losses(Trainer(data, held_out, ModelConfig(embedding_dim=8), config(seed=seed), Micro)) for seed in (1, 1, 2)
     )
     assert first == again
     assert first != other
 
 
-@pytest.mark.usefixtures("coarse_search")
 @pytest.mark.parametrize(("backbone", "graph"), [("lightgcn", "exact"), ("ngcf", "exact"), ("lightgcn", "faiss")])
 def test_trainer_resumed_equals_uninterrupted(backbone, graph):
     data, held_out, _ = planted()
     shape = ModelConfig(backbone=backbone, embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
-    whole = Trainer(data, held_out, shape, config())
+    whole = Trainer(data, held_out, shape, config(), COARSE_MICRO)
     reports, states = zip(*((report, copy.deepcopy(whole.state())) for report in whole.fit()), strict=True)
-    resumed = Trainer(data, held_out, shape, config())
+    resumed = Trainer(data, held_out, shape, config(), COARSE_MICRO)
     resumed.load_state(states[10])  # an epoch after the graphs were searched anew
     assert losses(resumed) == [report.loss for report in reports[11:]]
     for name, value in whole.best_parameters().items():
@@ -140,13 +140,12 @@ def test_trainer_resumed_equals_uninterrupted(backbone, graph):
     assert torch.equal(whole.best_vectors().item_ID, resumed.best_vectors().item_ID)
 
 
-@pytest.mark.usefixtures("coarse_search")
 @pytest.mark.parametrize("graph", ["exact", "faiss"])
 def test_trainer_best_vectors_are_those_that_were_measured(graph):
     data, held_out, _ = planted()
     shape = ModelConfig(embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
-    trainer = Trainer(data, held_out, shape, config())
-    measured = {report.epoch: trainer._vectors().item_ID.clone() for report in trainer.fit()}
+    trainer = Trainer(data, held_out, shape, config(), COARSE_MICRO)
+    measured = {report.epoch: trainer.vectors().item_ID.clone() for report in trainer.fit()}
     assert torch.equal(trainer.best_vectors().item_ID, measured[trainer.best_epoch])
     assert trainer.check()["recall@20"] == trainer.best_metric
 
@@ -156,7 +155,7 @@ def test_trainer_structure_gradient_reaches_the_projection_on_the_steps_of_its_s
     """For `epoch` on the first step of each, not of the first one alone; elsewhere the projection stays as it is."""
     data, held_out, _ = planted()
     settings = dataclasses.replace(config(structure_gradient=structure_gradient), max_epochs=3, batch_size=120)
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8, initial_graph_weight=0.5), settings)
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8, initial_graph_weight=0.5), settings, Micro)
     assert trainer.ranking_loss.num_batches(settings.batch_size) == len(expected)
     weights = [trainer.model.item_graphs[name].projection.weight for name in ("image", "text")]
     before, moved = [], []
@@ -177,7 +176,7 @@ def test_trainer_learning_rate_decays_smoothly_and_is_what_the_optimiser_steps_b
     data, held_out, _ = planted()
     decay = {"learning_rate_decay": 0.5, "learning_rate_decay_epochs": 2}
     settings = dataclasses.replace(config(**decay), max_epochs=5, batch_size=10_000)  # an epoch is one step
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), settings)
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), settings, Micro)
     stepped = []
     trainer.optimizer.register_step_pre_hook(lambda optimizer, *_: stepped.append(optimizer.param_groups[0]["lr"]))
     reported = [report.learning_rate for report in trainer.fit()]
@@ -185,51 +184,54 @@ def test_trainer_learning_rate_decays_smoothly_and_is_what_the_optimiser_steps_b
     assert stepped == reported
 
 
-@pytest.mark.usefixtures("coarse_search")
 @pytest.mark.parametrize("graph", ["exact", "faiss"])
 def test_trainer_start_from_has_the_graphs_of_the_parameters(graph):
     """Searched anew by them, not followed from those of the random start."""
     data, held_out, _ = planted()
     shape = ModelConfig(embedding_dim=8, graph=graph, neighbours=3, initial_graph_weight=0.2)
     settings = dataclasses.replace(config(), max_epochs=4)
-    earlier, warm = (Trainer(data, held_out, shape, dataclasses.replace(settings, seed=seed)) for seed in (0, 1))
+    earlier, warm = (
+        Trainer(data, held_out, shape, dataclasses.replace(settings, seed=seed), COARSE_MICRO) for seed in (0, 1)
+    )
     list(earlier.fit())
     warm.start_from(earlier.best_parameters())
     for name in ("image", "text"):
         item_graph = warm.model.item_graphs[name]
         with torch.no_grad():
             projected = item_graph.projection(data.features[name])
-        expected = nearest_neighbours(projected, data.present[name], 3, graph)
+        expected = nearest_neighbours(projected, data.present[name], 3, graph, search=COARSE)
         assert torch.equal(item_graph.learned.neighbour_IK, expected.neighbour_IK)
     if graph == "exact":
-        assert torch.equal(warm._vectors().item_ID, earlier.best_vectors().item_ID)
+        assert torch.equal(warm.vectors().item_ID, earlier.best_vectors().item_ID)
 
 
 def test_trainer_no_gain_stops_after_patience():
     data, held_out, _ = planted()
     settings = dataclasses.replace(config(check_every=1, patience=3), learning_rate=1e-12, max_epochs=50)
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), settings)
+    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), settings, Micro)
     list(trainer.fit())
     assert trainer.epoch == trainer.best_epoch + 3
 
 
 def test_trainer_without_held_out_keeps_the_last_epoch():
     data, _, _ = planted()
-    trainer = Trainer(data, None, ModelConfig(embedding_dim=8), dataclasses.replace(config(), max_epochs=7))
+    trainer = Trainer(data, None, ModelConfig(embedding_dim=8), dataclasses.replace(config(), max_epochs=7), Micro)
     list(trainer.fit())
     assert trainer.best_epoch == 7
 
 
 def test_trainer_extreme_features_and_rate_raise_diverged_error():
     data, held_out, _ = planted()
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), dataclasses.replace(config(), learning_rate=1e38))
+    trainer = Trainer(
+        data, held_out, ModelConfig(embedding_dim=8), dataclasses.replace(config(), learning_rate=1e38), Micro
+    )
     with pytest.raises(DivergedError, match="learning_rate"):
         list(trainer.fit())
 
 
 def test_trainer_without_modalities_is_the_plain_backbone():
     data, held_out, _ = planted()
-    trainer = Trainer(data, held_out, ModelConfig(backbone="mf", modalities=(), embedding_dim=8), config())
+    trainer = Trainer(data, held_out, ModelConfig(backbone="mf", modalities=(), embedding_dim=8), config(), Micro)
     list(trainer.fit())
     vectors = trainer.best_vectors()
     assert torch.equal(vectors.item_ID, trainer.best_parameters()["item_embedding_ID"])
@@ -273,25 +275,12 @@ def test_micro_forward_equals_dense_float64_reference(content_weight):
     np.testing.assert_allclose(vectors.item_ID.detach().numpy()[trained], expected[trained], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("interactions", "size"), [(100, 4096), (14 * 4096, 4096), (14 * 5000, 5000), (10**7, 714_286)]
-)
-def test_batch_size_auto_grows_with_the_interactions(interactions, size):
-    assert TrainConfig().interactions_per_step(interactions) == size
-    assert TrainConfig(batch_size=7).interactions_per_step(interactions) == 7
-
-
-def test_trainer_batch_size_auto_gives_an_epoch_fourteen_steps(monkeypatch):
-    monkeypatch.setattr("model.training.SMALLEST_BATCH", 2)
-    data, _, _ = planted()
-    trainer = Trainer(data, None, ModelConfig(embedding_dim=8), TrainConfig(device="cpu", batch_size="auto"))
-    assert trainer.batch_size == math.ceil(len(data.user_T) / 14)
+def test_trainer_batch_size_auto_gives_an_epoch_fourteen_steps():
+    user_T, item_T = (side.flatten() for side in torch.meshgrid(torch.arange(600), torch.arange(100), indexing="ij"))
+    data = TrainingData(num_users=600, num_items=100, user_T=user_T, item_T=item_T, features={}, present={})
+    trainer = Trainer(data, None, ModelConfig(embedding_dim=8), TrainConfig(device="cpu", batch_size="auto"), Micro)
+    assert trainer.batch_size == math.ceil(len(data.user_T) / 14) > 4096
     assert trainer.ranking_loss.num_batches(trainer.batch_size) == 14
-
-
-def test_micro_without_content_and_map_new_items_are_refused():
-    with pytest.raises(ValueError, match="content_weight = 0 leaves new_items"):
-        ModelConfig(content_weight=0.0, new_items="graphs")
 
 
 def test_micro_structure_gradient_reaches_projection_and_only_when_asked():
@@ -347,12 +336,11 @@ def test_item_graph_approximate_of_fewer_items_than_neighbours_is_restored():
 
 
 @pytest.mark.parametrize(("saved", "loading"), [("exact", "faiss"), ("faiss", "exact")])
-def test_trainer_goes_on_from_a_state_of_the_other_search(saved, loading, monkeypatch):
+def test_trainer_goes_on_from_a_state_of_the_other_search(saved, loading):
     """As on another device with `auto`, or from before neighbours were part of the state."""
-    monkeypatch.setattr("model.approximate.TRAINING_ROWS_PER_CELL", 8)
     data, held_out, _ = planted()
     trainers = [
-        Trainer(data, held_out, ModelConfig(embedding_dim=8, graph=graph, neighbours=3), config())
+        Trainer(data, held_out, ModelConfig(embedding_dim=8, graph=graph, neighbours=3), config(), COARSE_MICRO)
         for graph in (saved, loading)
     ]
     before, after = trainers
@@ -365,9 +353,9 @@ def test_trainer_goes_on_from_a_state_of_the_other_search(saved, loading, monkey
 
 def test_objective_items_without_modality_take_no_part_in_contrast():
     data, model = make_model()
-    exact = ObjectiveConfig(contrastive="exact")
+    exact = ObjectiveConfig(ranking="bpr", contrastive="exact")
     generator = torch.Generator().manual_seed(0)
-    ranking_loss = make_ranking_loss("bpr", data, num_candidates=1)
+    ranking_loss = make_ranking_loss(data, exact)
     batch = next(iter(ranking_loss.batches(8, generator)))
     vectors = model()
     terms = objective(vectors, model.modality_items, ranking_loss, batch, exact, generator)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.micro import Micro, ModelConfig
+from model.config import ModelConfig
+from model.micro import Micro
 from model.training import Trainer
 from model.warm_start import carry_over
 from tests.model.test_training import NUM_ITEMS, NUM_USERS, config, planted
@@ -87,12 +88,12 @@ def test_carry_over_nobody_known_is_the_fresh_start_but_for_shared_parameters():
 
 def test_start_from_is_what_training_must_beat_and_survives_a_checkpoint():
     data, held_out, _ = planted()
-    earlier = Trainer(data, held_out, SHAPE, config())
+    earlier = Trainer(data, held_out, SHAPE, config(), Micro)
     list(earlier.fit())
-    warm = Trainer(data, held_out, SHAPE, config(seed=1, patience=2))
+    warm = Trainer(data, held_out, SHAPE, config(seed=1, patience=2), Micro)
     metric = warm.start_from(earlier.best_parameters())
     assert metric == pytest.approx(earlier.best_metric)
-    resumed = Trainer(data, held_out, SHAPE, config(seed=1, patience=2))
+    resumed = Trainer(data, held_out, SHAPE, config(seed=1, patience=2), Micro)
     resumed.load_state(warm.state())
     for trainer in (warm, resumed):
         list(trainer.fit())

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from upath import UPath
 
-from model.training import EpochReport
+from model.epoch import EpochReport
 from pipeline import stages
 from pipeline.config.config import Config, compose
 from pipeline.dataset.records import Evaluation

@@ -13,7 +13,7 @@ from model import backbones
 from model.data import TrainingData
 from model.user_item import UserItemGraph
 
-NAMES = sorted(backbones.find_backbone("mf") and backbones.BY_NAME)  # finding one imports all
+NAMES = sorted(backbones.BACKBONES)
 NUM_USERS, NUM_ITEMS, DIM, NUM_LAYERS = 9, 7, 4, 2
 COLD_USER, COLD_ITEM = NUM_USERS - 1, NUM_ITEMS - 1
 EXAMPLES = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -19,12 +19,13 @@ from model.baselines.ease import ease
 from model.baselines.neighbours import content_knn, item_knn
 from model.baselines.popularity import popularity
 from model.baselines.vbpr import Vbpr
+from model.config import ModelConfig, TrainConfig
 from model.data import TrainingData
 from model.evaluation import InnerProduct, Pairs, rank_items
-from model.micro import Micro, ModelConfig
-from model.training import TrainConfig, Trainer
+from model.micro import Micro
+from model.training import Trainer
 
-implicit_models = import_module("pipeline.compare.implicit_models")
+implicit_models = import_module("pipeline.experiments.compare.implicit_models")
 
 NUM_USERS, NUM_ITEMS = 61, 12
 COLD_USER, UNTOUCHED_ITEM, ITEM_WITHOUT_TEXT = NUM_USERS - 1, NUM_ITEMS - 1, 2

@@ -4,8 +4,7 @@ import itertools
 import torch
 
 from model.baselines.vbpr import Vbpr
-from model.micro import ModelConfig
-from model.objective import ObjectiveConfig
+from model.config import ModelConfig, ObjectiveConfig
 from model.training import Trainer
 from tests.model.test_training import config, planted
 

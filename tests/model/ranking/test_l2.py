@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from model.config import ObjectiveConfig
 from model.ranking import make_ranking_loss
 from tests.model.ranking.test_softmax import interactions, vectors
 
@@ -9,7 +10,8 @@ from tests.model.ranking.test_softmax import interactions, vectors
 @pytest.mark.parametrize("name", ["softmax", "squares"])
 def test_l2_epoch_counts_every_vector_by_a_power_of_its_interactions(name, exponent):
     data, found = interactions(3), vectors(3)
-    loss, generator = make_ranking_loss(name, data, l2_exponent=exponent), torch.Generator().manual_seed(0)
+    config = ObjectiveConfig(ranking=name, l2_exponent=exponent)
+    loss, generator = make_ranking_loss(data, config), torch.Generator().manual_seed(0)
     batches = list(loss.batches(16, generator))
     assert len(batches) > 1
     measured = sum(loss.terms(found, batch, generator)[1].item() * len(batch.item_P) for batch in batches)
@@ -23,7 +25,8 @@ def test_l2_epoch_counts_every_vector_by_a_power_of_its_interactions(name, expon
 
 def test_l2_bpr_scales_each_of_the_three_vectors_by_its_own_interactions():
     data, found = interactions(3), vectors(3)
-    loss, generator = make_ranking_loss("bpr", data, l2_exponent=0.5), torch.Generator().manual_seed(0)
+    config = ObjectiveConfig(ranking="bpr", l2_exponent=0.5)
+    loss, generator = make_ranking_loss(data, config), torch.Generator().manual_seed(0)
     batch = next(loss.batches(16, generator))
     expected = 0.0
     for row, seen, unseen in zip(batch.row_P.tolist(), batch.seen_P.tolist(), batch.unseen_P.tolist(), strict=True):

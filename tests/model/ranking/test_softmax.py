@@ -6,11 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import model.ranking.softmax
-import model.topk
+from model.blocks import Block
+from model.config import ObjectiveConfig
 from model.data import TrainingData
 from model.micro import Vectors
 from model.ranking import make_ranking_loss
+from model.ranking.softmax import SoftmaxLoss
 from tests import reference
 from tests.blocks import RecordingColumns
 
@@ -37,12 +38,13 @@ def vectors(seed, scale=1.0):
     )  # fmt: skip
 
 
+def config(num_candidates):
+    return ObjectiveConfig(ranking="softmax", softmax_candidates=num_candidates, l2_exponent=1.0)
+
+
 def loss_of_epoch(data, found, num_candidates, batch_size, seed=0):
     """Mean loss over the interactions of one epoch."""
-    loss, generator = (
-        make_ranking_loss("softmax", data, num_candidates=num_candidates),
-        torch.Generator().manual_seed(seed),
-    )
+    loss, generator = make_ranking_loss(data, config(num_candidates)), torch.Generator().manual_seed(seed)
     parts = [
         (loss.terms(found, batch, generator)[0] * len(batch.item_P), len(batch.item_P))
         for batch in loss.batches(batch_size, generator)
@@ -62,9 +64,7 @@ def test_softmax_all_candidates_equal_naive_loop_whatever_the_batches(seed, batc
 
 @pytest.mark.parametrize(("weighted", "scale"), [(False, 1.0), (True, 1.0), (True, 2.5)])
 @pytest.mark.parametrize("num_candidates", [4, 1000])
-def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(monkeypatch, num_candidates, weighted, scale):
-    monkeypatch.setattr(model.ranking.softmax, "SCORE_ELEMENTS", 30)
-    monkeypatch.setattr(model.topk, "FEW_ROWS", 1)
+def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(num_candidates, weighted, scale):
     columns = RecordingColumns()
     data, found = interactions(3), dataclasses.replace(vectors(3, scale), columns=columns)
     if weighted:
@@ -72,7 +72,7 @@ def test_softmax_scores_a_few_users_once_and_its_gradient_is_autograd_s(monkeypa
         weight_T[::5] = 0
         data = dataclasses.replace(data, weight_T=weight_T)
     sides = found.user_UD.requires_grad_(), found.item_ID.requires_grad_()
-    loss = make_ranking_loss("softmax", data, num_candidates=num_candidates)
+    loss = SoftmaxLoss(data, config(num_candidates), Block(30, few_rows=1))
     (batch,) = loss.batches(10_000, torch.Generator().manual_seed(0))
     got = loss.terms(found, batch, torch.Generator().manual_seed(1))[0]
     got_gradients = torch.autograd.grad(3 * got, sides)
@@ -98,7 +98,7 @@ def test_softmax_sampled_denominator_is_unbiased():
     """Over many draws, the estimated sums average to the exact ones: the logQ correction and the pair's own weight."""
     data, found = interactions(3), vectors(3)
     trained = sorted(set(data.item_T.tolist()))
-    loss, generator = make_ranking_loss("softmax", data, num_candidates=4), torch.Generator().manual_seed(0)
+    loss, generator = make_ranking_loss(data, config(4)), torch.Generator().manual_seed(0)
     single = next(batch for batch in loss.batches(1, generator) if len(batch.item_P) > 1)
     one = dataclasses.replace(
         single, row_P=single.row_P[:1], item_P=single.item_P[:1], count_B=torch.ones(1, dtype=int)
@@ -130,7 +130,7 @@ def test_softmax_items_without_training_interaction_are_no_candidates():
 
 def test_softmax_l2_counts_user_and_item_of_every_interaction():
     data, found = interactions(4), vectors(4)
-    loss, generator = make_ranking_loss("softmax", data, num_candidates=1000), torch.Generator().manual_seed(0)
+    loss, generator = make_ranking_loss(data, config(1000)), torch.Generator().manual_seed(0)
     (batch,) = loss.batches(10_000, generator)
     squares = [
         float(found.user_UD[user].square().sum() + found.item_ID[item].square().sum())
@@ -141,11 +141,4 @@ def test_softmax_l2_counts_user_and_item_of_every_interaction():
 
 def test_softmax_one_item_in_all_is_refused():
     with pytest.raises(ValueError, match="all training interactions are with one item"):
-        make_ranking_loss(
-            "softmax", dataclasses.replace(interactions(0), item_T=interactions(0).item_T * 0), num_candidates=10
-        )
-
-
-def test_ranking_loss_of_another_name_is_refused():
-    with pytest.raises(ValueError, match="there is no ranking loss 'square'; known: softmax, squares, bpr"):
-        make_ranking_loss("square", interactions(0), num_candidates=10)
+        make_ranking_loss(dataclasses.replace(interactions(0), item_T=interactions(0).item_T * 0), config(10))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from implicit.cpu.als import least_squares
 from scipy.sparse import csr_matrix
 
+from model.config import ObjectiveConfig
 from model.ranking import make_ranking_loss
 from tests import reference
 from tests.model.ranking.test_softmax import interactions, vectors
@@ -22,7 +23,8 @@ def test_squares_equal_naive_loop_whatever_the_batches(seed, batch_size, weight)
     pairs = list(zip(data.user_T.tolist(), data.item_T.tolist(), strict=True))
     expected = reference.squares_loss(found.user_UD.numpy(), found.item_ID.numpy(), pairs, users, trained, weight)
     together = weight * len(users) * len(trained) / len(pairs)
-    loss, generator = make_ranking_loss("squares", data, unobserved_weight=together), torch.Generator().manual_seed(0)
+    config = ObjectiveConfig(ranking="squares", unobserved_weight=together)
+    loss, generator = make_ranking_loss(data, config), torch.Generator().manual_seed(0)
     parts = [
         (loss.terms(found, batch, generator)[0] * len(batch.item_P), len(batch.item_P))
         for batch in loss.batches(batch_size, generator)
@@ -43,7 +45,8 @@ def test_squares_fixed_items_least_for_the_users_that_implicit_als_solves_for():
     least_squares(seen[:, trained.numpy()], solved, found.item_ID[trained].numpy(), penalty)
     user_UD = torch.from_numpy(solved / (1 + weight)).requires_grad_()
     together = weight * len(torch.unique(data.user_T)) * len(trained) / len(data.user_T)
-    loss, generator = make_ranking_loss("squares", data, unobserved_weight=together), torch.Generator().manual_seed(0)
+    config = ObjectiveConfig(ranking="squares", unobserved_weight=together)
+    loss, generator = make_ranking_loss(data, config), torch.Generator().manual_seed(0)
     (batch,) = loss.batches(len(data.user_T), generator)
     mean = loss.terms(dataclasses.replace(found, user_UD=user_UD), batch, generator)[0]
     (mean * len(data.user_T) + weight * penalty * user_UD.square().sum()).backward()

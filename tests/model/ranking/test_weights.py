@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.micro import ModelConfig
-from model.objective import ObjectiveConfig
+from model.config import ModelConfig, ObjectiveConfig, TrainConfig
+from model.micro import Micro
 from model.ranking import make_ranking_loss
-from model.training import TrainConfig, Trainer
+from model.training import Trainer
 from tests.model.ranking.test_softmax import interactions, vectors
 
 
@@ -17,7 +17,7 @@ def gradient(name, data):
     """Of the loss of one batch with all interactions by the items' vectors; and the batch."""
     found = vectors(2)
     item_ID = found.item_ID.requires_grad_()
-    loss, generator = make_ranking_loss(name, data, num_candidates=1000), torch.Generator().manual_seed(0)
+    loss, generator = make_ranking_loss(data, ObjectiveConfig(ranking=name)), torch.Generator().manual_seed(0)
     (batch,) = loss.batches(len(data.user_T), generator)
     loss.terms(found, batch, generator)[0].backward()
     return item_ID.grad, batch
@@ -59,6 +59,8 @@ def test_training_without_weights_is_training_with_ones(name):
     settings = TrainConfig(max_epochs=3, batch_size=16, device="cpu", objective=ObjectiveConfig(ranking=name))
     outcomes = []
     for weight_T in (None, torch.ones(len(data.user_T)), 1 + torch.arange(len(data.user_T)) % 2):
-        trainer = Trainer(dataclasses.replace(data, weight_T=weight_T), None, ModelConfig(embedding_dim=8), settings)
+        trainer = Trainer(
+            dataclasses.replace(data, weight_T=weight_T), None, ModelConfig(embedding_dim=8), settings, Micro
+        )
         outcomes.append([report.loss for report in trainer.fit()])
     assert outcomes[0] == outcomes[1] != outcomes[2]

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from pipeline.cli import SPINS, main
+from pipeline.cli import main
 from pipeline.cli.failures import exit_status
+from pipeline.process import SPINS
 
 
 def microrec(*arguments, cwd=None):

@@ -15,7 +15,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.models import Model
 
 import pipeline
-from model.training import EpochReport
+from model.epoch import EpochReport
 from pipeline import stages
 from pipeline.config.compare import CompareConfig
 from pipeline.config.config import Config

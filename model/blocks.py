@@ -1,0 +1,29 @@
+"""How much of a large matrix is held at once: a block of its rows."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Block:
+    """The size of a block; on a CPU it should stay in cache, on a GPU it is much larger."""
+
+    elements: int
+    """On a CPU, of all rows together."""
+    few_rows: int = 32
+    """But so many rows at least: a product must not read its other factor for a row or two.
+
+    docs/decisions/0010-speed.md has the measurement.
+    """
+    few_rows_elements: int = 1 << 25
+    """What those few rows may hold together (128 MiB of float32)."""
+    cuda_elements: int = 1 << 28
+    """On a GPU, of all rows together."""
+
+    def rows(self, num_columns: int, device: torch.device) -> int:
+        """Rows of a block with so many columns, at least 1."""
+        num_columns = max(1, num_columns)
+        if device.type == "cuda":
+            return max(1, self.cuda_elements // num_columns)
+        return max(1, self.elements // num_columns, min(self.few_rows, self.few_rows_elements // num_columns))

@@ -1,0 +1,164 @@
+"""The settings of model and training; torch is not imported, so that reading a configuration costs no second.
+
+Names in the `Literal`s are the keys of the registries that build what they name: `model.backbones.BACKBONES`,
+`model.ranking.RANKING_LOSSES`, `model.fusion.FUSIONS`.
+"""
+
+import difflib
+import math
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+BackboneName = Literal["lightgcn", "mf", "ngcf"]
+RankingName = Literal["squares", "softmax", "bpr"]
+FusionName = Literal["attention", "mean", "sum", "concat", "graph"]
+GraphMethod = Literal["auto", "exact", "faiss"]
+Normalisation = Literal["symmetric", "row"]
+StructureGradient = Literal["epoch", "step"]
+
+BACKBONE_NAMES: tuple[BackboneName, ...] = get_args(BackboneName)
+STEPS_PER_EPOCH = 14
+SMALLEST_BATCH = 4096
+
+
+def backbone_name(name: str) -> BackboneName:
+    """The name itself, which is a backbone's.
+
+    Raises `ValueError` for a name that none has, with the nearest.
+    """
+    for known in BACKBONE_NAMES:
+        if name == known:
+            return known
+    near = difflib.get_close_matches(name, BACKBONE_NAMES, n=1)
+    nearest = f"; the nearest is {near[0]!r}" if near else ""
+    raise ValueError(f"backbone {name!r} is unknown; use one of {', '.join(sorted(BACKBONE_NAMES))}{nearest}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Shape of the model."""
+
+    backbone: str = "lightgcn"
+    """A `BackboneName`: `mf`, `ngcf`, `lightgcn`, or one of your own."""
+    embedding_dim: int = 64
+    """D of every exported vector."""
+    neighbours: int = 10
+    """K of the item graphs; the item itself counts as one."""
+    modalities: tuple[str, ...] | None = None
+    """Which of the configured modalities to use; unset: all; `[]`: none, the plain backbone."""
+    initial_graph_weight: float = 0.9
+    """Lambda of the skip connection: 1 is the initial graph alone, 0 the learned one alone."""
+    content_weight: float = 0.4
+    """Length of the content's part of an item's vector; 1 in the paper."""
+    absent: Literal["left-out", "mean"] = "left-out"
+    """What stands for a modality that an item lacks: nothing, in graph, attention and contrast, or the others' `mean`,
+    as in the authors' code."""
+    fusion: FusionName = "attention"
+    """Of an item's modalities: `attention`; `mean`, or `sum`, which is the same model; `concat`; `graph` mixes the item
+    graphs (LATTICE)."""
+    item_graph_layers: int = 1
+    """Convolutions over the item graphs."""
+    graph: GraphMethod = "auto"
+    """How neighbours are found: `exact`, `faiss` (approximate), or `auto`: faiss on a CPU from 60,000 items on."""
+    backbone_layers: int = 2
+    """Convolutions of LightGCN and NGCF over the user-item graph."""
+    normalisation: Normalisation = "symmetric"
+    """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
+    new_items: Literal["map", "graphs"] = "map"
+    """What the vector of an item without interactions is: what a linear `map` fitted to the others' vectors makes of
+    its content, or, as in the paper, what the item `graphs` bring, added to its own, untrained, ID embedding."""
+
+    def __post_init__(self) -> None:
+        backbone_name(self.backbone)
+        for name in ("embedding_dim", "neighbours", "item_graph_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.backbone_layers < 0:
+            raise ValueError(f"backbone_layers must not be negative, got {self.backbone_layers}")
+        if not 0 <= self.content_weight < math.inf:
+            raise ValueError(f"content_weight must be finite and not negative, got {self.content_weight}")
+        if self.content_weight == 0 and self.new_items == "graphs":
+            raise ValueError("content_weight = 0 leaves new_items = 'graphs' nothing; set new_items = 'map'")
+        if not 0 <= self.initial_graph_weight <= 1:
+            raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """Weights of the objective's terms."""
+
+    ranking: RankingName = "squares"
+    """`squares` takes every pair of a user and an item, as implicit ALS does; `softmax` ranks above many items at once,
+    `bpr` above one unseen item per interaction, as the paper does. Each wants weights of its own."""
+    softmax_candidates: int = 8192
+    """Items in the softmax's denominator: all trained ones where there are no more, else a sample per step."""
+    unobserved_weight: float = 10.0
+    """What all pairs of a user and an item weigh together in `squares`, in the weight of the observed ones together."""
+    l2: float = 2.3
+    """Weight of half the squared norm of the batch's propagated vectors, per interaction."""
+    l2_exponent: float = 0.5
+    """To which power of its interactions a vector is regularised: 1, as often as it takes part; 0, all alike."""
+    contrastive_weight: float = 0.003
+    """Beta; 0 leaves the contrastive term out."""
+    temperature: float = 0.5
+    contrastive: Literal["sampled", "exact"] = "sampled"
+    """`exact` contrasts every item with every other at each step, O(I^2 D)."""
+    contrastive_samples: int = 512
+    """Items drawn per step and modality for `sampled`; they are anchors and candidates at once."""
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {self.temperature}")
+        for name in ("contrastive_samples", "softmax_candidates"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
+        if not 0 <= self.l2_exponent <= 1:
+            raise ValueError(f"l2_exponent must lie in [0, 1], got {self.l2_exponent}")
+        for name in ("l2", "contrastive_weight", "unobserved_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Optimisation. Where defaults are not the authors', docs/decisions/0004-defaults.md has the measurement."""
+
+    device: str = "auto"
+    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
+    processes: int | Literal["auto"] = "auto"
+    """That train together, each with its columns of every embedding; `auto`: one for each GPU, one on a CPU."""
+    seed: int = 0
+    max_epochs: int = 1000
+    batch_size: int | Literal["auto"] = "auto"
+    """Interactions a step; with `softmax` and `squares`, some users with all of theirs, about so many together.
+    `auto`: at least 4,096, and so many that an epoch has 14 steps, however large the data."""
+    learning_rate: float = 1e-2
+    learning_rate_decay: float = 0.96
+    """Factor reached every `learning_rate_decay_epochs`, applied smoothly."""
+    learning_rate_decay_epochs: int = 50
+    check_every: int = 2
+    """Epochs between two checks on validation; a checkpoint is kept at each."""
+    patience: int = 8
+    """Checks without gain after which training stops."""
+    structure_gradient: StructureGradient = "epoch"
+    """When gradients reach the learned graphs: `epoch`, its first step as the authors do, or every `step`."""
+    warm_start: str = "none"
+    """Begin with random parameters (`none`), with the `champion`'s, or with those of an earlier run, by its id."""
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "check_every", "patience", "learning_rate_decay_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        for name in ("batch_size", "processes"):
+            value = getattr(self, name)
+            if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} must be 'auto' or a whole number of at least 1, got {value}")
+
+    def interactions_per_step(self, num_interactions: int) -> int:
+        """`batch_size` for data with so many training interactions."""
+        if self.batch_size == "auto":
+            return max(SMALLEST_BATCH, -(-num_interactions // STEPS_PER_EPOCH))
+        return self.batch_size
