@@ -1,5 +1,6 @@
 """The tests that guard what is easily broken unseen, held to it: each break below must make one of them fail."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -59,10 +60,10 @@ MUTATIONS = [
     ),
     Mutation(
         "masking: validation items are ranked at test",
-        "pipeline/protocol.py",
+        "pipeline/dataset/protocol.py",
         "return self._measure(scorer, self.parts[TEST], [TRAIN, VALIDATION])",
         "return self._measure(scorer, self.parts[TEST], [TRAIN])",
-        "tests/pipeline/test_protocol.py",
+        "tests/pipeline/dataset/test_protocol.py",
     ),
     Mutation(
         "masking: seen items compete with cold ones",
@@ -73,17 +74,17 @@ MUTATIONS = [
     ),
     Mutation(
         "cold items: the same ones are held out whatever the seed",
-        "pipeline/split.py",
+        "pipeline/dataset/split.py",
         "np.argsort(draws(config.seed, items)",
         "np.argsort(draws(0, items)",
-        "tests/pipeline/test_split.py",
+        "tests/pipeline/dataset/test_split.py",
     ),
     Mutation(
         "the authors' protocol: validation items are masked",
-        "pipeline/protocol.py",
+        "pipeline/dataset/protocol.py",
         "paper_metrics(self._rank(scorer, relevant, [TRAIN]), relevant, CUTOFFS)",
         "paper_metrics(self._rank(scorer, relevant, [TRAIN, VALIDATION]), relevant, CUTOFFS)",
-        "tests/pipeline/test_protocol.py",
+        "tests/pipeline/dataset/test_protocol.py",
     ),
     Mutation(
         "attention mask: absent modalities take their share",
@@ -250,44 +251,75 @@ MUTATIONS = [
     ),
     Mutation(
         "comparison: LATTICE is MICRO by another name",
-        "pipeline/compare/contestants.py",
+        "pipeline/experiments/compare/contestants.py",
         'trained("lattice", {"model.fusion": "graph"})',
         'trained("lattice", {})',
-        "tests/pipeline/compare/test_contestants.py::test_contestants_trained_ones_change_exactly_what_is_meant",
+        "tests/pipeline/experiments/compare/test_contestants.py::test_contestants_trained_ones_change_exactly_what_is_meant",
     ),
     Mutation(
         "comparison: an ablation changes the other way",
-        "pipeline/compare/contestants.py",
+        "pipeline/experiments/compare/contestants.py",
         '"initial-graph": {"model.initial_graph_weight": 1.0}',
         '"initial-graph": {"model.initial_graph_weight": 0.0}',
-        "tests/pipeline/compare/test_contestants.py::test_contestants_trained_ones_change_exactly_what_is_meant",
+        "tests/pipeline/experiments/compare/test_contestants.py::test_contestants_trained_ones_change_exactly_what_is_meant",
     ),
 ]
 
 
+FORKING = """
+import json, os, sys
+import numpy, pytest, scipy.stats, torch  # once, for all that is forked from here; nothing is computed before
+for request in sys.stdin:
+    arguments, log = json.loads(request)
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+        os.dup2(1, 2)
+        status = pytest.main(arguments)
+        sys.stdout.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Copy:
+    """The code and its tests in a folder of their own, and a process that runs some of them, in a fork each."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("model", "pipeline", "features", "tests"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        command = [sys.executable, "-B", "-c", FORKING]  # no bytecode: a break may leave a file's size and second
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def run(self, tests):
+        """pytest's exit status, and what it said."""
+        log = self.folder / "log"
+        arguments = ["-q", "-x", "-p", "no:cacheprovider", *tests.split()]
+        self.process.stdin.write(json.dumps([arguments, str(log)]) + "\n")
+        return int(self.process.stdout.readline()), log.read_text()
+
+
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mutations")
-    for name in ("model", "pipeline", "features", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    unbroken = run_tests(folder, " ".join(sorted({mutation.tests for mutation in MUTATIONS})))
-    assert unbroken.returncode == 0, unbroken.stdout
-    return folder
-
-
-def run_tests(folder, tests):
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests.split()]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    copy = Copy(tmp_path_factory.mktemp("mutations"))
+    status, said = copy.run(" ".join(sorted({mutation.tests for mutation in MUTATIONS})))
+    assert status == 0, said
+    yield copy
+    copy.process.stdin.close()
+    copy.process.wait()
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_mutation_each_is_noticed(copied, mutation):
-    file = copied / mutation.file
+    file = copied.folder / mutation.file
     source = file.read_text()
     assert source.count(mutation.old) == 1, f"{mutation.file} has changed: adapt the mutation"
     file.write_text(source.replace(mutation.old, mutation.new))
-    broken = run_tests(copied, mutation.tests)
+    status, said = copied.run(mutation.tests)
     file.write_text(source)
-    assert broken.returncode == 1, broken.stdout  # a test failed: 2 would be an interruption, 4 a wrong name
+    assert status == 1, said  # a test failed: 2 would be an interruption, 4 a wrong name

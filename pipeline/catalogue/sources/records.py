@@ -30,9 +30,6 @@ from upath import UPath
 from pipeline.catalogue.sources.fields import Field, RecordError
 from pipeline.errors import InputError
 
-BATCH = 10_000
-LINE_LIMIT = 1 << 24
-"""Bytes; a longer line is no record but a file of another kind."""
 _STRING = re.compile(r"'([^']*)'|\"[^\"]*\"")
 
 
@@ -44,6 +41,10 @@ class RecordKind:
     """One line to its value; raises `RecordError`."""
     fields: Mapping[str, Field]
     """Our column name to where its value comes from."""
+    batch: int = 10_000
+    """Records in memory at once."""
+    line_limit: int = 1 << 24
+    """Bytes; a longer line is no record but a file of another kind."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -99,7 +100,7 @@ def _as_parquet(path: UPath, version: str, kind: RecordKind) -> Path:
     copy = _scratch() / f"{uuid.uuid4().hex}.parquet"
     rows = _rows(path, kind)
     with pq.ParquetWriter(copy, kind.schema) as writer:
-        while batch := list(itertools.islice(rows, BATCH)):
+        while batch := list(itertools.islice(rows, kind.batch)):
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=kind.schema))
     return copy
 
@@ -112,7 +113,7 @@ def _scratch() -> Path:
 
 
 def _rows(path: UPath, kind: RecordKind) -> Iterator[dict[str, Any]]:
-    for number, line in _numbered_lines(path):
+    for number, line in _numbered_lines(path, kind.line_limit):
         try:
             text = line.decode("utf-8").strip()
             if text:
@@ -127,16 +128,14 @@ def _row(kind: RecordKind, record: Any) -> dict[str, Any]:
     return {name: field.read(record) for name, field in kind.fields.items()}
 
 
-def _numbered_lines(path: UPath) -> Iterator[tuple[int, bytes]]:
+def _numbered_lines(path: UPath, limit: int) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
         with path.open("rb") as raw, gzip.open(raw) if path.name.endswith(".gz") else raw as file:
-            while line := file.readline(LINE_LIMIT):
+            while line := file.readline(limit):
                 number += 1
-                if len(line) == LINE_LIMIT:
-                    raise InputError(
-                        f"{path}, line {number}: longer than {LINE_LIMIT:,} bytes; one record a line is read"
-                    )
+                if len(line) == limit:
+                    raise InputError(f"{path}, line {number}: longer than {limit:,} bytes; one record a line is read")
                 yield number, line
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}, after line {number}: {error}; the file is damaged, fetch it again") from error

@@ -13,8 +13,11 @@ from model.baselines.chance import chance
 from model.baselines.ease import ease
 from model.baselines.neighbours import content_knn, item_knn
 from model.baselines.popularity import popularity
+from model.baselines.vbpr import Vbpr
 from model.data import TrainingData
 from model.evaluation import Scorer
+from model.micro import Micro
+from model.trainable import ModelType, Trainable
 from pipeline.errors import ConfigError, nearest
 from pipeline.experiments.compare.implicit_models import als, bpr
 
@@ -103,7 +106,8 @@ class Contestant:
     """Further arguments of `fit`, or further changes of the configuration."""
     is_embedding: bool = False
     """Whether it gives one vector per user and item, so that an inner product is the score."""
-    is_vbpr: bool = False
+    model: ModelType[Trainable] = Micro
+    """What is trained."""
 
     def definition(self) -> dict[str, Any]:
         """Its settings and the choices among them, as plain JSON: figures of others are not its own."""
@@ -219,7 +223,7 @@ def _trained_baselines(modalities: list[str]) -> list[Contestant]:
             )
             for name in ("mf", "lightgcn")
         ),
-        *([trained("vbpr", {}, is_vbpr=True), trained("lattice", {"model.fusion": "graph"})] if modalities else []),
+        *([trained("vbpr", {}, model=Vbpr), trained("lattice", {"model.fusion": "graph"})] if modalities else []),
         Contestant(name="micro-paper", group="baseline", settings=PAPER, is_embedding=True),
         Contestant(
             name="micro-paper-sampled",

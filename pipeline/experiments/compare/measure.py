@@ -8,10 +8,7 @@ import polars as pl
 import torch
 
 from model.allocator import freed_memory_kept
-from model.baselines.vbpr import Vbpr
 from model.evaluation import InnerProduct, Scorer
-from model.micro import Micro
-from model.trainable import ModelType, Trainable
 from model.training import DivergedError, HeldOut, Trainer
 from pipeline.columns import TEST, USER_ID, VALIDATION
 from pipeline.config.config import Config
@@ -126,8 +123,7 @@ def _fit(contestant: Contestant, settings: Settings, data: SeedData, reporter: R
     config = data.config.with_values({**(contestant.settings or {}), **settings})
     user_P, item_P = data.dataset.pairs(VALIDATION)
     held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=data.protocol.validation_candidate_I)
-    model_type: ModelType[Trainable] = Vbpr if contestant.is_vbpr else Micro
-    trainer = Trainer(training, held_out, config.model, config.train, model_type, freed_memory_kept)
+    trainer = Trainer(training, held_out, config.model, config.train, contestant.model, freed_memory_kept)
     with reporter.task(contestant.name, config.train.max_epochs) as task:
         for report in trainer.fit():
             metric = "" if report.metric is None else f" recall@20 {report.metric:.4f}"

@@ -33,7 +33,8 @@ def make(name, normalisation, *, num_layers=NUM_LAYERS, pairs=None):
         num_users=NUM_USERS, num_items=NUM_ITEMS, user_T=user_T, item_T=item_T, features={}, present={}
     )  # fmt: skip
     graph = UserItemGraph(data, normalisation)
-    return backbones.make_backbone(name, graph, DIM, num_layers, torch.Generator().manual_seed(2))
+    generator = torch.Generator().manual_seed(2)
+    return backbones.BACKBONES[name](adjacency=graph, dim=DIM, num_layers=num_layers, generator=generator)
 
 
 def embeddings(seed=3):

@@ -147,7 +147,11 @@ def test_read_items_mapping_onto_a_column_that_is_there_is_refused(tmp_path):
         ("items.csv", b"", r"items\.csv cannot be read as csv: empty"),
         ("items.csv", b"item_id\na\nb\xe9\n", r"items\.csv, line 3, byte 11: b'\\xe9' is not UTF-8"),
         ("items.csv", b"item_id,titl\xe9\na,b\n", r"items\.csv, line 1, byte 12: b'\\xe9' is not UTF-8"),
-        ("items.csv.gz", gzip.compress(b"item_id\na\xe9\n"), r"items\.csv\.gz, line 2, byte 9: b'\\xe9' is not UTF-8"),
+        (
+            "items.csv.gz",
+            gzip.compress(b"item_id\na\xe9\n", mtime=0),
+            r"items\.csv\.gz, line 2, byte 9: b'\\xe9' is not UTF-8",
+        ),
         ("items.jsonl", b'{"item_id":"\xe9"}\n', r"items\.jsonl, line 1, byte 12: b'\\xe9' is not UTF-8"),
         ("items.jsonl", b'{"item_id": 7', r"items\.jsonl"),
         ("items.csv.gz", b"no gzip", r"items\.csv\.gz"),

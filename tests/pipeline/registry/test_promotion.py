@@ -339,7 +339,7 @@ promote(store, tracking, config.gate, version, quiet())
 
 
 def test_promote_two_processes_at_once_lose_none(s3_bucket, tmp_path):
-    """In an object store; test_storage.py has two processes swap a local file."""
+    """In an object store; storage/test_files.py has two processes swap a local file."""
     tracking_uri = f"sqlite:///{tmp_path}/store/mlflow.db"
     sections = {"store": {"root": f"s3://{s3_bucket}/store"}, "mlflow": {"tracking_uri": tracking_uri}}
     config = make_config(tmp_path, **sections)

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.catalogue.cleaning import clean_interactions, clean_items
 from pipeline.config.config import load_config
-from pipeline.stages.validate import validate
+from pipeline.stages.validate import check_catalogue
 from tests.pipeline.catalogue.sources import files
 
 CONFIGS = Path(__file__).parents[4] / "configs"
@@ -37,23 +37,23 @@ def install(tmp_path, name):
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_validate_shipped_configuration_reads_the_data_set_whole(tmp_path, name):
     config = load_config(install(tmp_path, name))
-    report = validate(config)
+    report = check_catalogue(config)
     rows = list(files.draw_interactions())
-    assert report["items"]["kept"] == files.NUM_ITEMS
-    assert report["users"]["kept"] == files.NUM_USERS
-    assert report["interactions"]["kept"] == len(rows)
+    assert report.items.kept == files.NUM_ITEMS
+    assert report.users.kept == files.NUM_USERS
+    assert report.interactions.kept == len(rows)
     in_mapping = name.startswith("mmrec")
-    assert report["items"]["not_in_catalogue"] == (0 if in_mapping else 1)
-    assert report["items"]["left_out"] == (0 if in_mapping else 10)
-    assert report["interactions"]["unknown_items"]["count"] == 0
-    warned = [line for line in report["warnings"] if line.startswith("items: 1 are named by interactions only")]
+    assert report.items.not_in_catalogue == (0 if in_mapping else 1)
+    assert report.items.left_out == (0 if in_mapping else 10)
+    assert report.interactions.unknown_items.count == 0
+    warned = [line for line in report.warnings if line.startswith("items: 1 are named by interactions only")]
     assert len(warned) == (0 if in_mapping else 1)
-    texts = report["modalities"]["text"]
-    assert texts["usable"] == files.NUM_ITEMS - (0 if in_mapping else 1)
-    if "image" in report["modalities"]:
-        image = report["modalities"]["image"]
+    texts = report.modalities["text"]
+    assert texts.usable == files.NUM_ITEMS - (0 if in_mapping else 1)
+    if "image" in report.modalities:
+        image = report.modalities["image"]
         missing = [] if in_mapping else [files.asin(files.WITHOUT_IMAGE)]
-        assert (image["missing_items"], image["of_unknown_items"]) == (missing, 0 if in_mapping else 1)
+        assert (image.missing_items, image.of_unknown_items) == (missing, 0 if in_mapping else 1)
 
 
 @pytest.mark.parametrize("name", ["amazon-2023-baby", "mmrec-baby"])

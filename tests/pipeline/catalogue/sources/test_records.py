@@ -1,4 +1,5 @@
 import ast
+import dataclasses
 import gzip
 import json
 import warnings
@@ -30,12 +31,12 @@ def test_scan_records_missing_fields_are_null_and_blank_lines_skipped(tmp_path, 
     assert frame.rows() == [("a", "é 猫", ["x", "y", "3"]), (None, None, None)]
 
 
-def test_scan_records_batches_join_to_one_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "BATCH", 4)
+def test_scan_records_batches_join_to_one_table(tmp_path):
     path = write_lines(tmp_path / "items.json", [json.dumps({"asin": str(row)}) for row in range(10)])
-    frame = scan(path)
+    kind = dataclasses.replace(NAMED, batch=4)
+    frame = scan_records(UPath(str(path)), kind)
     assert frame.collect()["item_id"].to_list() == [str(row) for row in range(10)]
-    kept = records._as_parquet(UPath(str(path)), UPath(str(path)).fs.ukey(str(path)), NAMED)
+    kept = records._as_parquet(UPath(str(path)), UPath(str(path)).fs.ukey(str(path)), kind)
     assert pq.ParquetFile(kept).num_row_groups == 3
 
 
@@ -87,7 +88,7 @@ def test_scan_records_wrong_value_is_named(tmp_path, record, message):
         scan(write_lines(tmp_path / "x.json", [json.dumps(record)]), TIMED)
 
 
-def test_scan_records_damaged_files_are_named_with_the_last_good_line(tmp_path, monkeypatch):
+def test_scan_records_damaged_files_are_named_with_the_last_good_line(tmp_path):
     whole = gzip.compress(b"".join(b'{"asin": "%d"}\n' % (row * 7919) for row in range(20_000)))
     (tmp_path / "cut.json.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"cut\.json\.gz, after line \d{4,}: .*ended before.*fetch it again"):
@@ -98,9 +99,9 @@ def test_scan_records_damaged_files_are_named_with_the_last_good_line(tmp_path, 
     (tmp_path / "latin.json").write_bytes(b'{"asin": "a"}\n{"asin": "\xe9"}\n')
     with pytest.raises(InputError, match=r"latin\.json, line 2: 'utf-8' codec"):
         scan(tmp_path / "latin.json")
-    monkeypatch.setattr(records, "LINE_LIMIT", 64)
+    long = write_lines(tmp_path / "long.json", ['{"asin": "a"}', "x" * 100])
     with pytest.raises(InputError, match=r"long\.json, line 2: longer than 64 bytes"):
-        scan(write_lines(tmp_path / "long.json", ['{"asin": "a"}', "x" * 100]))
+        scan_records(UPath(str(long)), dataclasses.replace(NAMED, line_limit=64))
 
 
 def test_parse_literal_reads_what_python_writes():

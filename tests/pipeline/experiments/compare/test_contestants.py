@@ -151,7 +151,7 @@ def test_contestants_are_the_baselines_and_ablations_of_the_published_tables_in_
         ablation = "ablation" if name.startswith("micro, ") else "baseline"
         assert row.group == ("model" if name == "micro" else ablation)
         assert (row.fit is None) == (row.settings is not None)
-        assert row.is_vbpr == (name == "vbpr")
+        assert row.model is (Vbpr if name == "vbpr" else Micro)
         assert row.is_embedding == (name in {*TRAINED, "als", "bpr"})
 
 
