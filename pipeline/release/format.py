@@ -86,13 +86,13 @@ def release_digest(tables: dict[str, pa.Table]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def write_table(table: pa.Table, folder: Path, digest: str) -> None:
-    """Write `part-*.parquet` files whose footers carry the release digest."""
+def write_table(table: pa.Table, folder: Path, digest: str, rows_per_part: int = ROWS_PER_PART) -> None:
+    """Write `part-*.parquet` files whose footers carry the release digest; an empty table is one part without rows."""
     folder.mkdir()
     footer = {FOOTER_DIGEST: digest.encode(), FOOTER_SCHEMA: str(SCHEMA_VERSION).encode()}
     table = table.replace_schema_metadata(footer)
-    for part, start in enumerate(range(0, max(1, table.num_rows), ROWS_PER_PART)):
-        pq.write_table(table.slice(start, ROWS_PER_PART), folder / f"part-{part:05d}.parquet", compression="zstd")
+    for part, start in enumerate(range(0, max(1, table.num_rows), rows_per_part)):
+        pq.write_table(table.slice(start, rows_per_part), folder / f"part-{part:05d}.parquet", compression="zstd")
 
 
 def read_table(release: UPath, name: str) -> pa.Table:
