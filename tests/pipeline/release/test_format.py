@@ -1,5 +1,7 @@
 """The digest is of the content alone, and the parts hold the table whole."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,7 +41,7 @@ def table(ids=("a", "b", "c"), vectors=((1, 2), (3, 4), (5, 6)), weights=(0.5, 0
 def chunked(whole, cuts):
     """The same rows, a chunk from each cut to the next."""
     places = [0, *sorted(cuts), whole.num_rows]
-    return pa.concat_tables(whole.slice(start, end - start) for start, end in zip(places, places[1:], strict=False))
+    return pa.concat_tables(whole.slice(start, end - start) for start, end in itertools.pairwise(places))
 
 
 @settings(deadline=None)
