@@ -42,6 +42,17 @@ def expected_columns(table: str) -> tuple[str, ...]:
     }[table]
 
 
+def non_null_table(columns: dict[str, Any]) -> pa.Table:
+    """A table that promises no nulls, as those of a release do; text ids become plain strings."""
+    arrays, fields = [], []
+    for name, array in columns.items():
+        if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
+            array = array.cast(pa.string())
+        arrays.append(array)
+        fields.append(pa.field(name, array.type, nullable=False))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
 def table_digest(table: pa.Table) -> str:
     """sha256 over column names, types and values, independent of chunks, compression and metadata."""
     digest = hashlib.sha256()

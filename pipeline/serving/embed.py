@@ -20,7 +20,7 @@ from pipeline.dataset.features import load_features
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
 from pipeline.registry.champion import choose_release
-from pipeline.release.format import ITEM_EMBEDDINGS, write_table
+from pipeline.release.format import ITEM_EMBEDDINGS, non_null_table, write_table
 from pipeline.release.manifest import Manifest, read_manifest
 from pipeline.run import Run
 from pipeline.stages.checkpoint import CONTENT_MAP, PARAMETERS
@@ -113,14 +113,12 @@ def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manife
     weight_QM = found.modality_weight_QM
     has_content = weight_QM.sum(1).numpy() > 0
     columns = {
-        ITEM_ID: items[ITEM_ID].to_arrow().cast(pa.string())
-        if items[ITEM_ID].dtype == pl.String
-        else items[ITEM_ID].to_arrow(),
+        ITEM_ID: items[ITEM_ID].to_arrow(),
         EMBEDDING: vector_column(found.vector_QD.numpy()),
         CONTENT_EMBEDDING: vector_column(found.content_QD.numpy()),
         SOURCE: pa.array(np.where(has_content, "content", "none").tolist(), pa.string()),
     }
-    return pa.table(
+    return non_null_table(
         columns | {modality_weight(name): pa.array(weight_QM[:, index].numpy()) for index, name in enumerate(sides)}
     )
 
