@@ -96,6 +96,11 @@ def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manife
                 f"modality {name}: the release was made with encoder {manifest.encoders[name].key}, "
                 f"now it is {features.encoder_key}; train again, or install the encoder's former version"
             )
+        if features.matrix.shape[1] != known.features[name].shape[1]:
+            raise InputError(
+                f"modality {name}: the vectors have the length {features.matrix.shape[1]}, the release was made with "
+                f"{known.features[name].shape[1]}; name vectors of the same encoder, or train again"
+            )
     sides = {
         name: ContentSide(
             known_IF=torch.from_numpy(known.features[name]),
