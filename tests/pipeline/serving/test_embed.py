@@ -19,6 +19,7 @@ from pipeline.opening import open_run
 from pipeline.release.format import FOOTER_DIGEST, read_table
 from pipeline.release.manifest import read_manifest
 from pipeline.run import run_stage
+from pipeline.serving import embed
 from pipeline.serving.embed import Embedded, embed_items
 from pipeline.stages.checkpoint import CONTENT_MAP, PARAMETERS
 from pipeline.stages.export import export
@@ -195,6 +196,30 @@ def test_embed_items_where_vectors_are_already_is_refused_and_leaves_them(world)
         world.embed(ids[:3])
     assert world.table().equals(before)
     assert [path.name for path in (world.out / "new").iterdir() if path.name != ".lock"] == ["item_embeddings"]
+
+
+def test_embed_items_folder_of_somebody_else_is_refused_and_left(world):
+    theirs = world.out / "new/item_embeddings/mine.parquet"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    with pytest.raises(InputError, match="is there already"):
+        world.embed(known_ids(world)[:2])
+    assert theirs.read_text() == "theirs"
+
+
+def test_embed_items_overtaken_by_another_attempt_leaves_what_is_there(world, monkeypatch):
+    ids = known_ids(world)
+    extracted = embed.extract_features
+
+    def overtaken(run):
+        monkeypatch.setattr(embed, "extract_features", extracted)
+        world.embed(ids[:1])
+        return extracted(run)
+
+    monkeypatch.setattr(embed, "extract_features", overtaken)
+    with pytest.raises(InputError, match="is there already"):
+        world.embed(ids[:1])
+    assert world.table().column("item_id").to_pylist() == ids[:1]
 
 
 def test_embed_items_when_the_run_is_gone_is_refused(own_world):
