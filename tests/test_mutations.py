@@ -59,10 +59,10 @@ MUTATIONS = [
     ),
     Mutation(
         "masking: validation items are ranked at test",
-        "pipeline/protocol.py",
+        "pipeline/dataset/protocol.py",
         "return self._measure(scorer, self.parts[TEST], [TRAIN, VALIDATION])",
         "return self._measure(scorer, self.parts[TEST], [TRAIN])",
-        "tests/pipeline/test_protocol.py",
+        "tests/pipeline/dataset/test_protocol.py",
     ),
     Mutation(
         "masking: seen items compete with cold ones",
@@ -73,17 +73,17 @@ MUTATIONS = [
     ),
     Mutation(
         "cold items: the same ones are held out whatever the seed",
-        "pipeline/split.py",
+        "pipeline/dataset/split.py",
         "np.argsort(draws(config.seed, items)",
         "np.argsort(draws(0, items)",
-        "tests/pipeline/test_split.py",
+        "tests/pipeline/dataset/test_split.py",
     ),
     Mutation(
         "the authors' protocol: validation items are masked",
-        "pipeline/protocol.py",
+        "pipeline/dataset/protocol.py",
         "paper_metrics(self._rank(scorer, relevant, [TRAIN]), relevant, CUTOFFS)",
         "paper_metrics(self._rank(scorer, relevant, [TRAIN, VALIDATION]), relevant, CUTOFFS)",
-        "tests/pipeline/test_protocol.py",
+        "tests/pipeline/dataset/test_protocol.py",
     ),
     Mutation(
         "attention mask: absent modalities take their share",
@@ -250,17 +250,17 @@ MUTATIONS = [
     ),
     Mutation(
         "comparison: LATTICE is MICRO by another name",
-        "pipeline/compare/contestants.py",
+        "pipeline/experiments/compare/contestants.py",
         'trained("lattice", {"model.fusion": "graph"})',
         'trained("lattice", {})',
-        "tests/pipeline/compare/test_contestants.py::test_contestants_trained_ones_change_exactly_what_is_meant",
+        "tests/pipeline/experiments/compare/test_contestants.py::test_contestants_trained_ones_change_exactly_what_is_meant",
     ),
     Mutation(
         "comparison: an ablation changes the other way",
-        "pipeline/compare/contestants.py",
+        "pipeline/experiments/compare/contestants.py",
         '"initial-graph": {"model.initial_graph_weight": 1.0}',
         '"initial-graph": {"model.initial_graph_weight": 0.0}',
-        "tests/pipeline/compare/test_contestants.py::test_contestants_trained_ones_change_exactly_what_is_meant",
+        "tests/pipeline/experiments/compare/test_contestants.py::test_contestants_trained_ones_change_exactly_what_is_meant",
     ),
 ]
 
