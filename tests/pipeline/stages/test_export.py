@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from pipeline import stages
 from pipeline.dataset.dataset import Dataset, load_dataset
-from pipeline.dataset.records import Evaluation, Training, WarmStart
+from pipeline.dataset.records import EncoderRecord, Evaluation, Training, WarmStart
 from pipeline.errors import StoreError
 from pipeline.opening import open_run
 from pipeline.release.manifest import read_manifest
@@ -165,7 +165,9 @@ def test_graph_table_item_that_lacks_the_modality_stands_on_neither_side():
 def test_make_manifest_says_what_the_results_of_the_stages_say(tmp_path):
     run = open_run(make_tiny(tmp_path), "r1", quiet())
     warm = WarmStart(run_id="r0", known_users=3)
-    prepared = PrepareResult(counts={"users": 3, "items": 6}, input_digests={"items.parquet": "ab"}, encoders={})
+    encoders = {"text": EncoderRecord(key="minilm", revision="1", dim=384, digest="cd")}
+    digests = {"items.parquet": "ab"}
+    prepared = PrepareResult(counts={"users": 3, "items": 6}, input_digests=digests, encoders=encoders)
     trained = TrainResult(
         epochs=3,
         best_epoch=2,
@@ -191,7 +193,7 @@ def test_make_manifest_says_what_the_results_of_the_stages_say(tmp_path):
     manifest = make_manifest(run, {"items": 30, "item_graph": 4}, "ef" * 32, folder)
     assert (manifest.run_id, manifest.release_digest, manifest.schema_version) == ("r1", "ef" * 32, 1)
     assert manifest.counts == {"users": 3, "items": 30, "item_graph": 4}
-    assert (manifest.input_digests, manifest.encoders, manifest.metrics) == ({"items.parquet": "ab"}, {}, metrics)
+    assert (manifest.input_digests, manifest.encoders, manifest.metrics) == (digests, encoders, metrics)
     shared = {field.name: getattr(trained, field.name) for field in dataclasses.fields(Training)}
     assert (manifest.training, manifest.training.warm_start) == (Training(**shared), warm)
     assert (manifest.embedding_dim, manifest.config) == (run.config.model.embedding_dim, run.config.as_dict())
