@@ -148,6 +148,7 @@ def _amazon_blocks(vectors: Path, block: int) -> Iterator[Block]:
 
 def _parquet_blocks(vectors: Path, block: int) -> Iterator[Block]:
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
     try:
@@ -161,7 +162,7 @@ def _parquet_blocks(vectors: Path, block: int) -> Iterator[Block]:
         if not _is_list_of_numbers(values):
             raise FeatureError(f"{vectors}, column {VECTOR}: values are {values}; lists of numbers are needed")
         for batch in table.to_batches(columns=[ID, VECTOR], batch_size=block):
-            there = pa.compute.and_(*(pa.compute.is_valid(batch.column(name)) for name in (ID, VECTOR)))
+            there = pc.and_(*(pc.is_valid(batch.column(name)) for name in (ID, VECTOR)))
             filled = batch.filter(there)
             if len(filled):
                 yield filled.column(ID).to_pylist(), _as_matrix(vectors, filled.column(VECTOR))
@@ -187,9 +188,9 @@ def _is_list_of_numbers(kind: Any) -> bool:
 
 def _as_matrix(vectors: Path, column: Any) -> np.ndarray:
     """Lists without nulls as rows; a null within a list becomes NaN."""
-    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    lengths = sorted(pa.compute.list_value_length(column).unique().to_pylist())
+    lengths = sorted(pc.list_value_length(column).unique().to_pylist())
     if len(lengths) != 1:
         raise FeatureError(f"{vectors}, column {VECTOR}: vectors have the lengths {lengths}; one is needed")
     flat: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
