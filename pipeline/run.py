@@ -13,7 +13,7 @@ from upath import UPath
 
 from pipeline.config.config import Config
 from pipeline.documents import as_document, as_record
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StoreError
 from pipeline.progress import Reporter
 from pipeline.storage.files import is_complete, publish_folder, read_json, scratch, write_json
 from pipeline.storage.layout import Store
@@ -70,7 +70,11 @@ class Run:
         folder = self.folder(stage)
         if not is_complete(folder):
             return None
-        return as_record(stage.result, read_json(folder / RESULT), folder / RESULT)
+        try:
+            document = read_json(folder / RESULT)
+        except FileNotFoundError as error:
+            raise StoreError(f"{folder / RESULT} is missing; delete {folder} and do the stage again") from error
+        return as_record(stage.result, document, folder / RESULT)
 
     def require(self, stage: Stage[ResultType]) -> ResultType:
         """What a stage returned.

@@ -65,7 +65,8 @@ def find_champion(store: Store) -> Found:
     except FileNotFoundError:
         return Found(None, None)
     document = parse_json(store.champion, payload)
-    missing = {"run_id", "digest", "model_name", "model_version", "previous"} - set(document)
+    known = set(document) if isinstance(document, dict) else set()
+    missing = {"run_id", "digest", "model_name", "model_version", "previous"} - known
     if missing:
         raise StoreError(f"{store.champion} lacks {sorted(missing)}; delete it and promote a version again")
     return Found(as_record(Champion, document, store.champion), payload)

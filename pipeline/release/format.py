@@ -42,6 +42,17 @@ def expected_columns(table: str) -> tuple[str, ...]:
     }[table]
 
 
+def non_null_table(columns: dict[str, Any]) -> pa.Table:
+    """A table that promises no nulls, as those of a release do; text ids become plain strings."""
+    arrays, fields = [], []
+    for name, array in columns.items():
+        if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
+            array = array.cast(pa.string())
+        arrays.append(array)
+        fields.append(pa.field(name, array.type, nullable=False))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
 def table_digest(table: pa.Table) -> str:
     """sha256 over column names, types and values, independent of chunks, compression and metadata."""
     digest = hashlib.sha256()
@@ -86,13 +97,13 @@ def release_digest(tables: dict[str, pa.Table]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def write_table(table: pa.Table, folder: Path, digest: str) -> None:
-    """Write `part-*.parquet` files whose footers carry the release digest."""
+def write_table(table: pa.Table, folder: Path, digest: str, rows_per_part: int = ROWS_PER_PART) -> None:
+    """Write `part-*.parquet` files whose footers carry the release digest; an empty table is one part without rows."""
     folder.mkdir()
     footer = {FOOTER_DIGEST: digest.encode(), FOOTER_SCHEMA: str(SCHEMA_VERSION).encode()}
     table = table.replace_schema_metadata(footer)
-    for part, start in enumerate(range(0, max(1, table.num_rows), ROWS_PER_PART)):
-        pq.write_table(table.slice(start, ROWS_PER_PART), folder / f"part-{part:05d}.parquet", compression="zstd")
+    for part, start in enumerate(range(0, max(1, table.num_rows), rows_per_part)):
+        pq.write_table(table.slice(start, rows_per_part), folder / f"part-{part:05d}.parquet", compression="zstd")
 
 
 def read_table(release: UPath, name: str) -> pa.Table:

@@ -80,7 +80,10 @@ def _check_files(release: UPath, manifest: Manifest) -> list[str]:
 
 def _check_footer(path: UPath, entry: FileEntry, digest: str) -> list[str]:
     filesystem, name = arrow_filesystem(path)
-    metadata = pq.read_metadata(name, filesystem=filesystem)
+    try:
+        metadata = pq.read_metadata(name, filesystem=filesystem)
+    except pa.ArrowInvalid as error:
+        return [f"{entry.path} cannot be read as Parquet ({error})"]
     problems = []
     if metadata.num_rows != entry.rows:
         problems.append(f"{entry.path} has {metadata.num_rows} rows, the manifest says {entry.rows}")
@@ -90,11 +93,15 @@ def _check_footer(path: UPath, entry: FileEntry, digest: str) -> list[str]:
 
 
 def _check_content(release: UPath, manifest: Manifest) -> list[str]:
-    try:
-        tables = {name: read_table(release, name) for name in TABLES}
-    except StoreError as error:
-        return [str(error)]
-    problems = [problem for name, table in tables.items() for problem in _check_table(name, table, manifest)]
+    tables, problems = {}, []
+    for name in TABLES:
+        try:
+            tables[name] = read_table(release, name)
+        except StoreError as error:
+            problems.append(str(error))
+        except pa.ArrowInvalid as error:  # such as a null among vectors, or parts of different types
+            problems.append(f"{name} cannot be read ({error})")
+    problems += [problem for name, table in tables.items() for problem in _check_table(name, table, manifest)]
     if problems:
         return problems
     if release_digest(tables) != manifest.release_digest:
@@ -112,8 +119,8 @@ def _check_table(name: str, table: pa.Table, manifest: Manifest) -> list[str]:
     if missing:
         return [f"{name} lacks the columns {missing}"]
     problems = [f"{name}.{column} holds nulls" for column in table.column_names if table.column(column).null_count]
-    if table.num_rows != manifest.counts[name]:
-        problems.append(f"{name} has {table.num_rows} rows, the manifest says {manifest.counts[name]}")
+    if table.num_rows != manifest.counts.get(name):
+        problems.append(f"{name} has {table.num_rows} rows, the manifest says {manifest.counts.get(name)}")
     for column in {EMBEDDING, CONTENT_EMBEDDING} & set(table.column_names):
         kind = table.schema.field(column).type
         if (
@@ -131,6 +138,8 @@ def _check_table(name: str, table: pa.Table, manifest: Manifest) -> list[str]:
 
 
 def _check_index(release: UPath, item_ID: np.ndarray) -> list[str]:
+    if not (release / INDEX).exists():
+        return [f"{INDEX} is missing"]
     with local_copy(release / INDEX) as file:
         index = faiss.read_index(str(file))
     if index.ntotal != len(item_ID) or index.d != item_ID.shape[1]:

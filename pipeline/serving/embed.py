@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 import torch
 from safetensors.torch import load_file
+from upath import UPath
 
 from model.inductive import ContentSide, embed_new_items
 from pipeline import stages
@@ -20,13 +21,22 @@ from pipeline.dataset.features import load_features
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
 from pipeline.registry.champion import choose_release
-from pipeline.release.format import ITEM_EMBEDDINGS, write_table
+from pipeline.release.format import ITEM_EMBEDDINGS, non_null_table, write_table
 from pipeline.release.manifest import Manifest, read_manifest
 from pipeline.run import Run
 from pipeline.stages.checkpoint import CONTENT_MAP, PARAMETERS
 from pipeline.stages.extract import extract_features
 from pipeline.storage.arrow import vector_column
-from pipeline.storage.files import local_copy, publish_folder, require_known_scheme, require_reachable, resolve, scratch
+from pipeline.storage.files import (
+    is_complete,
+    is_local,
+    local_copy,
+    publish_folder,
+    require_known_scheme,
+    require_reachable,
+    resolve,
+    scratch,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +66,10 @@ def embed_items(config: Config, items_file: str, out: str, release_name: str | N
         require_known_scheme(location, option)
     store, place = config.open_store(), resolve(out, Path.cwd())
     require_reachable(place, "--out")
+    target = place / ITEM_EMBEDDINGS
+    # On a disk only whole folders are ever published: one without its marker is somebody else's.
+    if is_complete(target) or (is_local(target) and target.exists()):
+        raise _taken(target)
     release = choose_release(store, release_name)
     if str(release) != str(store.release(release.name)):
         raise InputError(f"{release} is not in {store.releases}: give the store it belongs to with --set store.root=…")
@@ -79,12 +93,15 @@ def embed_items(config: Config, items_file: str, out: str, release_name: str | N
     items = clean_items(asked.open_catalogue(), [IMAGE_PATH])
     extract_features(dataclasses.replace(run, config=asked))
     table = _embed(run, asked, trained, items, manifest)
-    target = place / ITEM_EMBEDDINGS
     with scratch(target) as folder:
         write_table(table, folder / "table", manifest.release_digest)
         if not publish_folder(folder / "table", target):
-            raise InputError(f"{target} is there already; choose another --out or delete it")
+            raise _taken(target)
     return Embedded(release=manifest.run_id, items=len(items), out=str(target), sources=_count(table))
+
+
+def _taken(target: UPath) -> InputError:
+    return InputError(f"{target} is there already; choose another --out or delete it")
 
 
 def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manifest: Manifest) -> pa.Table:
@@ -95,6 +112,11 @@ def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manife
             raise InputError(
                 f"modality {name}: the release was made with encoder {manifest.encoders[name].key}, "
                 f"now it is {features.encoder_key}; train again, or install the encoder's former version"
+            )
+        if features.matrix.shape[1] != known.features[name].shape[1]:
+            raise InputError(
+                f"modality {name}: the vectors have the length {features.matrix.shape[1]}, the release was made with "
+                f"{known.features[name].shape[1]}; name vectors of the same encoder, or train again"
             )
     sides = {
         name: ContentSide(
@@ -113,14 +135,12 @@ def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manife
     weight_QM = found.modality_weight_QM
     has_content = weight_QM.sum(1).numpy() > 0
     columns = {
-        ITEM_ID: items[ITEM_ID].to_arrow().cast(pa.string())
-        if items[ITEM_ID].dtype == pl.String
-        else items[ITEM_ID].to_arrow(),
+        ITEM_ID: items[ITEM_ID].to_arrow(),
         EMBEDDING: vector_column(found.vector_QD.numpy()),
         CONTENT_EMBEDDING: vector_column(found.content_QD.numpy()),
         SOURCE: pa.array(np.where(has_content, "content", "none").tolist(), pa.string()),
     }
-    return pa.table(
+    return non_null_table(
         columns | {modality_weight(name): pa.array(weight_QM[:, index].numpy()) for index, name in enumerate(sides)}
     )
 

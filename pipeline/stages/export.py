@@ -39,6 +39,7 @@ from pipeline.release.format import (
     SCHEMA_VERSION,
     TABLES,
     USER_VECTORS,
+    non_null_table,
     release_digest,
     write_table,
 )
@@ -91,7 +92,7 @@ def item_table(dataset: Dataset, vectors: dict[str, np.ndarray], modalities: lis
         SOURCE: pa.array(sources(dataset, weight_IM), pa.string()),
     }
     table |= {modality_weight(name): pa.array(weight_IM[:, index]) for index, name in enumerate(modalities)}
-    return _non_null(table)
+    return non_null_table(table)
 
 
 def sources(dataset: Dataset, weight_IM: np.ndarray) -> list[str]:
@@ -110,7 +111,7 @@ def sources(dataset: Dataset, weight_IM: np.ndarray) -> list[str]:
 
 def user_table(dataset: Dataset, vectors: dict[str, np.ndarray]) -> pa.Table:
     """user_id, embedding."""
-    return _non_null({USER_ID: dataset.users[USER_ID].to_arrow(), EMBEDDING: vector_column(vectors["user_UD"])})
+    return non_null_table({USER_ID: dataset.users[USER_ID].to_arrow(), EMBEDDING: vector_column(vectors["user_UD"])})
 
 
 def graph_table(dataset: Dataset, vectors: dict[str, np.ndarray], num_neighbours: int) -> pa.Table:
@@ -129,7 +130,7 @@ def _neighbour_rows(item_id: Any, name: str, matrix: np.ndarray, present: np.nda
     graph = nearest_neighbours(torch.from_numpy(matrix), torch.from_numpy(present), num_neighbours + 1)
     similarity = graph.similarity_IK[:, 1:].numpy()
     item, place = np.nonzero(similarity > 0)
-    return _non_null(
+    return non_null_table(
         {
             ITEM_ID: item_id.take(pa.array(item)),
             NEIGHBOUR_ID: item_id.take(pa.array(graph.neighbour_IK[:, 1:].numpy()[item, place])),
@@ -138,17 +139,6 @@ def _neighbour_rows(item_id: Any, name: str, matrix: np.ndarray, present: np.nda
             SIMILARITY: pa.array(similarity[item, place]),
         }
     )
-
-
-def _non_null(columns: dict[str, Any]) -> pa.Table:
-    """A table that promises no nulls; text ids become plain strings."""
-    arrays, fields = [], []
-    for name, array in columns.items():
-        if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
-            array = array.cast(pa.string())
-        arrays.append(array)
-        fields.append(pa.field(name, array.type, nullable=False))
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def write_index(item_ID: np.ndarray, path: Path) -> None:

@@ -23,7 +23,6 @@ from pipeline.errors import InputError, StoreError
 from pipeline.opening import open_run
 from pipeline.progress import Reporter
 from pipeline.registry.audit import verify_named_release
-from pipeline.registry.champion import choose_release
 from pipeline.release.manifest import MANIFEST, read_manifest
 from pipeline.release.verify import verify_release
 from pipeline.sample import write_sample
@@ -300,15 +299,6 @@ def test_verify_path_outside_the_store_is_refused(folder, first, tmp_path):
     assert verify(config, first["release"])["digest"] == first["digest"]
     with pytest.raises(InputError, match=r"is not in .*give the store it belongs to"):
         verify(config, str(tmp_path / "first"))
-
-
-def test_release_of_another_store_is_named_by_its_path(first, tmp_path):
-    store = Store(UPath(tmp_path))
-    assert str(choose_release(store, first["release"])) == first["release"]
-    with pytest.raises(InputError, match=r"no release at .*none: a release has"):
-        choose_release(store, str(tmp_path / "none"))
-    with pytest.raises(InputError, match="--release"):
-        choose_release(store, "foo://bucket/none")
 
 
 def test_embed_with_a_release_of_another_store_is_refused(folder, first, tmp_path):

@@ -2,9 +2,9 @@ import errno
 
 import pytest
 import torch
-from model.epoch import EpochReport
 from upath import UPath
 
+from model.epoch import EpochReport
 from model.training import TrainingState
 from pipeline.errors import StoreError
 from pipeline.stages import checkpoint
