@@ -49,7 +49,7 @@ MUTATIONS = [
         "model/micro.py",
         "content_ID = self.columns.unit_rows(fused_ID)",
         "content_ID = fused_ID",
-        "tests/model/test_training.py",
+        "tests/model/test_training.py::test_micro_forward_equals_dense_float64_reference",
     ),
     Mutation(
         "masking: seen items are ranked",
@@ -308,9 +308,8 @@ def copied(tmp_path_factory):
     copy = Copy(tmp_path_factory.mktemp("mutations"))
     status, said = copy.run(" ".join(sorted({mutation.tests for mutation in MUTATIONS})))
     assert status == 0, said
-    yield copy
-    copy.process.stdin.close()
-    copy.process.wait()
+    with copy.process:
+        yield copy
 
 
 @pytest.mark.integration
