@@ -49,7 +49,7 @@ lint: .venv/.done ## Check style, types and the direction of imports
 	$(ML)/lint-imports
 
 test: setup ## Run all tests, the DAG's in the Airflow environment
-	$(ML)/python -m pytest -q --numprocesses auto --dist loadfile
+	$(ML)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(AIRFLOW)/python -m pytest -q tests/dags
 
 bench: .venv/.done ## Measure every hot path beside a plain formulation, write docs/benchmarks.md

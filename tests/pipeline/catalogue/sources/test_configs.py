@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +10,7 @@ import pytest
 from pipeline.catalogue.cleaning import clean_interactions, clean_items
 from pipeline.config.config import load_config
 from pipeline.stages.validate import check_catalogue
+from tests.commands import microrec
 from tests.pipeline.catalogue.sources import files
 
 CONFIGS = Path(__file__).parents[4] / "configs"
@@ -68,26 +67,19 @@ def test_clean_interactions_published_split_is_kept(tmp_path, name):
 @pytest.mark.parametrize("name", ["amazon-baby", "amazon-2023-baby", "mmrec-baby"])
 def test_run_shipped_configuration_ends_in_a_verified_release(tmp_path, name):
     config = install(tmp_path, name)
-    start = [sys.executable, "-c", "from pipeline.cli import main; main()"]
     quick = ["train.max_epochs=6", "train.check_every=2", "train.device=cpu", "model.embedding_dim=16"]
     settings = [part for setting in quick for part in ("--set", setting)]
-    done = subprocess.run(
-        [*start, "run", "--json", "-c", config, "--run-id", "first", *settings],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = microrec("run", "--json", "-c", config, "--run-id", "first", *settings)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    checked = subprocess.run([*start, "verify", "first", "-c", config], capture_output=True, text=True, check=False)
+    checked = microrec("verify", "first", "-c", config)
     assert checked.returncode == 0, checked.stderr
     ids = pl.read_parquet(f"{result['release']}/item_embeddings/*.parquet")["item_id"].to_list()
     if name == "amazon-2023-baby":
         new = files.write_lines(
             tmp_path / "new.jsonl.gz", ['{"parent_asin": "NEW", "title": "Rattle", "features": []}']
         )
-        command = [*start, "embed", "-c", config, "--items", new, "--out", tmp_path / "embedded"]
-        embedded = subprocess.run(command, capture_output=True, text=True, check=False)
+        embedded = microrec("embed", "-c", config, "--items", new, "--out", tmp_path / "embedded")
         assert embedded.returncode == 0, embedded.stderr
         assert pl.read_parquet(tmp_path / "embedded/item_embeddings/*.parquet")["item_id"].to_list() == ["NEW"]
     assert ids == [item if name.startswith("mmrec") else files.asin(item) for item in range(files.NUM_ITEMS)]

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 import tomllib
 import weakref
 from pathlib import Path
@@ -27,6 +25,7 @@ from pipeline.opening import open_run
 from pipeline.progress import Reporter
 from pipeline.sample import write_sample
 from pipeline.stages.prepare import assemble
+from tests.commands import microrec
 
 ROOT = Path(__file__).resolve().parents[4]
 MODELS = ["chance", "popularity", "ease", "als", "vbpr", "lightgcn-softmax", "micro"]
@@ -42,13 +41,8 @@ def compare(folder, *arguments, models=MODELS, run_id="c"):
         "model.embedding_dim": 16,
     }
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "compare", "--json", "--run-id", run_id]
-    return subprocess.run(
-        [*command, "-c", str(folder / "microrec.toml"), *overrides, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ("compare", "--json", "--run-id", run_id, "-c", folder / "microrec.toml")
+    return microrec(*command, *overrides, *arguments)
 
 
 @pytest.fixture(scope="module")
