@@ -39,7 +39,7 @@ class ModelConfig:
     """Shape of the model."""
 
     backbone: str = "lightgcn"
-    """A `BackboneName`: `mf`, `ngcf`, `lightgcn`, or one of your own."""
+    """A `BackboneName`: `mf`, `ngcf` or `lightgcn`; docs/development.md says how to add one."""
     embedding_dim: int = 64
     """D of every exported vector."""
     neighbours: int = 10

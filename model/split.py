@@ -25,6 +25,10 @@ class SplitParameter(nn.Parameter):
         parameter.part_of_whole = part_of_whole
         return parameter
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Pickled, it stays what it is."""
+        return type(self), (self.data, self.part_of_whole)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "SplitParameter":
         copied = type(self)(self.data.clone(), self.part_of_whole)
         copied.requires_grad = self.requires_grad

@@ -38,7 +38,7 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     if not run.record.exists():
         check(config, run.store)
     wanted = config.as_dict()
-    recorded = with_defaults(parse_json(run.record, create_bytes(run.record, as_json(wanted))), wanted)
+    recorded = with_defaults(parse_json(run.record, create_bytes(run.record, as_json(wanted))), wanted, run.record)
     changed = sorted(differences(recorded, wanted))
     if changed:
         raise InputError(f"run {run_id} was begun with another configuration ({'; '.join(changed)}); use a new run id")

@@ -1,6 +1,7 @@
 """The `microrec` command line (docs/commands.md): a file for each group of commands, one for how all of them end.
 
-What a command works with is imported when it runs: `--help` has no use for torch.
+What enters here reads arguments or shows a result. What a command works with is imported when it runs: `--help` has no
+use for torch.
 """
 
 import sys

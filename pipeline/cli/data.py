@@ -50,6 +50,7 @@ def extract(
 ) -> None:
     """Encode pictures and texts that were not seen before into the feature store."""
     from pipeline import stages
+    from pipeline.documents import as_document
     from pipeline.opening import open_run
     from pipeline.run import Run, Stage, run_stage
     from pipeline.stages.extract import extract_features
@@ -59,8 +60,9 @@ def extract(
     settings = load(config, overrides)
     if run_id is None:
         run = Run("extract", settings, settings.open_store(), Reporter())
-        result = extract_features(run, modality, parse_shard(shard))
-    elif modality is None and shard == "0/1":
+        show({"modalities": as_document(extract_features(run, modality, parse_shard(shard)))["modalities"]}, as_json)
+        return
+    if modality is None and shard == "0/1":
         result = do_stage(open_run(settings, run_id, Reporter()), stages.EXTRACT)
     else:
         part = "-".join(["extract", *([modality] if modality else []), *(shard.split("/") if shard != "0/1" else [])])

@@ -111,7 +111,9 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Re-check every digest, count and schema of a release, and that registry and files agree."""
-    from pipeline.registry.audit import verify_named_release
+    from pipeline.registry.audit import audit_release, verify_named_release
 
     settings = load(config, overrides)
-    show(verify_named_release(settings.open_store(), settings.open_tracking(), release), as_json)
+    store = settings.open_store()
+    checked = verify_named_release(store, release)  # before a registry is asked, or made
+    show(audit_release(store, settings.open_tracking(), checked), as_json)

@@ -19,9 +19,9 @@ app = typer.Typer()
 
 def _stage_command(name: str, summary: str) -> None:
     def command(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-        from pipeline.stages.order import do_stage, find_stage
+        from pipeline.stages.order import STAGES, do_stage
 
-        show(do_stage(_open(config, overrides, run_id), find_stage(name)), as_json)
+        show(do_stage(_open(config, overrides, run_id), STAGES[name]), as_json)
 
     app.command(name, help=summary)(command)
 
@@ -105,10 +105,12 @@ def compare(
     from pipeline.cli.show import show_comparison
     from pipeline.experiments.compare.compare import compare as compare_models
     from pipeline.experiments.compare.contestants import choose_contestants
+    from pipeline.opening import open_run
     from pipeline.stages.order import new_run_id
 
-    choose_contestants(load(config, overrides))  # a run that has not begun leaves its id free
-    this = _open(config, overrides, run_id or new_run_id())
+    settings = load(config, overrides)
+    choose_contestants(settings)  # a run that has not begun leaves its id free
+    this = open_run(settings, run_id or new_run_id(), Reporter())
     with _continuable(this):
         show(compare_models(this, parse_shard(shard)), as_json, show_comparison)
 

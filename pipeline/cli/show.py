@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.columns import ITEM_ID, SCORE, TITLE
+from pipeline.dataset.records import SHOWN_METRICS
 from pipeline.documents import as_document
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from pipeline.serving.lookup import Recommendations, Similar
     from pipeline.stages.order import RunSummary
 
-METRICS = ("recall@10", "recall@20", "precision@20", "ndcg@10", "ndcg@20", "hit@20", "map@20", "coverage@20")
 PARTS = {
     "test": "test",
     "validation": "validation",
@@ -44,7 +44,7 @@ def _metric_table(measured: "dict[str, Metrics]") -> Table:
     table.add_column("")
     for label in measured:
         table.add_column(label, justify="right")
-    for name in METRICS:
+    for name in SHOWN_METRICS:
         table.add_row(name, *(f"{metrics[name]:.4f}" for metrics in measured.values()))
     table.add_row("users", *(f"{metrics['users']:,.0f}" for metrics in measured.values()))
     return table

@@ -4,14 +4,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.config import compose
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StoreError
 
 EXTENDABLE = ("tune.trials", "compare.seeds", "compare.models")
 """A run may be continued with other values of these: more is then done, and what was done stays."""
 
 
-def with_defaults(recorded: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """The recorded configuration with the default of every setting that a newer version has added since."""
+def with_defaults(recorded: Any, wanted: dict[str, Any], where: object) -> dict[str, Any]:
+    """The recorded configuration with the default of every setting that a newer version has added since.
+
+    Raises `StoreError` that names `where` it stands, for what is no configuration.
+    """
+    if not isinstance(recorded, dict):
+        raise StoreError(f"{where} is damaged: it holds no configuration; use a new run id")
     if recorded == wanted:
         return recorded
     try:

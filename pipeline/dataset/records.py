@@ -1,7 +1,12 @@
 """What is written down of a dataset, and of a model measured on it; without torch, for whoever only reads it."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from pydantic import AliasChoices, Field
+
+SHOWN_METRICS = ("recall@10", "recall@20", "precision@20", "ndcg@10", "ndcg@20", "hit@20", "map@20", "coverage@20")
+"""In the order in which people see them."""
 Metrics = dict[str, float]
 """Name, such as `recall@20`, to value."""
 
@@ -47,8 +52,8 @@ class WarmStart:
     known_items: int | None = None
     trained_before: float | None = None
     """Share of today's held-out interactions that the earlier run was trained on."""
-    metric: float | None = None
-    """Validation recall@20 before the first epoch."""
+    metric: Annotated[float | None, Field(validation_alias=AliasChoices("metric", "recall@20"))] = None
+    """Validation recall@20 before the first epoch; earlier versions wrote it under that name."""
 
 
 @dataclass(frozen=True, kw_only=True)

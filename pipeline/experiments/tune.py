@@ -22,7 +22,7 @@ from pipeline.columns import SPLIT, TEST, VALIDATION
 from pipeline.config.config import Config
 from pipeline.config.search_space import TuneConfig, decode, distributions, encode, within
 from pipeline.dataset.dataset import Dataset, load_dataset
-from pipeline.documents import as_document, flatten, spelled
+from pipeline.documents import as_document, as_record, flatten, spelled
 from pipeline.errors import ConfigError, InputError, MicrorecError
 from pipeline.progress import Task
 from pipeline.registry.tracking import Metric, Tracking, epoch_metrics
@@ -141,7 +141,9 @@ def load_trials(folder: UPath) -> list[Trial]:
     trials: list[Trial] = []
     while (record := _record(folder, len(trials))).exists():
         document = read_json(record)
-        trials.append(Trial(**{**document, "history": as_history(document["history"])}))
+        rows = document.get("history") if isinstance(document, dict) else None
+        trial = as_record(Trial, {**document, "history": []} if isinstance(document, dict) else document, record)
+        trials.append(dataclasses.replace(trial, history=as_history(rows, record)))
     return trials
 
 

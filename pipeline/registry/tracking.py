@@ -1,4 +1,4 @@
-"""MLflow: the one place that talks to it (`tracking_connection` reaches it)."""
+"""MLflow: the one place that talks to it (`registry.connection` reaches it)."""
 
 import math
 import os

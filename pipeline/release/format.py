@@ -107,9 +107,15 @@ def write_table(table: pa.Table, folder: Path, digest: str, rows_per_part: int =
 
 
 def read_table(release: UPath, name: str) -> pa.Table:
-    """Read one table of a release, parts in order."""
+    """Read one table of a release, parts in order.
+
+    Raises `StoreError` where there is none, or where it cannot be read.
+    """
     filesystem, folder = arrow_filesystem(release / name)
     parts = [part for part in list_files(release / name) if part.endswith(".parquet")]
     if not parts:
         raise StoreError(f"release {release}: {name} has no part-*.parquet")
-    return pa.concat_tables([pq.read_table(f"{folder}/{part}", filesystem=filesystem) for part in parts])
+    try:
+        return pa.concat_tables([pq.read_table(f"{folder}/{part}", filesystem=filesystem) for part in parts])
+    except pa.ArrowInvalid as error:  # such as a part that is cut, a null among vectors, or parts of different types
+        raise StoreError(f"release {release}: {name} cannot be read ({error}): it is damaged") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.epoch import EpochReport
-from pipeline.dataset.records import Evaluation, Metrics
+from pipeline.dataset.records import SHOWN_METRICS, Evaluation, Metrics
 from pipeline.documents import flatten, without_passwords
 from pipeline.release.charts import Series, line_chart
 
@@ -21,7 +21,6 @@ MODEL_ROWS = {
     "paper_protocol": "Test, as the authors’ code computes it",
 }
 LIFT = "Gain over popularity"
-SHOWN = ("recall@10", "recall@20", "precision@20", "ndcg@10", "ndcg@20", "hit@20", "map@20", "coverage@20")
 HEADLINE = ("recall@20", "ndcg@20", "coverage@20")
 CURVES = ("recall@20", "ndcg@20")
 LANES = {"learned": "learned vector"}
@@ -171,7 +170,7 @@ def _figures(content: ReportContent) -> list[_Figure]:
         popularity = (metrics.popularity or {}) if part == "test" else {}
         for name in HEADLINE:
             if name in measured:
-                figures.append(_Figure(f"{name} on {part}", _cell(measured[name]), _times(measured, popularity, name)))
+                figures.append(_Figure(f"{name} on {part}", _cell(measured[name]), _times(popularity, name)))
     if content.history:
         best = f"best at epoch {content.best_epoch}" if content.best_epoch else "no validation"
         seconds = format_amount(round(sum(one.seconds for one in content.history), 1))
@@ -179,14 +178,14 @@ def _figures(content: ReportContent) -> list[_Figure]:
     return figures
 
 
-def _times(measured: Metrics, popularity: Metrics, name: str) -> str:
+def _times(popularity: Metrics, name: str) -> str:
     base = popularity.get(name)
     return f"popularity {_cell(base)}" if base is not None else ""
 
 
 def _metric_names(metrics: Evaluation) -> list[str]:
     measured = [*(metrics.test or {}), *(metrics.validation or {})]
-    return [name for name in SHOWN if name in measured]
+    return [name for name in SHOWN_METRICS if name in measured]
 
 
 def _metric_groups(metrics: Evaluation) -> dict[str, list[_MetricRow]]:

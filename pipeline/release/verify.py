@@ -99,8 +99,6 @@ def _check_content(release: UPath, manifest: Manifest) -> list[str]:
             tables[name] = read_table(release, name)
         except StoreError as error:
             problems.append(str(error))
-        except pa.ArrowInvalid as error:  # such as a null among vectors, or parts of different types
-            problems.append(f"{name} cannot be read ({error})")
     problems += [problem for name, table in tables.items() for problem in _check_table(name, table, manifest)]
     if problems:
         return problems

@@ -92,4 +92,4 @@ def _titles(catalogue: Catalogue, ids: list[Any]) -> dict[Any, str]:
     items = catalogue.scan_items()
     if TITLE not in items.collect_schema().names():
         return {}
-    return dict(items.filter(pl.col(ITEM_ID).is_in(ids)).select(ITEM_ID, TITLE).collect().iter_rows())
+    return dict(catalogue.collect_items(items.filter(pl.col(ITEM_ID).is_in(ids)).select(ITEM_ID, TITLE)).iter_rows())

@@ -58,7 +58,7 @@ def _read(path: UPath) -> tuple[TrainingState, list[EpochReport]]:
     with local_copy(path) as file, safe_open(file, framework="pt") as opened:
         document = json.loads(opened.metadata()[STATE])
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  it is no mapping
-    return TrainingState(tensors, document["values"]), as_history(document["history"])
+    return TrainingState(tensors, document["values"]), as_history(document["history"], path)
 
 
 def _checkpoints(folder: UPath) -> list[UPath]:

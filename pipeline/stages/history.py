@@ -1,11 +1,12 @@
 """The history of a training, an epoch a row, as it stands in JSON: validation metrics beside the rest."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from model.epoch import EpochReport
 from pipeline import stages
+from pipeline.documents import as_record
 from pipeline.run import Run
 from pipeline.storage.files import read_json
 
@@ -18,14 +19,19 @@ def as_rows(history: Sequence[EpochReport]) -> list[dict[str, Any]]:
     return [_row(report) for report in history]
 
 
-def as_history(rows: Sequence[Mapping[str, Any]]) -> list[EpochReport]:
-    """The inverse of `as_rows`."""
-    return [_report(row) for row in rows]
+def as_history(rows: Any, where: object) -> list[EpochReport]:
+    """The inverse of `as_rows`.
+
+    Raises `StoreError` that names `where` the rows stand, for what is no history.
+    """
+    nested = [_nested(row) for row in rows] if isinstance(rows, list) else rows
+    return as_record(list[EpochReport], nested, where)
 
 
 def read_history(run: Run) -> list[EpochReport]:
-    """The history of a finished training."""
-    return as_history(read_json(run.folder(stages.TRAIN) / HISTORY))
+    """The history of a finished training; raises `StoreError` for a damaged one."""
+    file = run.folder(stages.TRAIN) / HISTORY
+    return as_history(read_json(file), file)
 
 
 def _row(report: EpochReport) -> dict[str, Any]:
@@ -34,6 +40,9 @@ def _row(report: EpochReport) -> dict[str, Any]:
     return row | validation
 
 
-def _report(row: Mapping[str, Any]) -> EpochReport:
+def _nested(row: Any) -> Any:
+    """The row as the dataclass has it, validation metrics under a key of their own."""
+    if not isinstance(row, dict):
+        return row
     validation = {name: value for name, value in row.items() if name not in _OWN}
-    return EpochReport(**{name: row[name] for name in _OWN}, validation=validation or None)
+    return {**{name: row[name] for name in _OWN if name in row}, "validation": validation or None}

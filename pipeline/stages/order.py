@@ -10,7 +10,6 @@ from typing import Any
 from pipeline import stages, torchrun
 from pipeline.dataset.records import Evaluation
 from pipeline.errors import GateRefusedError, InputError
-from pipeline.registry.promotion import promote
 from pipeline.release.format import REPORT
 from pipeline.run import ResultType, Run, Stage, StageResult, peak_memory_bytes, run_stage
 
@@ -24,6 +23,7 @@ ORDER: tuple[Stage[Any], ...] = (
     stages.REGISTER,
 )
 """Stages that commit a folder under `runs/<run_id>/`; promotion follows them."""
+STAGES = {stage.name: stage for stage in ORDER}
 NEEDS: dict[Stage[Any], Stage[Any]] = {
     stages.TRAIN: stages.PREPARE,
     stages.EVALUATE: stages.TRAIN,
@@ -36,11 +36,6 @@ NEEDS: dict[Stage[Any], Stage[Any]] = {
 def new_run_id() -> str:
     """A fresh id, readable and unique: the moment in UTC and eight random digits."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-
-
-def find_stage(name: str) -> Stage[Any]:
-    """The stage of that name."""
-    return next(stage for stage in ORDER if stage.name == name)
 
 
 def do_stage(run: Run, stage: Stage[ResultType]) -> ResultType:
@@ -129,6 +124,8 @@ def run_all(run: Run) -> RunSummary:
 
 def _promote(run: Run, version: str) -> str | None:
     """Why the gate refused, or None."""
+    from pipeline.registry.promotion import promote
+
     try:
         promote(run.store, run.config.open_tracking(), run.config.gate, version, run.reporter)
     except GateRefusedError as refusal:

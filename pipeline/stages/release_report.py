@@ -18,7 +18,7 @@ from pipeline.release.format import ITEM_EMBEDDINGS, ITEM_GRAPH
 from pipeline.release.report import GridItem, GridRow, ReportContent, thumbnail
 from pipeline.run import Run, Stage
 from pipeline.stages.history import read_history
-from pipeline.storage.files import read_bytes
+from pipeline.storage.files import is_absence, read_bytes
 
 GRID_ROWS, GRID_NEIGHBOURS = 12, 6
 BEFORE: tuple[Stage[Any], ...] = (
@@ -116,7 +116,9 @@ def _picture(catalogue: Catalogue, image_path: str | None) -> str | None:
         return None
     try:
         payload = read_bytes(picture_path(catalogue.path(catalogue.settings.image_root), image_path))
-    except OSError:
+    except OSError as error:
+        if not is_absence(error):
+            raise
         return None
     picture: str | None = thumbnail(payload)
     return picture

@@ -160,7 +160,7 @@ def _require_same_model(run: Run, earlier: Run, modalities: list[str]) -> None:
 
 
 def _identity(run: Run, modalities: list[str], wanted: dict[str, Any]) -> dict[str, Any]:
-    model = with_defaults(read_json(run.record), wanted)["model"]
+    model = with_defaults(read_json(run.record), wanted, run.record)["model"]
     encoders = run.require(stages.PREPARE).encoders
     keys = {name: encoders[name].key for name in modalities}
     return {"model": {**model, "modalities": modalities}, "encoders": keys}

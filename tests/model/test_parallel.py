@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import pickle
 
 import pytest
 import torch
@@ -187,6 +188,8 @@ def test_columns_own_parts_put_together_are_the_whole():
 def test_split_parameter_stays_one_in_a_copy_of_its_module_and_is_an_ordinary_tensor_in_a_state():
     layer = torch.nn.Linear(2, 3)
     layer.weight = SplitParameter(torch.ones(3, 2), Split(1, blocks=2))
+    pickled = pickle.loads(pickle.dumps(layer.weight))
+    assert split_of(pickled) == split_of(layer.weight)
     copied = copy.deepcopy(layer).double()
     assert (split_of(copied.weight), split_of(copied.bias)) == (Split(1, blocks=2), None)
     assert copied.weight.data_ptr() != layer.weight.data_ptr()

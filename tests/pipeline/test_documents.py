@@ -72,6 +72,12 @@ def test_as_record_unknown_fields_are_ignored_at_any_depth():
     assert read == Training(**TRAINING, warm_start=WarmStart(run_id="r0"))
 
 
+@pytest.mark.parametrize("name", ["metric", "recall@20"])
+def test_as_record_warm_start_reads_the_metric_under_both_names(name):
+    """Earlier versions wrote it as `recall@20`."""
+    assert as_record(WarmStart, {"run_id": "r1", name: 0.4}, "here") == WarmStart(run_id="r1", metric=0.4)
+
+
 def test_as_record_missing_fields_have_their_defaults():
     read = as_record(Training, TRAINING, "here")
     assert (read.processes, read.warm_start) == (1, None)

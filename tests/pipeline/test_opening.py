@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipeline.config.config import load_config
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import ConfigError, InputError, StoreError
 from pipeline.opening import open_run
 from tests.pipeline.release_factory import quiet
 
@@ -46,6 +46,13 @@ def test_open_run_continues_though_the_run_it_began_from_is_gone(tmp_path):
     opened(tmp_path, *settings)
     (earlier / "config.json").unlink()
     assert opened(tmp_path, *settings).config.train.warm_start == "earlier"
+
+
+@pytest.mark.parametrize("damage", ["3", "null", "[]", "{"])
+def test_open_run_whose_record_is_no_configuration_says_so(tmp_path, damage):
+    opened(tmp_path).record.write_text(damage)
+    with pytest.raises(StoreError, match=r"config\.json is (damaged|not valid JSON)"):
+        opened(tmp_path)
 
 
 @pytest.mark.parametrize("override", [None, "model.new_items=graphs"])

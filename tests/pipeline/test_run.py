@@ -19,10 +19,11 @@ from upath import UPath
 
 from pipeline import stages
 from pipeline.config.config import load_config
+from pipeline.documents import as_document
 from pipeline.errors import InputError, StoreError
 from pipeline.opening import open_run
 from pipeline.progress import Reporter
-from pipeline.registry.audit import verify_named_release
+from pipeline.registry.audit import audit_release, verify_named_release
 from pipeline.release.manifest import MANIFEST, read_manifest
 from pipeline.release.verify import verify_release
 from pipeline.sample import write_sample
@@ -213,7 +214,8 @@ def test_release_scores_are_those_of_the_evaluation(folder, first):
 
 
 def verify(config, name):
-    return verify_named_release(config.open_store(), config.open_tracking(), name)
+    store = config.open_store()
+    return as_document(audit_release(store, config.open_tracking(), verify_named_release(store, name)))
 
 
 def test_verify_accepts_the_release_and_names_what_was_damaged(folder, first, tmp_path):

@@ -1,4 +1,7 @@
-"""The layouts in which catalogues come: our own tables, and the files of published data sets. One file each."""
+"""The layouts in which catalogues come: our own tables, and the files of published data sets.
+
+What enters here is one layout a file, and a line of the dictionary below; it gives lazy tables under our column names.
+"""
 
 from pipeline.catalogue.sources.amazon_2014 import AMAZON_2014
 from pipeline.catalogue.sources.amazon_2023 import AMAZON_2023

@@ -82,6 +82,7 @@ def test_wrong_usage_exits_2_with_one_message(tmp_path, arguments, message):
     assert done.stdout == ""
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("mlflow.*"))  # no registry is made for what is refused
 
 
 def test_run_other_configuration_for_the_same_id_is_refused(tmp_path):

@@ -18,7 +18,7 @@ from upath import UPath
 from pipeline.cli import main
 from pipeline.config.config import load_config
 from pipeline.config.search_space import decode
-from pipeline.errors import ConfigError, InputError, MicrorecError
+from pipeline.errors import ConfigError, InputError, MicrorecError, StoreError
 from pipeline.experiments.tune import Best, Trial, load_trials, propose, tune
 from pipeline.opening import open_run
 from pipeline.run import Run
@@ -183,6 +183,14 @@ def test_tune_again_trains_nothing_and_more_trials_continue(folder, first, monke
     with pytest.raises(InputError, match=r"tune\.seed: 0 then, 1 now"):
         search(folder, "first", "tune.seed=1")
     (folder / "microrec-store/runs/first/tune/trials/00004.json").unlink()
+
+
+@pytest.mark.parametrize("damage", ["{}", "[]", '{"number": 0}'])
+def test_load_trials_damaged_record_is_named(tmp_path, damage):
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "trials/00000.json").write_text(damage)
+    with pytest.raises(StoreError, match=r"00000\.json is damaged"):
+        load_trials(UPath(str(tmp_path)))
 
 
 def test_tune_other_test_interactions_change_nothing(folder, first, tmp_path):
