@@ -216,7 +216,7 @@ def test_verify_release_null_among_the_vectors_is_named(release):
     """Arrow refuses to read such a column at all."""
     put_table(release, "user_vectors", column_with(nullable(read_table(release, "user_vectors")), "embedding", 3, None))
     (problem,) = problems(release)
-    assert problem.startswith("user_vectors cannot be read (")
+    assert "user_vectors cannot be read (" in problem
 
 
 @pytest.mark.parametrize("column", ["item_id", "neighbour_id"])
@@ -266,7 +266,7 @@ def test_verify_release_parts_of_different_types_are_named_beside_the_rest(relea
     dataclasses.replace(manifest, files=[*manifest.files, extra]).write(release)
     list_anew(release)
     unreadable, lacking = problems(release)
-    assert unreadable.startswith("user_vectors cannot be read (")
+    assert "user_vectors cannot be read (" in unreadable
     assert lacking == "item_graph lacks the columns ['rank']"
 
 
