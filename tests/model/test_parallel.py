@@ -114,10 +114,12 @@ def held_bytes(columns):
     return sum(tensor.nbytes for tensor in own), sum(kept.values()) + vectors.item_ID.nbytes
 
 
-def both_processes(earlier):
+def both_processes(pickled):
+    """Takes and gives bytes: tensors would go through shared memory, an open file each, beyond what a user may have."""
+    earlier = pickle.loads(pickled)
     with joined(torch.device("cpu")) as columns:
         stories = {case: whole_story(case, columns, earlier[case] if columns.is_first else None) for case in CASES}
-        return stories, held_bytes(columns)
+        return pickle.dumps((stories, held_bytes(columns)))
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,8 @@ def one():
 @pytest.fixture(scope="module")
 def two(one):
     """What two do, case by case, as the first of them has it, and the bytes that it holds."""
-    return launch(2, both_processes, {case: story["saved"] for case, story in one.items()})
+    saved = {case: story["saved"] for case, story in one.items()}
+    return pickle.loads(launch(2, both_processes, pickle.dumps(saved)))
 
 
 @pytest.mark.parametrize("case", CASES)
