@@ -12,7 +12,6 @@ from rich.console import Console
 
 from pipeline import torchrun
 from pipeline.cli.show import show_fields
-from pipeline.documents import as_document
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ def show(result: Shown, as_json: bool, person: Callable[[Shown, Console], None] 
     if torchrun.rank() > 0:
         return
     if as_json:
+        from pipeline.documents import as_document
+
         document = as_document(result)
         sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str, allow_nan=False) + "\n")
     else:

@@ -6,8 +6,6 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.columns import ITEM_ID, SCORE, TITLE
-from pipeline.dataset.records import SHOWN_METRICS
-from pipeline.documents import as_document
 
 if TYPE_CHECKING:
     from pipeline.dataset.records import Metrics
@@ -40,6 +38,8 @@ def show_run(summary: "RunSummary", console: Console) -> None:
 
 
 def _metric_table(measured: "dict[str, Metrics]") -> Table:
+    from pipeline.dataset.records import SHOWN_METRICS
+
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for label in measured:
@@ -74,6 +74,8 @@ def show_list(result: "Recommendations | Similar", console: Console) -> None:
 
 def show_fields(result: Any, console: Console) -> None:
     """A nested result, one `key value` a line, nested tables indented."""
+    from pipeline.documents import as_document
+
     _show_nested(as_document(result), console, "")
 
 

@@ -18,7 +18,6 @@ from pipeline.registry.champion import Champion, Found, find_champion, read_cham
 from pipeline.registry.gate import NO_GATE, GateConfig, Measured, pass_gate
 from pipeline.registry.tracking import ModelVersion, Tracking
 from pipeline.release.manifest import read_manifest
-from pipeline.release.verify import verify_release
 from pipeline.storage.files import as_json, is_complete, swap_bytes
 from pipeline.storage.layout import Store
 
@@ -70,6 +69,8 @@ def _judged(
     reporter: Reporter,
 ) -> Champion:
     """The record of a candidate whose release verifies and that the gate lets pass."""
+    from pipeline.release.verify import verify_release  # loads faiss, which the gate alone has no use for
+
     run_id = _release_of(store, candidate)
     verify_release(store, run_id)
     value = None
@@ -120,6 +121,8 @@ def rollback(store: Store, tracking: Tracking, reporter: Reporter) -> dict[str, 
     Raises `InputError` when there is none before it or it was moved meanwhile, `StoreError` when its release
     does not verify.
     """
+    from pipeline.release.verify import verify_release
+
     found = _agreed_champion(store, tracking, reporter)
     champion = found.champion
     if champion is None:
