@@ -11,6 +11,7 @@ import typer
 from pipeline import process
 from pipeline.cli import data, releases, runs
 from pipeline.cli.failures import exit_status
+from pipeline.cli.interrupt import spare_polars
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 for group in (data, runs, releases):
@@ -20,4 +21,5 @@ for group in (data, runs, releases):
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: every expected failure is one message on stderr and its exit status."""
     process.set_up()
+    spare_polars()
     sys.exit(exit_status(lambda: app(arguments, standalone_mode=False)))
