@@ -9,12 +9,12 @@ import sys
 import typer
 
 from pipeline import process
-from pipeline.cli import data, releases, runs
+from pipeline.cli import champion, data, releases, runs
 from pipeline.cli.failures import exit_status
 from pipeline.cli.interrupt import spare_polars
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-for group in (data, runs, releases):
+for group in (data, runs, releases, champion):
     app.add_typer(group.app)
 
 

@@ -1,11 +1,11 @@
-"""Commands on what runs have made: use a release, check it, move the champion."""
+"""Commands on what runs have made: use a release, check it."""
 
 import os
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, AsOf, ConfigFile, NumResults, Overrides, Release, load, parse_moment, show
+from pipeline.cli.options import AsJson, ConfigFile, NumResults, Overrides, Release, load, show
 from pipeline.progress import Reporter
 
 app = typer.Typer()
@@ -60,31 +60,6 @@ def similar(
     settings = load(config, overrides)
     found = similar_items(settings.open_store(), settings.open_catalogue(), item, k, release)
     show(found, as_json, show_list)
-
-
-@app.command()
-def promote(
-    version: Annotated[str, typer.Argument(metavar="VERSION")],
-    as_of: AsOf = None,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make a registered version the champion, if the quality gate lets it."""
-    from pipeline.registry.promotion import promote as move_champion
-
-    settings, moment = load(config, overrides), parse_moment(as_of)
-    store, tracking = settings.open_store(), settings.open_tracking()
-    show(move_champion(store, tracking, settings.gate, version, Reporter(), moment), as_json)
-
-
-@app.command()
-def rollback(config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Make the champion before this one the champion again."""
-    from pipeline.registry.promotion import rollback as move_back
-
-    settings = load(config, overrides)
-    show(move_back(settings.open_store(), settings.open_tracking(), Reporter()), as_json)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from pipeline.columns import ITEM_ID, SCORE, TITLE
 if TYPE_CHECKING:
     from pipeline.dataset.records import Metrics
     from pipeline.experiments.compare.compare import Comparison, Waiting
+    from pipeline.registry.standing import History
     from pipeline.serving.lookup import Recommendations, Similar
     from pipeline.stages.order import RunSummary
 
@@ -32,6 +33,8 @@ def show_run(summary: "RunSummary", console: Console) -> None:
     console.print(f"run        {summary.run_id}", soft_wrap=True)
     console.print(f"seconds    {seconds}; peak memory {summary.peak_memory_bytes / 2**30:.2f} GiB", soft_wrap=True)
     console.print(f"model      {mlflow.model_name} version {mlflow.model_version} ({mlflow.alias or 'not promoted'})")
+    if summary.held:
+        console.print(f"held       {summary.held.reason}, since {summary.held.since}", markup=False, soft_wrap=True)
     console.print(f"digest     {summary.digest}", soft_wrap=True)
     console.print(f"release    {summary.release}", soft_wrap=True)
     console.print(f"report     {summary.report}", soft_wrap=True)
@@ -70,6 +73,17 @@ def show_list(result: "Recommendations | Similar", console: Console) -> None:
     for row in result.items:
         table.add_row(str(row.rank), f"{row.score:.4f}", str(row.item_id), row.title or "")
     console.print(table)
+
+
+def show_history(result: "History", console: Console) -> None:
+    """One event a line, newest first."""
+    for event in result.events:
+        told = (
+            f"{event.at:.19}  {event.action:<11}  version {event.model_version}  {event.run_id}  {event.reason or ''}"
+        )
+        console.print(told.rstrip(), markup=False, soft_wrap=True)
+    if not result.events:
+        console.print("nothing is recorded yet")
 
 
 def show_fields(result: Any, console: Console) -> None:

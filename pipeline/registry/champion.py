@@ -2,8 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from upath import UPath
 
@@ -11,6 +12,32 @@ from pipeline.documents import as_record
 from pipeline.errors import InputError, StoreError
 from pipeline.storage.files import SUCCESS, is_complete, parse_json, read_bytes, require_known_scheme, resolve
 from pipeline.storage.layout import Store
+
+KEPT_EVENTS = 50
+"""Events that `champion.json` remembers."""
+Action = Literal["promoted", "forced", "rolled_back", "held", "freed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """Why no night may replace the champion."""
+
+    reason: str
+    since: str
+    """ISO 8601."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened to the champion."""
+
+    at: str
+    """ISO 8601."""
+    action: Action
+    run_id: str
+    """Of the champion after it."""
+    model_version: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +56,12 @@ class Champion:
     as_of: str | None = None
     """The moment the release stands for, ISO 8601."""
     promoted_at: str | None = None
+    reason: str | None = None
+    """Why this one stands; None where nobody said."""
+    held: Hold | None = None
+    """While held, only `promote --force` and `rollback` replace it."""
+    history: tuple[Event, ...] = ()
+    """Newest first."""
     previous: "Champion | None"
 
     def stands_for_later(self, as_of: datetime | None) -> bool:
@@ -36,10 +69,24 @@ class Champion:
         return bool(as_of and self.as_of and datetime.fromisoformat(self.as_of) > as_of)
 
     def cut(self, depth: int) -> "Champion | None":
-        """The chain of champions, its tail left out beyond `depth`."""
+        """The chain of champions before another: without hold and history, its tail left out beyond `depth`."""
         if depth == 0:
             return None
-        return dataclasses.replace(self, previous=self.previous and self.previous.cut(depth - 1))
+        previous = self.previous and self.previous.cut(depth - 1)
+        return dataclasses.replace(self, held=None, history=(), previous=previous)
+
+    def after(self, before: "Champion | None", action: Action, reason: str | None) -> "Champion":
+        """This record with one more event in the history of the one `before` it."""
+        event = Event(
+            at=now(), action=action, run_id=self.run_id, model_version=self.model_version, reason=reason or None
+        )
+        history = (event, *(before.history if before else ()))
+        return dataclasses.replace(self, history=history[:KEPT_EVENTS])
+
+
+def now() -> str:
+    """This moment as records have it."""
+    return datetime.now(UTC).isoformat()
 
 
 @dataclass(frozen=True)

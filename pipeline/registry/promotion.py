@@ -1,4 +1,4 @@
-"""Moving the champion: promotion past the gate, and rollback.
+"""Moving the champion: promotion past the gate, and rollback, which holds what it restores.
 
 Two records name the champion: `<root>/champion.json`, which downstream systems read, and the alias `champion`
 in the registry. The file is the truth and moves first, by compare-and-swap: of two promotions at once the one
@@ -8,14 +8,17 @@ so the two agree again whatever it then decides.
 """
 
 import dataclasses
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from pipeline.dataset.records import Evaluation
 from pipeline.documents import as_document
 from pipeline.errors import InputError, StoreError
 from pipeline.progress import Reporter
-from pipeline.registry.champion import Champion, Found, find_champion, read_champion
+from pipeline.registry.champion import Champion, Found, Hold, find_champion, now, read_champion
 from pipeline.registry.gate import NO_GATE, GateConfig, Measured, pass_gate
+from pipeline.registry.standing import Standing, standing
 from pipeline.registry.tracking import ModelVersion, Tracking
 from pipeline.release.manifest import read_manifest
 from pipeline.storage.files import as_json, is_complete, swap_bytes
@@ -23,6 +26,17 @@ from pipeline.storage.layout import Store
 
 KEPT_BEFORE = 20
 """Champions before the present one that `champion.json` remembers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved(Standing):
+    """The champion after a promotion or a rollback, whether or not it moved."""
+
+    changed: bool
+    counts: dict[str, int]
+    """Rows of the release by table; empty where nothing changed."""
+    metrics: Evaluation | None
+    """Of the release; None where nothing changed."""
 
 
 def promote(
@@ -33,31 +47,48 @@ def promote(
     reporter: Reporter,
     as_of: datetime | None = None,
     kept_before: int = KEPT_BEFORE,
-) -> dict[str, Any]:
-    """Make a registered version the champion; the champion itself again is left as it is.
+    *,
+    force: bool = False,
+    reason: str | None = None,
+) -> Moved:
+    """Make a registered version the champion; the champion itself again is left as it is, and so is one that is held.
 
     `as_of` is the moment the release stands for, with its zone: a champion that stands for a later one stays, so
-    that nights may end in any order.
+    that nights may end in any order. `force` asks neither the hold nor the gate; a hold stays until it is freed.
 
     Raises `InputError` for a version the registry lacks or that belongs to another store, `StoreError` for a
     release that does not verify, `GateRefusedError` when the gate does not let it pass.
     """
     candidate = _registered(tracking, version)
+    judge = dataclasses.replace(gate, metric=NO_GATE) if force else gate
     while True:
         found = _agreed_champion(store, tracking, reporter)
         champion = found.champion
-        if champion and champion.model_version == candidate.version:
-            reporter.say(f"promote: {candidate.name} version {candidate.version} is the champion already")
-            return _result(champion, changed=False)
-        if champion and champion.stands_for_later(as_of):
-            reporter.say(f"promote: the champion stands for {champion.as_of}, later than {as_of}; it stays")
-            return _result(champion, changed=False)
-        record = _judged(store, gate, candidate, champion, as_of, reporter)
-        record = dataclasses.replace(record, previous=champion and champion.cut(kept_before))
+        if champion and (stays := _why_it_stays(champion, candidate, as_of, force)):
+            reporter.say(f"promote: {stays}")
+            return _unmoved(champion)
+        record = _judged(store, judge, candidate, champion, as_of, reporter)
+        held, previous = (champion.held, champion.cut(kept_before)) if champion else (None, None)
+        record = dataclasses.replace(record, reason=reason, held=held, previous=previous)
+        record = record.after(champion, "forced" if force else "promoted", reason)
         result = _crown(store, tracking, found, record, reporter)
         if result is not None:
             return result
         reporter.say("promote: another promotion came first; starting over")
+
+
+def _why_it_stays(champion: Champion, candidate: ModelVersion, as_of: datetime | None, force: bool) -> str | None:
+    """Why a candidate is not even judged; None where it is."""
+    if champion.model_version == candidate.version:
+        return f"{candidate.name} version {candidate.version} is the champion already"
+    if champion.held and not force:
+        return (
+            f"champion {champion.run_id} is held since {champion.held.since} ({champion.held.reason}); it stays. "
+            "`microrec champion free` ends that, `microrec promote --force` passes it once"
+        )
+    if champion.stands_for_later(as_of):
+        return f"the champion stands for {champion.as_of}, later than {as_of}; it stays"
+    return None
 
 
 def _judged(
@@ -115,8 +146,8 @@ def check_gate(
     }
 
 
-def rollback(store: Store, tracking: Tracking, reporter: Reporter) -> dict[str, Any]:
-    """Make the champion before this one the champion again.
+def rollback(store: Store, tracking: Tracking, reporter: Reporter, reason: str | None = None) -> Moved:
+    """Make the champion before this one the champion again, and hold it: the next night may have the same fault.
 
     Raises `InputError` when there is none before it or it was moved meanwhile, `StoreError` when its release
     does not verify.
@@ -134,7 +165,9 @@ def rollback(store: Store, tracking: Tracking, reporter: Reporter) -> dict[str, 
         )
     _require_same_registry(store, tracking, champion.previous)
     verify_release(store, champion.previous.run_id)
-    result = _crown(store, tracking, found, champion.previous, reporter)
+    why = reason or f"rolled back from {champion.run_id}"
+    record = dataclasses.replace(champion.previous, reason=why, held=Hold(reason=why, since=now()))
+    result = _crown(store, tracking, found, record.after(champion, "rolled_back", why), reporter)
     if result is None:
         raise InputError(f"{store.champion} was changed meanwhile; see which release it names, then roll back again")
     return result
@@ -153,26 +186,24 @@ def champion_problems(store: Store, tracking: Tracking) -> list[str]:
     return [] if alias == version else [f"{store.champion} names version {version}, the alias names {alias or 'none'}"]
 
 
-def _crown(
-    store: Store, tracking: Tracking, found: Found, record: Champion, reporter: Reporter
-) -> dict[str, Any] | None:
+def _crown(store: Store, tracking: Tracking, found: Found, record: Champion, reporter: Reporter) -> Moved | None:
     """Write the file if it still is as `found`, then move the alias: this order is what `_agreed_champion` mends.
 
     None where the file has changed, and then nothing was done.
     """
-    champion = dataclasses.replace(record, promoted_at=datetime.now(UTC).isoformat())
+    champion = dataclasses.replace(record, promoted_at=now())
+    manifest = read_manifest(store.release(champion.run_id))
     if not swap_bytes(store.champion, found.payload, as_json(as_document(champion))):
         return None
     _move_alias(store, tracking, champion.model_version)
-    reporter.say(f"champion: {champion.model_name} version {champion.model_version}, release {champion.run_id}")
-    return _result(champion, changed=True)
+    held = f", held ({champion.held.reason})" if champion.held else ""
+    reporter.say(f"champion: {champion.model_name} version {champion.model_version}, release {champion.run_id}{held}")
+    shown = vars(standing(champion))
+    return Moved(**shown, changed=True, counts=manifest.counts, metrics=manifest.metrics)
 
 
-def _result(champion: Champion, *, changed: bool) -> dict[str, Any]:
-    """The champion for people and scripts, with only the version before it instead of the whole chain."""
-    before = champion.previous
-    shown = before and {"run_id": before.run_id, "model_version": before.model_version, "digest": before.digest}
-    return {**as_document(champion), "previous": shown, "changed": changed}
+def _unmoved(champion: Champion) -> Moved:
+    return Moved(**vars(standing(champion)), changed=False, counts={}, metrics=None)
 
 
 def _move_alias(store: Store, tracking: Tracking, version: str) -> None:

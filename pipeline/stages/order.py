@@ -10,6 +10,7 @@ from typing import Any
 from pipeline import stages, torchrun
 from pipeline.dataset.records import Evaluation
 from pipeline.errors import GateRefusedError, InputError
+from pipeline.registry.champion import Hold
 from pipeline.release.format import REPORT
 from pipeline.run import ResultType, Run, Stage, StageResult, peak_memory_bytes, run_stage
 
@@ -74,7 +75,7 @@ class MlflowSummary:
     model_name: str
     model_version: str
     alias: str | None
-    """`champion`, or None where the gate refused."""
+    """`champion`, or None where the gate refused or an earlier champion is held."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,8 @@ class RunSummary:
     mlflow: MlflowSummary
     gate: str | None
     """Why the gate refused; None where it did not."""
+    held: Hold | None
+    """Why an earlier champion stays although the gate did not refuse; None where this one was promoted."""
     seconds: dict[str, float]
     """By stage."""
     peak_memory_bytes: int
@@ -102,7 +105,7 @@ def run_all(run: Run) -> RunSummary:
     """
     results: dict[str, StageResult] = {stage.name: do_stage(run, stage) for stage in ORDER}
     exported, registered = run.require(stages.EXPORT), run.require(stages.REGISTER)
-    refusal = _promote(run, registered.model_version)
+    refusal, held = _promote(run, registered.model_version)
     return RunSummary(
         run_id=run.id,
         release=exported.release,
@@ -114,20 +117,21 @@ def run_all(run: Run) -> RunSummary:
             run_id=registered.run_id,
             model_name=registered.model_name,
             model_version=registered.model_version,
-            alias=None if refusal else "champion",
+            alias=None if refusal or held else "champion",
         ),
         gate=refusal,
+        held=held,
         seconds={name: result.seconds for name, result in results.items()},
         peak_memory_bytes=max(peak_memory_bytes(), *(result.peak_memory_bytes for result in results.values())),
     )
 
 
-def _promote(run: Run, version: str) -> str | None:
-    """Why the gate refused, or None."""
+def _promote(run: Run, version: str) -> tuple[str | None, Hold | None]:
+    """Why the gate refused, or why an earlier champion is held; both None where this one is champion."""
     from pipeline.registry.promotion import promote
 
     try:
-        promote(run.store, run.config.open_tracking(), run.config.gate, version, run.reporter)
+        moved = promote(run.store, run.config.open_tracking(), run.config.gate, version, run.reporter)
     except GateRefusedError as refusal:
-        return str(refusal)
-    return None
+        return str(refusal), None
+    return None, None if moved.model_version == version else moved.held

@@ -91,7 +91,7 @@ def test_promote_first_release_passes_and_file_and_alias_agree(config):
         }.items()
     )
     assert written["promoted_at"].startswith("20")
-    assert (result["changed"], alias(config), champion_problems(config)) == (True, version, [])
+    assert (result.changed, alias(config), champion_problems(config)) == (True, version, [])
 
 
 def test_promote_slightly_worse_passes_and_remembers_the_one_before(config):
@@ -112,7 +112,7 @@ def test_promote_worse_than_allowed_is_refused_and_changes_nothing(config):
 def test_promote_exactly_at_the_floor_passes(config, tmp_path):
     exact = make_config(tmp_path, gate={"max_regression": 0.5})
     promote(exact, add_version(exact, "r1", recall=0.25), quiet())
-    assert promote(exact, add_version(exact, "r2", recall=0.125), quiet())["changed"]
+    assert promote(exact, add_version(exact, "r2", recall=0.125), quiet()).changed
 
 
 def test_promote_compares_validation_never_test(config, monkeypatch):
@@ -122,7 +122,7 @@ def test_promote_compares_validation_never_test(config, monkeypatch):
     document = read_json(manifest)
     document["metrics"]["test"] = {"recall@20": 0.0}
     write_json(manifest, document)
-    assert promote(config, better_on_validation, quiet())["run_id"] == "r2"
+    assert promote(config, better_on_validation, quiet()).run_id == "r2"
 
 
 def test_promote_the_champion_again_does_nothing(config):
@@ -130,7 +130,7 @@ def test_promote_the_champion_again_does_nothing(config):
     promote(config, version, quiet())
     before = champion(config)
     result = promote(config, version, quiet())
-    assert (result["changed"], champion(config)) == (False, before)
+    assert (result.changed, champion(config)) == (False, before)
 
 
 @pytest.mark.parametrize(("first", "second"), [(0.2, None), (None, 0.2)])
@@ -144,7 +144,7 @@ def test_promote_gate_none_lets_everything_pass(config, tmp_path):
     promote(config, add_version(config, "r1", recall=0.2), quiet())
     version = add_version(config, "r2", recall=None)
     result = promote(make_config(tmp_path, gate={"metric": "none"}), version, quiet())
-    assert (result["run_id"], result["metric"], result["value"]) == ("r2", None, None)
+    assert (result.run_id, result.metric, result.value) == ("r2", None, None)
 
 
 def test_promote_metric_that_does_not_exist_names_those_that_do(tmp_path):
@@ -212,7 +212,7 @@ def test_killed_between_file_and_alias_is_mended_by_the_next_call(config, monkey
     assert (champion(config)["model_version"], alias(config)) == ("2", "1")
     assert champion_problems(config) == [f"{config.open_store().champion} names version 2, the alias names 1"]
     if again == "same version":
-        assert not promote(config, second, quiet())["changed"]
+        assert not promote(config, second, quiet()).changed
     elif again == "next version":
         promote(config, add_version(config, "r3"), quiet())
     elif again == "rollback":
@@ -229,7 +229,7 @@ def test_rollback_goes_back_step_by_step_until_the_first(config):
         promote(config, add_version(config, run_id), quiet())
     for expected in ("r2", "r1"):
         result = rollback(config, quiet())
-        assert (result["run_id"], champion(config)["run_id"]) == (expected, expected)
+        assert (result.run_id, champion(config)["run_id"]) == (expected, expected)
         assert alias(config) == champion(config)["model_version"]
     with pytest.raises(InputError, match="version 1 has no champion before it"):
         rollback(config, quiet())
@@ -369,13 +369,13 @@ MONDAY, TUESDAY = (datetime(2026, 11, day, 2, tzinfo=UTC) for day in (23, 24))
 def test_promote_for_an_earlier_moment_leaves_the_champion_of_a_later_one(config):
     promote(config, add_version(config, "tuesday", recall=0.2), quiet(), TUESDAY)
     result = promote(config, add_version(config, "monday", recall=0.3), quiet(), MONDAY)
-    assert (result["changed"], result["run_id"], champion(config)["run_id"]) == (False, "tuesday", "tuesday")
-    assert promote(config, add_version(config, "again", recall=0.2), quiet(), TUESDAY)["run_id"] == "again"
+    assert (result.changed, result.run_id, champion(config)["run_id"]) == (False, "tuesday", "tuesday")
+    assert promote(config, add_version(config, "again", recall=0.2), quiet(), TUESDAY).run_id == "again"
 
 
 def test_promote_by_hand_without_a_moment_replaces_any_champion(config):
     promote(config, add_version(config, "tuesday"), quiet(), TUESDAY)
-    assert promote(config, add_version(config, "mine"), quiet())["run_id"] == "mine"
+    assert promote(config, add_version(config, "mine"), quiet()).run_id == "mine"
 
 
 def test_check_gate_asks_before_export_and_moves_nothing(config):
