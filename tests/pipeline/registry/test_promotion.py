@@ -47,8 +47,8 @@ def promote(config, version, reporter, as_of=None, **options):
     return promotion.promote(store, tracking, config.gate, version, reporter, as_of, **options)
 
 
-def rollback(config, reporter):
-    return promotion.rollback(config.open_store(), config.open_tracking(), reporter)
+def rollback(config, reporter, reason=None):
+    return promotion.rollback(config.open_store(), config.open_tracking(), reporter, reason)
 
 
 def champion_problems(config):
