@@ -45,8 +45,16 @@ def compose(results: dict[str, Any]) -> str:
     seconds = {name: sum(filter(None, shards)) for name, shards in results.get("seconds", {}).items()}
     if any(seconds.values()):
         lines.append(f"seconds: {', '.join(f'{name} {value:.1f}' for name, value in seconds.items() if value)}")
-    lines.append("**promoted**" if results.get("promote") else "not promoted")
+    lines.append(_outcome(results))
     return "\n".join(f"- {line}" for line in lines)[:LONGEST]
+
+
+def _outcome(results: dict[str, Any]) -> str:
+    if results.get("promote"):
+        return "**promoted**"
+    if refused := results.get("refused"):
+        return f"**refused**, waits for an approval: {refused['reason']}"
+    return f"not promoted: {reason}" if (reason := results.get("stays")) else "not promoted"
 
 
 def attach(dag_id: str, dag_run_id: str, note: str) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,18 +33,33 @@ def microrec(command: str, *arguments: str, run: bool = True) -> dict[str, Any]:
     The seconds of a stage are kept beside the task's result, for the note.
     """
     context = get_current_context()
-    params, dag_run = context["params"], context["dag_run"]
-    overrides = [f"train.device={params['device']}"]
-    if params["sample"] < 1:
-        overrides.append(f"catalogue.filter.user_share={params['sample']}")
-    overrides += [override.replace("{ds}", f"{moment_of(dag_run):%Y-%m-%d}") for override in params["set"]]
-    common = ["-c", params["config"], *(part for override in overrides for part in ("--set", override))]
-    run_id = run_id_of(dag_run)
+    run_id = run_id_of(context["dag_run"])
     identity = ["--run-id", run_id] if run else []
+    common = configured(context["params"]["config"], overrides())
     result = run_microrec([command, *arguments, *common, *identity], f"{run_id} {command}")
     if "seconds" in result:
         context["ti"].xcom_push(key="seconds", value=result["seconds"])
     return result
+
+
+def overrides() -> list[str]:
+    """What this DAG run's parameters change in the configuration: `section.key=value`."""
+    context = get_current_context()
+    params, date = context["params"], f"{moment_of(context['dag_run']):%Y-%m-%d}"
+    share = [f"catalogue.filter.user_share={params['sample']}"] if params["sample"] < 1 else []
+    return [f"train.device={params['device']}", *share, *(one.replace("{ds}", date) for one in params["set"])]
+
+
+def configured(config: str, changes: Iterable[str] = ()) -> list[str]:
+    """The options that give a command its configuration."""
+    return ["-c", config, *(part for one in changes for part in ("--set", one))]
+
+
+def announce(extra: dict[str, Any]) -> None:
+    """Give the event of the task's one outlet what consumers need."""
+    context = get_current_context()
+    [asset] = context["task"].outlets
+    context["outlet_events"][asset].extra = extra
 
 
 def to_be_promoted() -> bool:

@@ -1,21 +1,17 @@
 """The tasks of a night: each runs one `microrec` command of the ML environment and passes small JSON on."""
 
 import os
-from datetime import timedelta
 from typing import Any
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
-from microrec_assets import CHAMPION, RELEASE
+from microrec_command import RefusedError
 from microrec_note import attach, compose
-from microrec_run import as_of, microrec, run_id_of, to_be_promoted
-
-IMAGE_QUEUE = os.environ.get("MICROREC_IMAGE_QUEUE", "default")
-"""Queue of the image shards: `gpu` where the GPU workers are to encode pictures, too."""
-ENCODE_POOL, GPU_POOL, CHAMPION_POOL = "microrec_encode", "microrec_gpu", "microrec_champion"
+from microrec_run import announce, as_of, microrec, overrides, run_id_of, to_be_promoted
 
 
-def _on(queue: str) -> dict[str, Any]:
+def on(queue: str) -> dict[str, Any]:
     """A task's queue; the Kubernetes executor has none and takes the GPU pod (deploy/kubernetes) for `gpu`."""
     template = os.environ.get("MICROREC_GPU_POD_TEMPLATE") if queue == "gpu" else None
     return {"queue": queue, "executor_config": {"pod_template_file": template} if template else {}}
@@ -55,13 +51,13 @@ def _extract(modality: str, shard: str) -> dict[str, Any]:
     return {"modality": modality, **{name: done[name] for name in ("contents", "encoded", "encoder_calls")}}
 
 
-@task(**_on(IMAGE_QUEUE), pool=ENCODE_POOL)
+@task
 def extract_image(modality: str, shard: str) -> dict[str, Any]:
     """Encode the pictures of this shard that were not seen before."""
     return _extract(modality, shard)
 
 
-@task(pool=ENCODE_POOL)
+@task
 def extract_text(modality: str, shard: str) -> dict[str, Any]:
     """Encode the texts of this shard that were not seen before."""
     return _extract(modality, shard)
@@ -83,7 +79,7 @@ def changes() -> bool:
     return bool(found["changes"]) or asked
 
 
-@task(**_on("gpu"), pool=GPU_POOL, execution_timeout=timedelta(hours=12))
+@task
 def train() -> dict[str, Any]:
     """Fit the model; a retry continues from the last checkpoint."""
     done = microrec("train")
@@ -100,19 +96,56 @@ def evaluate() -> dict[str, Any]:
 @task
 def gate() -> dict[str, Any]:
     """Ask before anything is published; fails, without retry, where quality has fallen too far."""
-    return microrec("gate", *as_of()) if to_be_promoted() else {"asked": False}
+    if not to_be_promoted():
+        return {"asked": False}
+    try:
+        return microrec("gate", *as_of())
+    except RefusedError as refusal:
+        context = get_current_context()
+        context["ti"].xcom_push(key="refused", value=_refused(context, str(refusal)))
+        raise
 
 
-@task(outlets=[RELEASE])
-def export(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Publish the release and announce it."""
-    done = microrec("export")
-    context = get_current_context()
-    event = {
+def _refused(context: Any, reason: str) -> dict[str, Any]:
+    """What an operator's approval needs to publish this night all the same."""
+    return {
         "run_id": run_id_of(context["dag_run"]),
+        "reason": reason,
+        "as_of": as_of()[1],
+        "config": context["params"]["config"],
+        "set": overrides(),
+        "attempt": context["ti"].try_number,
+    }
+
+
+@task.short_circuit(trigger_rule="one_failed", ignore_downstream_trigger_rules=False)
+def refused() -> bool:
+    """Whether it was the gate that ended the night, and not a fault before it or of it."""
+    return get_current_context()["ti"].xcom_pull(task_ids="gate", key="refused") is not None
+
+
+def ask_approval(dag_id: str) -> TriggerDagRunOperator:
+    """Start the DAG in which an operator approves a refused night, and do not wait for it."""
+    found = "ti.xcom_pull(task_ids='gate', key='refused')"
+    return TriggerDagRunOperator(
+        task_id="ask_approval",
+        trigger_dag_id=dag_id,
+        trigger_run_id="{{ run_id }}.{{ " + found + "['attempt'] }}",
+        conf="{{ " + found + " | tojson }}",
+        logical_date=None,
+        skip_when_already_exists=True,
+    )
+
+
+@task
+def export(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Publish the release and announce it; a trial's event says that it is one."""
+    done = microrec("export")
+    event = {
+        "run_id": run_id_of(get_current_context()["dag_run"]),
         **{name: done[name] for name in ("release", "digest", "counts")},
     }
-    context["outlet_events"][RELEASE].extra = {**event, "metrics": metrics}
+    announce({**event, "metrics": metrics, "trial": not to_be_promoted()})
     return event
 
 
@@ -123,18 +156,30 @@ def register() -> dict[str, Any]:
     return {name: done[name] for name in ("run_id", "model_name", "model_version")}
 
 
-@task(outlets=[CHAMPION], pool=CHAMPION_POOL)
+@task
 def promote(registered: dict[str, Any], released: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    """Move the champion and announce it; skipped where it is not wanted or a newer champion stands."""
+    """Move the champion and announce it; skipped where it is not wanted, or the champion is held or a newer one."""
     if not to_be_promoted():
-        raise AirflowSkipException("not to be promoted: promote is off, or this is a trial on a sample")
+        raise _stays("promote is off, or this is a trial on a sample")
     version = str(registered["model_version"])
     champion = microrec("promote", version, *as_of(), run=False)
     if champion["run_id"] != released["run_id"]:
-        raise AirflowSkipException(f"the champion {champion['run_id']} stands for a later moment and stays")
+        raise _stays(why_it_stays(champion))
     event = {**released, "model_version": version}
-    get_current_context()["outlet_events"][CHAMPION].extra = {**event, "metrics": metrics}
+    announce({**event, "metrics": metrics})
     return event
+
+
+def why_it_stays(champion: dict[str, Any]) -> str:
+    """Why `microrec promote` has left the champion that it answers."""
+    if held := champion["held"]:
+        return f"the champion {champion['run_id']} is held since {held['since']:.19}: {held['reason']}"
+    return f"the champion {champion['run_id']} stands for a later moment and stays"
+
+
+def _stays(reason: str) -> AirflowSkipException:
+    get_current_context()["ti"].xcom_push(key="stays", value=reason)
+    return AirflowSkipException(f"not promoted: {reason}")
 
 
 @task(retries=1)
@@ -146,6 +191,7 @@ def summarise() -> str:
     results = {name: pull(task_ids=name) for name in (*stages, "promote")}
     results |= {name: pull(task_ids=[name]) for name in mapped}
     results |= {"run_id": run_id_of(dag_run), "changes": pull(task_ids="changes", key="changes")}
+    results |= {"stays": pull(task_ids="promote", key="stays"), "refused": pull(task_ids="gate", key="refused")}
     results["seconds"] = {name: pull(task_ids=[name], key="seconds") for name in (*mapped, *stages)}
     note = compose(results)
     attach(dag_run.dag_id, dag_run.run_id, note)

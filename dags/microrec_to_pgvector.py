@@ -1,55 +1,54 @@
 """An example of a consumer: loads the champion's vectors into PostgreSQL with pgvector whenever the champion moves.
 
-Started by the asset `microrec_champion`; which release it loads, in whatever store, stands in the asset's event. It
-reads the release and nothing else of the pipeline, as any other consumer would: a search index, a cache, a warehouse.
+Started by the asset `microrec_champion`. An event says that the champion has moved; which release to load,
+`champion.json` says when the task runs, so that an old event never brings an old release back. It reads the release and
+nothing else of the pipeline, as any other consumer would: a search index, a cache, a warehouse.
 """
 
-import os
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 from microrec_alerts import run_failed, task_failed
-from microrec_assets import CHAMPION
 from microrec_command import run_microrec
-from microrec_run import run_id_of
+from microrec_run import configured, run_id_of
+from microrec_shops import Shop, find_shops
 
 
-@dag(
-    schedule=[CHAMPION],
-    catchup=False,
-    max_active_runs=1,
-    params={
-        "config": Param(
-            os.environ.get("MICROREC_CONFIG", "microrec.toml"), type="string", description="Configuration file (TOML)."
-        )
-    },
-    doc_md=__doc__,
-    tags=["microrec", "consumer"],
-    on_failure_callback=run_failed,
-    default_args={
-        "owner": "microrec",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_exponential_backoff": True,
-        "execution_timeout": timedelta(hours=1),
-        "on_failure_callback": task_failed,
-    },
-)
-def microrec_to_pgvector() -> None:
-    """One task."""
+def consumer(shop: Shop) -> Any:
+    """The DAG of a shop; one task."""
 
-    @task
-    def load() -> dict[str, Any]:
-        """Replace the tables of vectors, in one transaction."""
-        context = get_current_context()
-        events = context["triggering_asset_events"].get(CHAMPION, ())
-        champion = ([event.extra for event in events if event.extra.get("release")] or [{}])[-1]
-        release = ["--release", champion["release"]] if champion else []
-        run_id = champion.get("run_id") or run_id_of(context["dag_run"])
-        return run_microrec(["to-pgvector", "-c", context["params"]["config"], *release], f"{run_id} to-pgvector")
+    @dag(
+        dag_id=shop.named("microrec_to_pgvector"),
+        schedule=[shop.champion],
+        catchup=False,
+        max_active_runs=1,
+        params={"config": Param(shop.config, type="string", description="Configuration file (TOML).")},
+        doc_md=shop.doc(__doc__),
+        tags=[*shop.tags, "consumer"],
+        on_failure_callback=run_failed,
+        default_args={
+            "owner": "microrec",
+            "retries": 3,
+            "retry_delay": timedelta(seconds=30),
+            "retry_exponential_backoff": True,
+            "execution_timeout": timedelta(hours=1),
+            "on_failure_callback": task_failed,
+        },
+    )
+    def consume() -> None:
+        @task
+        def load() -> dict[str, Any]:
+            """Replace the tables of vectors, in one transaction; the result says which release stands there now."""
+            context = get_current_context()
+            schema = ["--schema", shop.name.lower().replace("-", "_")] if shop.name else []
+            command = ["to-pgvector", *schema, *configured(context["params"]["config"])]
+            return run_microrec(command, f"{run_id_of(context['dag_run'])} to-pgvector")
 
-    load()
+        load()
+
+    return consume()
 
 
-microrec_to_pgvector()
+for each in find_shops():
+    consumer(each)

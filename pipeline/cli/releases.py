@@ -65,6 +65,7 @@ def similar(
 @app.command()
 def to_pgvector(
     release: Release = None,
+    schema: Annotated[str | None, typer.Option(help="Schema of the tables, for one shop of several.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -72,10 +73,8 @@ def to_pgvector(
     """Load a release into PostgreSQL with pgvector; MICROREC_PGVECTOR_DSN says where."""
     from pipeline.serving.pgvector import load_release
 
-    result = load_release(
-        load(config, overrides).open_store(), release, os.environ.get("MICROREC_PGVECTOR_DSN", ""), Reporter()
-    )
-    show(result, as_json)
+    dsn = os.environ.get("MICROREC_PGVECTOR_DSN", "")
+    show(load_release(load(config, overrides).open_store(), release, dsn, Reporter(), schema), as_json)
 
 
 @app.command()

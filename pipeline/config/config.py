@@ -17,6 +17,7 @@ from upath import UPath
 from features.modality import ModalityConfig
 from model.config import ModelConfig, TrainConfig
 from pipeline.catalogue.catalogue import Catalogue, CatalogueConfig
+from pipeline.config.airflow import AirflowConfig
 from pipeline.config.compare import CompareConfig
 from pipeline.config.search_space import TuneConfig
 from pipeline.dataset.split import SplitConfig
@@ -61,6 +62,8 @@ class Config:
     gate: GateConfig = field(default_factory=GateConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
+    airflow: AirflowConfig = field(default_factory=AirflowConfig)
+    """When and where nights run: no part of what a run depends on."""
     base: Path = Path()
 
     def __post_init__(self) -> None:
@@ -122,7 +125,7 @@ class Config:
         return uri.replace("{store.root}", str(root))
 
     def as_dict(self) -> dict[str, Any]:
-        """The resolved configuration as plain JSON values, without `base` and without passwords."""
+        """The resolved configuration as plain JSON values, without `base`, `[airflow]` and passwords."""
         redacted: dict[str, Any] = without_passwords(self._document())
         return redacted
 
@@ -138,7 +141,7 @@ class Config:
 
     def _document(self) -> dict[str, Any]:
         document = dataclasses.asdict(self)
-        del document["base"]
+        del document["base"], document["airflow"]
         plain: dict[str, Any] = json.loads(json.dumps(document))
         return plain
 

@@ -8,6 +8,7 @@ score is the inner product, which pgvector spells `<#>` (negated, so that ascend
 """
 
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,20 +26,26 @@ from pipeline.storage.layout import Store
 TABLES = {"item_vectors": (ITEM_EMBEDDINGS, ITEM_ID), "user_vectors": (USER_VECTORS, USER_ID)}
 """Table in the database: table of the release and its id."""
 ROWS_AT_ONCE = 10_000
+_SCHEMA = re.compile("[a-z_][a-z0-9_]{0,62}")
 _LOCK = 7_237_201  # any number, the same for all who load
 
 
-def load_release(store: Store, name: str | None, dsn: str, reporter: Reporter) -> dict[str, Any]:
+def load_release(
+    store: Store, name: str | None, dsn: str, reporter: Reporter, schema: str | None = None
+) -> dict[str, Any]:
     """Replace the tables by those of a release (default the champion's), all in one transaction.
 
-    Readers see the old vectors until all new ones are there. A release that is loaded already is left as it is.
+    Readers see the old vectors until all new ones are there. A release that is loaded already is left as it is. In a
+    `schema` of its own, which is made where it is missing, each of several shops has its tables.
 
-    Raises `InputError` without an address or where the database refuses.
+    Raises `InputError` without an address, for what cannot name a schema, or where the database refuses.
     """
     import psycopg2
 
     if not dsn:
         raise InputError("MICROREC_PGVECTOR_DSN is not set; give it an address such as postgresql://user@host/database")
+    if schema and not _SCHEMA.fullmatch(schema):
+        raise InputError(f"--schema {schema!r}: use small letters, digits and _, beginning with a letter or _")
     release = choose_release(store, name)
     digest = read_manifest(release).release_digest
     try:
@@ -48,35 +55,39 @@ def load_release(store: Store, name: str | None, dsn: str, reporter: Reporter) -
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        cursor.execute("CREATE TABLE IF NOT EXISTS vectors_release (run_id text, digest text, loaded_at timestamptz)")
-        cursor.execute("SELECT digest FROM vectors_release")
+        if schema:
+            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        at = f"{schema}." if schema else ""
+        loaded = f"{at}vectors_release"
+        cursor.execute(f"CREATE TABLE IF NOT EXISTS {loaded} (run_id text, digest text, loaded_at timestamptz)")
+        cursor.execute(f"SELECT digest FROM {loaded}")
         changed = cursor.fetchall() != [(digest,)]
         if changed:
-            counts = {table: _replace(cursor, table, release) for table in TABLES}
-            cursor.execute("DELETE FROM vectors_release")
-            cursor.execute("INSERT INTO vectors_release VALUES (%s, %s, now())", [release.name, digest])
+            counts = {table: _replace(cursor, at, table, release) for table in TABLES}
+            cursor.execute(f"DELETE FROM {loaded}")
+            cursor.execute(f"INSERT INTO {loaded} VALUES (%s, %s, now())", [release.name, digest])
         else:
-            counts = {table: _count(cursor, table) for table in TABLES}
+            counts = {table: _count(cursor, at + table) for table in TABLES}
     connection.close()
     done = "loaded" if changed else "was there already"
     reporter.say(f"release {release.name} {done}: {', '.join(f'{count} {table}' for table, count in counts.items())}")
     return {"run_id": release.name, "digest": digest, "changed": changed, "rows": counts}
 
 
-def _replace(cursor: Any, table: str, release: Any) -> int:
-    """Fill a new table, index it, and put it in the old one's place."""
+def _replace(cursor: Any, at: str, table: str, release: Any) -> int:
+    """Fill a new table, index it, and put it in the old one's place; `at` is the schema's prefix."""
     source, key = TABLES[table]
     rows = read_table(release, source)
     kind = "bigint" if pa.types.is_integer(rows.schema.field(key).type) else "text"
     dim = rows.schema.field(EMBEDDING).type.list_size
-    cursor.execute(f"CREATE TABLE new_{table} ({key} {kind} NOT NULL, embedding vector({dim}) NOT NULL)")
+    cursor.execute(f"CREATE TABLE {at}new_{table} ({key} {kind} NOT NULL, embedding vector({dim}) NOT NULL)")
     for text in _copy_texts(rows.select([key, EMBEDDING]), key):
-        cursor.copy_expert(f"COPY new_{table} FROM STDIN", text)
-    cursor.execute(f"ALTER TABLE new_{table} ADD PRIMARY KEY ({key})")
+        cursor.copy_expert(f"COPY {at}new_{table} FROM STDIN", text)
+    cursor.execute(f"ALTER TABLE {at}new_{table} ADD PRIMARY KEY ({key})")
     if table == "item_vectors":
-        cursor.execute(f"CREATE INDEX ON new_{table} USING hnsw (embedding vector_ip_ops)")
-    cursor.execute(f"DROP TABLE IF EXISTS {table}")
-    cursor.execute(f"ALTER TABLE new_{table} RENAME TO {table}")
+        cursor.execute(f"CREATE INDEX ON {at}new_{table} USING hnsw (embedding vector_ip_ops)")
+    cursor.execute(f"DROP TABLE IF EXISTS {at}{table}")
+    cursor.execute(f"ALTER TABLE {at}new_{table} RENAME TO {table}")
     return int(rows.num_rows)
 
 
