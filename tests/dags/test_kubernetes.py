@@ -1,6 +1,5 @@
 """The pods that the Kubernetes executor would start, rendered by the executor's own code."""
 
-import importlib
 from pathlib import Path
 
 import pytest
@@ -41,17 +40,11 @@ def test_pod_template_limits(template, gpus):
 
 @pytest.mark.parametrize(("queue", "tasks"), [("default", {"train"}), ("gpu", {"train", "extract_image"})])
 def test_tasks_of_the_gpu_queue_ask_for_the_gpu_pod_where_the_setting_names_it(monkeypatch, queue, tasks):
-    import microrec_nightly
-    import microrec_stages
+    from microrec_nightly import nightly
+    from microrec_shops import find_shops
 
     monkeypatch.setenv("MICROREC_GPU_POD_TEMPLATE", str(KUBERNETES / "gpu-pod.yaml"))
     monkeypatch.setenv("MICROREC_IMAGE_QUEUE", queue)
-    try:
-        importlib.reload(microrec_stages)
-        dag = importlib.reload(microrec_nightly).microrec_nightly()
-        configs = {task.task_id: task.executor_config for task in dag.tasks if task.executor_config}
-    finally:
-        monkeypatch.undo()
-        importlib.reload(microrec_stages)
-        importlib.reload(microrec_nightly)
+    dag = nightly(find_shops()[0])
+    configs = {task.task_id: task.executor_config for task in dag.tasks if task.executor_config}
     assert configs == {task: {"pod_template_file": str(KUBERNETES / "gpu-pod.yaml")} for task in tasks}

@@ -35,7 +35,9 @@ def test_dag_files_import_the_sdk_and_the_standard_library_only(file):
             names.add(node.module)
     ours = {other.stem for other in DAG_FILES}
     foreign = {name for name in names if name.split(".")[0] not in sys.stdlib_module_names | ours}
-    assert {name for name in foreign if not name.startswith("airflow.sdk")} == set()
+    operators = {"airflow.providers.standard.operators.hitl", "airflow.providers.standard.operators.trigger_dagrun"}
+    scheduler_side = {"airflow.models", "sqlalchemy"} if file.stem == "microrec_deadline" else set()
+    assert {name for name in foreign if not name.startswith("airflow.sdk")} <= operators | scheduler_side
 
 
 def test_nightly_every_task_has_owner_retries_and_timeout(nightly):
@@ -59,10 +61,25 @@ def test_nightly_pools_are_the_ones_that_the_stack_makes(nightly):
     assert made["microrec_gpu"]["slots"] == made["microrec_champion"]["slots"] == 1
 
 
+@pytest.mark.parametrize(
+    ("queue", "pool"), [(None, "microrec_encode"), ("default", "microrec_encode"), ("gpu", "microrec_gpu")]
+)
+def test_nightly_image_shards_are_in_the_pool_of_their_queue(monkeypatch, queue, pool):
+    from microrec_nightly import placed
+    from microrec_settings import AirflowSettings
+
+    monkeypatch.delenv("MICROREC_IMAGE_QUEUE", raising=False)
+    here = placed(AirflowSettings(image_queue=queue))["extract_image"]
+    assert (here["queue"], here["pool"]) == (queue or "default", pool)
+    monkeypatch.setenv("MICROREC_IMAGE_QUEUE", queue or "default")
+    assert placed(AirflowSettings())["extract_image"] == here
+
+
 def test_nightly_starts_by_time_or_by_asset_and_announces_release_and_champion(nightly):
     assert nightly.timetable.timetable.expression == "0 2 * * *"
     inputs = {asset.name for asset in nightly.timetable.asset_condition.objects}
     assert inputs == {"microrec_catalogue", "microrec_interactions"}
+    assert type(nightly.timetable.asset_condition).__name__ == "AssetAll"
     outlets = {task.task_id: [outlet.name for outlet in task.outlets] for task in nightly.tasks if task.outlets}
     assert outlets == {"export": ["microrec_release"], "promote": ["microrec_champion"]}
 
@@ -112,6 +129,72 @@ def test_run_id_of_different_dag_runs_is_different():
     from microrec_run import run_id_of
 
     assert len({run_id_of(dag_run(name)) for name in ("manual__a b", "manual__a-b", "manual__a/b", "/", "//", "")}) == 6
+
+
+NIGHT = {
+    "validate": [0, {"modalities": {}}],
+    "prepare": [0, {"counts": {"users": 6}}],
+    "changes": [0, {"champion": "night-0", "digest": "d0", "changes": ["items.parquet"]}],
+    "train": [0, {"epochs": 5, "best_epoch": 4, "device": "cpu"}],
+    "evaluate": [0, {"metrics": {"validation": {"recall@20": 0.25, "ndcg@20": 0.1}, "test": None}}],
+    "gate": [0, {"metric": "recall@20"}],
+    "export": [0, {"release": "s3://store/releases/x", "digest": "d1", "counts": {"user_vectors": 6}}],
+    "register": [0, {"run_id": "m1", "model_name": "microrec", "model_version": "7"}],
+}
+HELD = {"reason": "half a catalogue", "since": "2026-11-24T02:00:00.123456+00:00"}
+
+
+@pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
+def test_nightly_while_the_champion_is_held_publishes_and_does_not_promote_and_says_so(
+    fake_microrec, run_dag, events_since
+):
+    fake_microrec.answers({**NIGHT, "promote": [0, {"run_id": "night-0", "held": HELD, "changed": False}]})
+    run, states = run_dag("microrec_nightly", run_conf={"config": "c.toml", "device": "cpu"})
+    assert (str(run.state), states["register"], states["promote"]) == ("success", "success", "skipped")
+    assert [event["trial"] for event in events_since("microrec_release")] == [False]
+    assert events_since("microrec_champion") == []
+    note = next(task for task in run.get_task_instances() if task.task_id == "summarise").xcom_pull("summarise")
+    assert "not promoted: the champion night-0 is held since 2026-11-24T02:00:00: half a catalogue" in note
+
+
+@pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
+@pytest.mark.parametrize("trial", [{"sample": 0.5}, {"promote": False}])
+def test_nightly_trial_says_so_in_the_event_of_its_release(fake_microrec, run_dag, events_since, trial):
+    fake_microrec.answers(NIGHT)
+    _, states = run_dag("microrec_nightly", run_conf={"config": "c.toml", "device": "cpu", **trial})
+    assert (states["export"], states["promote"]) == ("success", "skipped")
+    assert [event["trial"] for event in events_since("microrec_release")] == [True]
+
+
+@pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
+def test_trained_runtime_counts_nights_that_trained_and_no_others(fake_microrec, run_dag):
+    from airflow.utils.session import create_session
+    from microrec_deadline import TrainedRuntime
+
+    config = {"config": "c.toml", "device": "cpu"}
+    fake_microrec.answers({**NIGHT, "promote": [0, {"run_id": "night-0", "held": HELD}]})
+    run_dag("microrec_nightly", run_conf=config)
+    with create_session() as session:
+        before = TrainedRuntime()._evaluate_with(session=session, dag_id="microrec_nightly") - datetime.now(UTC)
+    assert before > timedelta(0)
+    fake_microrec.answers({**NIGHT, "changes": [0, {"champion": "night-0", "digest": "d0", "changes": []}]})
+    _, states = run_dag("microrec_nightly", run_conf=config)
+    assert states["train"] == "skipped"
+    with create_session() as session:
+        after = TrainedRuntime()._evaluate_with(session=session, dag_id="microrec_nightly") - datetime.now(UTC)
+        assert TrainedRuntime()._evaluate_with(session=session, dag_id="another") is None
+    assert after.total_seconds() == pytest.approx(before.total_seconds(), abs=1)
+
+
+def test_usual_runtime_is_one_that_the_scheduler_can_read_and_airflow_s_own_without_the_plugin(monkeypatch, tmp_path):
+    from airflow.serialization.decoders import decode_deadline_reference
+    from airflow.serialization.encoders import encode_deadline_reference
+    from microrec_deadline import TrainedRuntime, usual_runtime
+
+    read = decode_deadline_reference(encode_deadline_reference(usual_runtime()))
+    assert isinstance(read.inner_ref, TrainedRuntime)
+    monkeypatch.setenv("AIRFLOW__CORE__PLUGINS_FOLDER", str(tmp_path))
+    assert type(usual_runtime()).__name__ == "AverageRuntimeDeadline"
 
 
 @pytest.mark.integration

@@ -42,3 +42,14 @@ def test_compose_unchanged_night_says_so():
 
 def test_compose_night_that_failed_early_gives_what_there_is():
     assert compose({"run_id": "night-3"}) == "- run `night-3`\n- not promoted"
+
+
+def test_compose_night_that_the_gate_refused_says_that_an_approval_waits():
+    note = compose({"run_id": "night-4", "refused": {"reason": "recall@20 fell by a tenth"}})
+    assert note.endswith("- **refused**, waits for an approval: recall@20 fell by a tenth")
+
+
+def test_compose_night_beside_a_held_champion_says_why_it_is_not_promoted():
+    assert compose({"run_id": "night-5", "stays": "the champion is held"}).endswith(
+        "- not promoted: the champion is held"
+    )

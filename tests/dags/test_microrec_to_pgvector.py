@@ -1,27 +1,24 @@
-import re
 from types import SimpleNamespace
 
-import microrec_to_pgvector
 import pytest
-from microrec_assets import CHAMPION
+from microrec_settings import AirflowSettings
+from microrec_shops import Shop
 
-DAG_RUN = SimpleNamespace(run_id="manual__x", logical_date=None)
-EVENT = SimpleNamespace(extra={"run_id": "night-1", "release": "s3://store/releases/night-1"})
+OLD = SimpleNamespace(extra={"run_id": "night-1", "release": "s3://store/releases/night-1"})
 
 
-@pytest.mark.parametrize(
-    ("events", "release", "label"),
-    [
-        ([EVENT], ["--release", "s3://store/releases/night-1"], r"night-1 to-pgvector"),
-        ([], [], r"manual__x-[0-9a-f]{8} to-pgvector"),
-    ],
-)
-def test_load_takes_release_and_label_from_the_event(monkeypatch, events, release, label):
-    called = []
-    context = {"params": {"config": "c.toml"}, "dag_run": DAG_RUN, "triggering_asset_events": {CHAMPION: events}}
+@pytest.mark.parametrize(("name", "schema"), [("", []), ("Shop-A", ["--schema", "shop_a"])])
+def test_load_takes_what_the_champion_file_names_however_old_the_event(monkeypatch, fake_microrec, name, schema):
+    import microrec_to_pgvector
+
+    shop = Shop(name, "c.toml", AirflowSettings())
+    context = {
+        "params": {"config": "c.toml"},
+        "dag_run": SimpleNamespace(run_id="asset__x", logical_date=None),
+        "triggering_asset_events": {shop.champion: [OLD]},
+    }
     monkeypatch.setattr(microrec_to_pgvector, "get_current_context", lambda: context)
-    monkeypatch.setattr(microrec_to_pgvector, "run_microrec", lambda *given: called.append(given))
-    microrec_to_pgvector.microrec_to_pgvector().get_task("load").python_callable()
-    [(arguments, given)] = called
-    assert arguments == ["to-pgvector", "-c", "c.toml", *release]
-    assert re.fullmatch(label, given)
+    fake_microrec.answers({"to-pgvector": [0, {"run_id": "night-2", "changed": True}]})
+    loaded = microrec_to_pgvector.consumer(shop).get_task("load").python_callable()
+    assert fake_microrec.called() == [["to-pgvector", *schema, "-c", "c.toml"]]
+    assert loaded["run_id"] == "night-2"

@@ -93,6 +93,25 @@ def test_compose_queue_of_pictures_and_deadline_are_settings_of_containers_and_p
     assert settings(resolve([env_file], {})) == settings(Stack(env_file, tmp_path / "state").document) == ("gpu", "0.5")
 
 
+def test_compose_a_task_may_wait_a_day_for_a_gpu(env_file, tmp_path):
+    def seconds(document):
+        return document["services"]["airflow-scheduler"]["environment"]["AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT"]
+
+    assert seconds(resolve([env_file], {})) == seconds(Stack(env_file, tmp_path / "state").document) == "86400"
+
+
+def test_compose_folder_of_shops_and_plugins_reach_every_airflow_service(env_file, tmp_path):
+    with env_file.open("a") as file:
+        file.write("CONFIGS=/etc/shops\n")
+    stack = Stack(env_file, tmp_path / "state", ("cpu",))
+    for name, service in stack.document["services"].items():
+        if "AIRFLOW_HOME" in (service["environment"] or {}):
+            assert service["environment"]["MICROREC_CONFIGS"] == "/etc/shops", name
+            folder = Path(service["environment"]["AIRFLOW__CORE__PLUGINS_FOLDER"])
+            assert (folder / "microrec_plugin.py").exists()
+    assert stack.service("airflow-dag-processor").configs.keys() == stack.service("worker").configs.keys()
+
+
 def test_make_docker_night_seeds_and_runs_a_night(containers):
     command = ["make", "--dry-run", "--no-print-directory", "docker-night", "PYTHON=python3", "NIGHT=--param shards=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -41,6 +41,7 @@ def test_help_names_every_command_of_the_contract():
         "similar",
         "promote",
         "rollback",
+        "champion",
         "verify",
         "tune",
         "compare",

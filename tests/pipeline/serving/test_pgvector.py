@@ -100,3 +100,22 @@ def test_load_release_without_or_with_a_wrong_address_says_which_setting(tmp_pat
         load_release(config.open_store(), "r1", "", quiet())
     with pytest.raises(InputError, match="password authentication failed"):
         load_release(config.open_store(), "r1", server.replace("secret", "wrong") + "/postgres", quiet())
+
+
+def test_load_release_of_two_shops_keeps_each_in_its_schema(dsn, tmp_path):
+    store = make_config(tmp_path).open_store()
+    for run_id in ("r1", "r2"):
+        make_run(make_config(tmp_path), run_id, seed=int(run_id[1]))
+    load_release(store, "r1", dsn, quiet(), "books")
+    assert load_release(store, "r2", dsn, quiet(), "toys")["changed"]
+    assert not load_release(store, "r1", dsn, quiet(), "books")["changed"]
+    assert query(dsn, "SELECT run_id FROM books.vectors_release UNION ALL SELECT run_id FROM toys.vectors_release") == [
+        ("r1",),
+        ("r2",),
+    ]
+
+
+def test_load_release_schema_that_cannot_be_one_is_refused(tmp_path):
+    store = make_config(tmp_path).open_store()
+    with pytest.raises(InputError, match="--schema 'a b'"):
+        load_release(store, None, "postgresql://127.0.0.1:1/x", quiet(), "a b")
