@@ -50,6 +50,5 @@ def test_compose_night_that_the_gate_refused_says_that_an_approval_waits():
 
 
 def test_compose_night_beside_a_held_champion_says_why_it_is_not_promoted():
-    assert compose({"run_id": "night-5", "stays": "the champion is held"}).endswith(
-        "- not promoted: the champion is held"
-    )
+    note = compose({"run_id": "night-5", "stays": "the champion is held"})
+    assert note.endswith("- not promoted: the champion is held")

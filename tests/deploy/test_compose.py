@@ -105,9 +105,10 @@ def test_compose_folder_of_shops_and_plugins_reach_every_airflow_service(env_fil
         file.write("CONFIGS=/etc/shops\n")
     stack = Stack(env_file, tmp_path / "state", ("cpu",))
     for name, service in stack.document["services"].items():
-        if "AIRFLOW_HOME" in (service["environment"] or {}):
-            assert service["environment"]["MICROREC_CONFIGS"] == "/etc/shops", name
-            folder = Path(service["environment"]["AIRFLOW__CORE__PLUGINS_FOLDER"])
+        environment = service.get("environment") or {}
+        if "AIRFLOW_HOME" in environment:
+            assert environment["MICROREC_CONFIGS"] == "/etc/shops", name
+            folder = Path(environment["AIRFLOW__CORE__PLUGINS_FOLDER"])
             assert (folder / "microrec_plugin.py").exists()
     assert stack.service("airflow-dag-processor").configs.keys() == stack.service("worker").configs.keys()
 
