@@ -26,6 +26,7 @@ WITHOUT_TORCH = {
     "--help": [],
     "promote": ["2"],
     "rollback": [],
+    "champion": [],
     "changes": ["--run-id", "r1"],
     "gate": ["--run-id", "r2"],
     "recommend": ["--user", "user-0"],
