@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pipeline.columns import EMBEDDING, ITEM_ID, USER_ID
 from pipeline.errors import InputError
+from pipeline.faults.find import raise_fault
 from pipeline.progress import Reporter
 from pipeline.registry.champion import choose_release
 from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS, read_table
@@ -33,7 +34,7 @@ def load_release(store: Store, name: str | None, dsn: str, reporter: Reporter) -
 
     Readers see the old vectors until all new ones are there. A release that is loaded already is left as it is.
 
-    Raises `InputError` without an address or where the database refuses.
+    Raises `InputError` without an address or where the database refuses, `PassingError` where it does not answer.
     """
     import psycopg2
 
@@ -44,7 +45,7 @@ def load_release(store: Store, name: str | None, dsn: str, reporter: Reporter) -
     try:
         connection = psycopg2.connect(dsn)
     except psycopg2.OperationalError as error:
-        raise InputError(f"MICROREC_PGVECTOR_DSN: {str(error).strip()}") from error
+        raise_fault(error, "MICROREC_PGVECTOR_DSN")
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
