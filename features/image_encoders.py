@@ -141,7 +141,8 @@ def _or_refuse(make: Callable[[], Any], encoder: str) -> Any:
     try:
         return make()
     except (OSError, RuntimeError) as error:
-        raise FeatureError(f"the weights of {encoder} cannot be loaded here ({error}); download them first") from error
+        reason = " ".join(str(error).split())
+        raise FeatureError(f"the weights of {encoder} cannot be loaded here ({reason}); download them first") from error
 
 
 def _network_encoder(

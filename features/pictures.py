@@ -22,7 +22,7 @@ def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         payload: the file's bytes.
         max_pixels: width times height of the largest picture that is decoded.
 
-    Raises `UnreadableError` for anything that is no whole picture.
+    Raises `UnreadableError` for anything that is no whole picture; a machine out of memory is not the picture's fault.
     """
     try:
         with warnings.catch_warnings():
@@ -32,7 +32,7 @@ def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 raise UnreadableError(f"{image.width} x {image.height} pixels are too many")
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
-    except UnreadableError:
+    except (UnreadableError, MemoryError):
         raise
     except UnidentifiedImageError as error:  # its own message names an address in memory
         raise UnreadableError("no picture of any known kind") from error

@@ -65,7 +65,8 @@ def _load(name: str, config: ModalityConfig, content: ContentKind, *, local_only
         with _without_progress_bars():
             model = SentenceTransformer(name, device=resolve_device(config.device), local_files_only=local_only)
     except (OSError, ValueError, RuntimeError) as error:
-        raise FeatureError(f"sentence-transformers model {name} cannot be loaded here ({error})") from error
+        reason = " ".join(str(error).split())
+        raise FeatureError(f"sentence-transformers model {name} cannot be loaded here ({reason})") from error
 
     def encode(prepared: Sequence[Any]) -> np.ndarray:
         vectors = model.encode(

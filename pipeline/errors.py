@@ -24,6 +24,10 @@ class StoreError(MicrorecError):
     """The store holds something that does not fit its own description (damaged, incomplete, altered)."""
 
 
+class PassingError(MicrorecError):
+    """A store, a database or a server that fails for now: trying again may help."""
+
+
 class GateRefusedError(MicrorecError):
     """The quality gate did not let a release become champion."""
 

@@ -92,6 +92,32 @@ def _wait_for(environment: dict[str, str], process: subprocess.Popen[bytes], log
 
 
 @contextlib.contextmanager
+def answering(status: int, body: str = "") -> Iterator[str]:
+    """Run an HTTP server that has one answer to everything; yield its address."""
+
+    class Server(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response_only(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body.encode())
+
+        do_GET = do_PUT = do_HEAD = do_POST = do_PATCH = do_DELETE = answer  # the names that http.server calls
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@contextlib.contextmanager
 def stumbling(address: str, faults: int) -> Iterator[tuple[str, Counter[str]]]:
     """Run a proxy before an HTTP server that answers the first requests for every path with 503; count them."""
     tries: Counter[str] = Counter()

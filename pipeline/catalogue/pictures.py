@@ -42,6 +42,8 @@ def _check(root: UPath, location: str) -> Finding | None:
         return Finding(NOT_FOUND, error.strerror or str(error))
     try:
         _decode(payload)
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001  decoders raise whatever their format's library does
         return Finding(UNREADABLE, f"{type(error).__name__}: {error}")
     return None

@@ -14,6 +14,7 @@ from upath import UPath
 
 from pipeline.columns import IMAGE_PATH, ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from pipeline.errors import InputError
+from pipeline.faults.find import raise_if_passing
 from pipeline.storage.arrow import polars_name, polars_options
 from pipeline.storage.files import is_local, list_files, require_reachable, resolve
 
@@ -93,6 +94,7 @@ def read_tables(
         frame = pl.concat(list(frames.values()), how="diagonal_relaxed")
         schema = frame.collect_schema()
     except UNREADABLE as error:
+        raise_if_passing(error, files[0])
         raise InputError(f"{', '.join(map(str, files))}: their columns do not fit together ({error})") from error
     return frame.with_columns(pl.col(name).cast(pl.String) for name in ID_COLUMNS if schema.get(name) == pl.Null)
 
@@ -104,16 +106,19 @@ def collect(frame: pl.LazyFrame, parts: Iterable[tuple[UPath, pl.LazyFrame]]) ->
         frame: the query.
         parts: the files behind it, each as a query of its own, to find out which one is to blame.
 
-    Raises `InputError` that names the file, column and value that cannot be read.
+    Raises `InputError` that names the file, column and value that cannot be read, `PassingError` where the store is to
+    blame.
     """
     try:
         return frame.collect(engine="streaming")
     except UNREADABLE as error:
+        raise_if_passing(error, "the catalogue cannot be read now")
         problem, where = error, ""
     for file, part in parts:
         try:
             part.collect(engine="streaming")
         except UNREADABLE as error:
+            raise_if_passing(error, file)
             if _format_of(file) in ("csv", "jsonl") and (told := _not_utf8(file)):
                 raise InputError(told) from error
             problem, where = error, f"{file}: "
@@ -173,6 +178,7 @@ def _opened(path: UPath, kind: str, scan: Callable[[UPath], pl.LazyFrame]) -> pl
         frame = scan(path)
         frame.collect_schema()
     except (*UNREADABLE, ValueError) as error:
+        raise_if_passing(error, path)
         problem = _not_utf8(path) if kind == "jsonl" and "UTF-8" in str(error) else None
         raise InputError(problem or f"{path} cannot be read as {kind}: {_first_line(error)}; write it anew") from error
     return frame
@@ -270,6 +276,7 @@ def _parsed_timestamp(frame: pl.LazyFrame, path: UPath) -> pl.Expr:
     try:
         first = frame.select(column.drop_nulls().head(1)).collect().to_series()
     except UNREADABLE as error:
+        raise_if_passing(error, path)
         raise InputError(f"{path} cannot be read: {_first_line(error)}") from error
     for number in (pl.Int64, pl.Float64):
         if first.cast(number, strict=False).null_count() == 0:

@@ -7,47 +7,56 @@ from collections.abc import Callable
 import typer
 from rich.console import Console
 
-from pipeline.errors import InputError, MicrorecError
-
-DISK_PROBLEMS = {errno.ENOSPC: 1, errno.EDQUOT: 1, errno.EROFS: InputError.exit_status}
-"""What a disk may answer, and the exit status: room can be made, a read-only store was named by mistake."""
+from pipeline.errors import InputError, MicrorecError, PassingError
+from pipeline.faults.find import find_fault
 
 
 def exit_status(command: Callable[[], int | None]) -> int:
     """Run the command line; what it could not do is said, and told by the status."""
-    from features.errors import FeatureError
-
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         return command() or 0
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return 130
-    except KeyboardInterrupt:
-        return 130
-    except (MicrorecError, FeatureError) as error:
-        errors.print(f"microrec: {error}", markup=False)
-        return error.exit_status if isinstance(error, MicrorecError) else InputError.exit_status
-    except PermissionError as error:
-        what = f"{error.filename or ''}: no permission ({error.strerror or error})"
-        errors.print(f"microrec: {_store_problem(error) or what}", markup=False)
-        return InputError.exit_status
-    except Exception as error:  # noqa: BLE001  the last resort: usage errors of typer, and anything unexpected
-        if hasattr(error, "exit_code") and hasattr(error, "format_message"):
-            errors.print(f"microrec: {error.format_message()}", markup=False)
-            return int(error.exit_code)
-        if isinstance(error, OSError) and error.errno in DISK_PROBLEMS:
-            errors.print(f"microrec: {error.filename or 'writing failed'}: {error.strerror}", markup=False)
-            return DISK_PROBLEMS[error.errno]
-        if reason := _store_problem(error):
-            errors.print(f"microrec: {reason}", markup=False)
-        else:
+    except Exception as error:  # noqa: BLE001  the last resort: whatever a library raises
+        told = _own_error(error) or _usage_error(error) or _fault(error) or _refused_by_disk(error)
+        if told is None:
             traceback.print_exc()
-        return 1
+            return MicrorecError.exit_status
+        message, status = told
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"microrec: {message}", markup=False)
+        return status
 
 
-def _store_problem(error: Exception) -> str | None:
-    """What an object store that failed half-way has to say; what is wrong from the start is an `InputError`."""
-    from pipeline.storage.object_store import explain
+def _own_error(error: Exception) -> tuple[str, int] | None:
+    """An error that this program raised; whatever it is told as, a fault behind it that may pass is tried again."""
+    from features.errors import FeatureError
 
-    reason = explain(error)
-    return reason and f"object store: {reason}"
+    if not isinstance(error, MicrorecError | FeatureError):
+        return None
+    status = error.exit_status if isinstance(error, MicrorecError) else InputError.exit_status
+    fault = find_fault(error) if status == InputError.exit_status else None
+    return str(error), PassingError.exit_status if fault and fault.passing else status
+
+
+def _usage_error(error: Exception) -> tuple[str, int] | None:
+    """What typer says of wrong arguments."""
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):
+        return error.format_message(), int(error.exit_code)
+    return None
+
+
+def _fault(error: Exception) -> tuple[str, int] | None:
+    """A store, a database, a server or the machine that failed half-way."""
+    fault = find_fault(error)
+    if fault is None:
+        return None
+    return fault.message, (PassingError if fault.passing else InputError).exit_status
+
+
+def _refused_by_disk(error: Exception) -> tuple[str, int] | None:
+    """A file that may not be touched, a disk that takes nothing: named by mistake."""
+    if isinstance(error, PermissionError):
+        return f"{error.filename or ''}: no permission ({error.strerror or error})", InputError.exit_status
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return f"{error.filename or 'writing failed'}: {error.strerror}", InputError.exit_status
+    return None

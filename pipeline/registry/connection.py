@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.documents import without_passwords
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, InputError
+from pipeline.faults.find import find_fault
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,8 +48,10 @@ def connect(uri: str, database: Path | None) -> "MlflowClient":
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # pip need not be installed
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # traces of what is raised anyway
         logging.getLogger("alembic").setLevel(logging.WARNING)
         if database is None:
+            _refuse_wrong_address(uri)
             return MlflowClient(tracking_uri=uri, registry_uri=uri)
         with database.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -56,6 +59,23 @@ def connect(uri: str, database: Path | None) -> "MlflowClient":
             _patiently(lambda: client.get_experiment("0"))  # opens the runs' tables
             _patiently(lambda: client.search_registered_models(max_results=1))  # and the registry's
             return client
+
+
+def _refuse_wrong_address(uri: str) -> None:
+    """Raise `InputError` for a database that refuses this user.
+
+    MLflow itself tries for minutes, as is right while a database restarts.
+    """
+    if uri.startswith(("http", "databricks")):
+        return
+    import sqlalchemy
+
+    try:
+        sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool).connect().close()
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        fault = find_fault(error)
+        if fault and not fault.passing:
+            raise InputError(f"mlflow.tracking_uri: {fault.message}") from error
 
 
 def _patiently(action: Callable[[], _Value]) -> _Value:

@@ -116,6 +116,8 @@ def thumbnail(payload: bytes, size: int = 168) -> str | None:
             flat.paste(upright, mask=upright.getchannel("A"))
             jpeg = io.BytesIO()
             flat.save(jpeg, "JPEG", quality=80, optimize=True)
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001  decoders raise whatever a broken file leads them to
         return None
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()

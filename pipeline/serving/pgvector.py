@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.columns import EMBEDDING, ITEM_ID, USER_ID
 from pipeline.errors import InputError
+from pipeline.faults.find import raise_fault
 from pipeline.progress import Reporter
 from pipeline.registry.champion import choose_release
 from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS, read_table
@@ -38,7 +39,8 @@ def load_release(
     Readers see the old vectors until all new ones are there. A release that is loaded already is left as it is. In a
     `schema` of its own, which is made where it is missing, each of several shops has its tables.
 
-    Raises `InputError` without an address, for what cannot name a schema, or where the database refuses.
+    Raises `InputError` without an address, for what cannot name a schema, or where the database refuses, `PassingError`
+    where it does not answer.
     """
     import psycopg2
 
@@ -51,7 +53,7 @@ def load_release(
     try:
         connection = psycopg2.connect(dsn)
     except psycopg2.OperationalError as error:
-        raise InputError(f"MICROREC_PGVECTOR_DSN: {str(error).strip()}") from error
+        raise_fault(error, "MICROREC_PGVECTOR_DSN")
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")

@@ -6,7 +6,6 @@ attempts at the same thing may therefore run side by side; the first to publish 
 attempt's files, whole.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -22,11 +21,11 @@ from typing import Any
 from upath import UPath
 
 from pipeline.errors import ConfigError, InputError, StoreError
+from pipeline.faults.find import find_fault
 from pipeline.storage import object_store
 
 SUCCESS = object_store.SUCCESS
 LOCK = ".lock"
-_FAULTS = (errno.EBUSY, errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
 
 
 def is_local(path: UPath) -> bool:
@@ -49,7 +48,8 @@ def require_known_scheme(location: str, key: str) -> None:
 def require_reachable(path: UPath, key: str) -> None:
     """Find out at once whether the store behind `path` answers.
 
-    Raises `InputError` that names the setting `key` and what is wrong: the bucket, the credentials, the address.
+    Raises, naming the setting `key`, `PassingError` for a store that does not answer now, and `InputError` for what is
+    wrong: the bucket, the credentials, the address.
     """
     if path.protocol in ("s3", "s3a"):
         object_store.require_bucket(path, key)
@@ -71,9 +71,7 @@ def read_bytes(path: UPath) -> bytes:
 
 def is_absence(error: OSError) -> bool:
     """Whether a file could not be read for what it is (absent, a folder), not for a fault on the way to it."""
-    if isinstance(error, FileNotFoundError):
-        return True
-    return error.errno not in _FAULTS and object_store.explain(error) is None
+    return isinstance(error, FileNotFoundError) or find_fault(error) is None
 
 
 def read_json(path: UPath) -> Any:

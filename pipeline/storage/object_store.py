@@ -1,4 +1,4 @@
-"""What takes the place of rename and locks on an object store, and words for why one cannot be used.
+"""What takes the place of rename and locks on an object store.
 
 A folder is published in four steps (docs/decisions/0008-publishing-without-rename.md):
 
@@ -11,7 +11,6 @@ A folder is published in four steps (docs/decisions/0008-publishing-without-rena
 Only one attempt's files are ever put into place, so it does not matter who copies, how often, or who dies on the way.
 """
 
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from upath import UPath
 
 from pipeline.errors import InputError, StoreError
+from pipeline.faults.find import raise_fault
 
 SUCCESS = "_SUCCESS"
 ATTEMPTS, CHOSEN = "_attempts", "chosen"
@@ -109,7 +109,8 @@ def _put_in_place(folder: UPath, chosen: str) -> None:
 def require_bucket(path: UPath, key: str) -> None:
     """Ask the store for one name under `path`.
 
-    Raises `InputError` that says what stands in the way, and what sets it right: `key` names the setting.
+    Raises, with the setting `key`, what stands in the way and what sets it right: `PassingError` for a store that does
+    not answer now, else `InputError`.
     """
     from botocore.exceptions import BotoCoreError
 
@@ -117,36 +118,7 @@ def require_bucket(path: UPath, key: str) -> None:
     try:
         path.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
     except (OSError, BotoCoreError, ValueError) as error:
-        raise InputError(f"{key}: {path} cannot be used: {explain(error) or error}") from error
-
-
-def explain(error: BaseException) -> str | None:
-    """Say in one line what an error of the object store means and how to mend it; None for any other error."""
-    if "botocore" not in sys.modules:
-        return None
-    from botocore import exceptions
-
-    cause = error if isinstance(error, exceptions.ClientError) else error.__cause__
-    if isinstance(cause, exceptions.ClientError):
-        return _explain_answer(cause.response.get("Error", {}))
-    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return (
-            "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run "
-            "where a role gives them"
-        )
-    if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
-        return f"{error}; is the store up, and AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) its address?"
-    return str(error) if isinstance(error, exceptions.BotoCoreError) else None
-
-
-def _explain_answer(answer: dict[str, Any]) -> str:
-    code, message = answer.get("Code", ""), answer.get("Message", "")
-    said = f"the store answers {code} ({message})"
-    if code == "NoSuchBucket":
-        return f"{said}; create the bucket or correct its name"
-    if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
-        return f"{said}; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) must be ones it knows"
-    return said
+        raise_fault(error, f"{key}: {path} cannot be used")
 
 
 def polars_options(path: UPath) -> dict[str, Any]:

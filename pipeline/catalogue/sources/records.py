@@ -29,6 +29,7 @@ from upath import UPath
 
 from pipeline.catalogue.sources.fields import Field, RecordError
 from pipeline.errors import InputError
+from pipeline.faults.find import raise_if_passing
 
 _STRING = re.compile(r"'([^']*)'|\"[^\"]*\"")
 
@@ -90,6 +91,7 @@ def scan_records(path: UPath, kind: RecordKind) -> pl.LazyFrame:
     try:
         version = path.fs.ukey(path.path)
     except OSError as error:
+        raise_if_passing(error, path)
         raise InputError(f"{path} cannot be read: {error}") from error
     return pl.scan_parquet(_as_parquet(path, version, kind), glob=False)
 
@@ -138,4 +140,5 @@ def _numbered_lines(path: UPath, limit: int) -> Iterator[tuple[int, bytes]]:
                     raise InputError(f"{path}, line {number}: longer than {limit:,} bytes; one record a line is read")
                 yield number, line
     except (OSError, EOFError, zlib.error) as error:
+        raise_if_passing(error, path)
         raise InputError(f"{path}, after line {number}: {error}; the file is damaged, fetch it again") from error

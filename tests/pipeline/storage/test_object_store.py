@@ -11,7 +11,7 @@ import s3fs
 
 from pipeline.catalogue.tables import collect, find_files, read_tables, scan_table
 from pipeline.cli import main
-from pipeline.errors import InputError, StoreError
+from pipeline.errors import InputError, PassingError, StoreError
 from pipeline.storage import object_store
 from pipeline.storage.files import (
     is_complete,
@@ -94,17 +94,21 @@ def test_publish_folder_late_copier_finds_it_done(root):
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("changed", "message", "kind"),
     [
-        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch.*must be ones it knows"),
-        ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId.*must be ones it knows"),
-        ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "Could not connect.*AWS_ENDPOINT_URL_S3"),
-        ({"AWS_ENDPOINT_URL_S3": "localhost"}, "Invalid endpoint: localhost"),
-        ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "there are no credentials; set AWS_ACCESS_KEY_ID"),
-        ({"AWS_PROFILE": "nobody"}, "profile.*nobody.*could not be found"),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch.*must be ones it knows", InputError),
+        ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId.*must be ones it knows", InputError),
+        ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "Could not connect.*AWS_ENDPOINT_URL_S3", PassingError),
+        ({"AWS_ENDPOINT_URL_S3": "localhost"}, "Invalid endpoint: localhost", InputError),
+        (
+            {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
+            "there are no credentials; set AWS_ACCESS_KEY_ID",
+            InputError,
+        ),
+        ({"AWS_PROFILE": "nobody"}, "profile.*nobody.*could not be found", InputError),
     ],
 )
-def test_require_bucket_says_quickly_what_is_wrong(root, monkeypatch, tmp_path, changed, message):
+def test_require_bucket_says_quickly_what_is_wrong(root, monkeypatch, tmp_path, changed, message, kind):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     for name, value in changed.items():
@@ -114,7 +118,7 @@ def test_require_bucket_says_quickly_what_is_wrong(root, monkeypatch, tmp_path, 
             monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     start = time.monotonic()
-    with pytest.raises(InputError, match=rf"store.root: s3://.*{message}"):
+    with pytest.raises(kind, match=rf"store.root: s3://.*{message}"):
         require_bucket(resolve(str(root), Path()), "store.root")
     assert time.monotonic() - start < 30
 

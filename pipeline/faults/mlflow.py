@@ -1,0 +1,36 @@
+"""Faults of MLflow's server, as its client tells them."""
+
+from pipeline.documents import without_passwords
+from pipeline.faults.fault import Fault, is_named, one_line
+
+_ERROR = frozenset({("mlflow", "MlflowException")})
+_ANSWER = frozenset({("mlflow", "RestException")})
+_PASSING = (
+    "ABORTED",
+    "CANCELLED",
+    "DEADLINE_EXCEEDED",
+    "REQUEST_LIMIT_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+    "TEMPORARILY_UNAVAILABLE",
+)
+_REFUSED = ("CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED", "UNAUTHENTICATED")
+_NOT_MLFLOW = "not in a valid JSON format"
+_ADDRESS = "is it up, and mlflow.tracking_uri its address?"
+
+
+def mlflow_fault(error: BaseException, deeper: Fault | None) -> Fault | None:
+    """What an error of MLflow's client means; what the network or a database has said (`deeper`) decides."""
+    if not is_named(error, _ERROR):
+        return None
+    code, words = getattr(error, "error_code", ""), str(without_passwords(one_line(error)))
+    if deeper:
+        told = deeper.message.startswith(("database:", "object store:"))
+        return deeper if told else Fault(message=f"MLflow: {words}; {_ADDRESS}", passing=deeper.passing)
+    if code in _PASSING or _NOT_MLFLOW in words or (code == "INTERNAL_ERROR" and is_named(error, _ANSWER)):
+        return Fault(message=f"MLflow: {words}; {_ADDRESS}", passing=True)
+    if code in _REFUSED:
+        mend = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD must be ones it knows"
+        return Fault(message=f"MLflow: {words}; {mend}", passing=False)
+    if code == "ENDPOINT_NOT_FOUND":
+        return Fault(message=f"MLflow: {words}; is mlflow.tracking_uri its address?", passing=False)
+    return None

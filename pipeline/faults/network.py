@@ -1,0 +1,56 @@
+"""Faults of HTTP, of sockets and of the machine."""
+
+import errno
+import http.client
+import socket
+import urllib.error
+
+from pipeline.faults.fault import Fault, is_named, one_line, passes
+
+_HTTP = frozenset(
+    {
+        *(("requests", name) for name in ("ConnectionError", "Timeout", "RetryError", "ChunkedEncodingError")),
+        *((package, name) for package in ("httpx", "httpx2") for name in ("NetworkError", "TimeoutException")),
+        *((package, "RemoteProtocolError") for package in ("httpx", "httpx2")),
+        *(("urllib3", name) for name in ("MaxRetryError", "ProtocolError", "TimeoutError", "NewConnectionError")),
+        *(("aiohttp", name) for name in ("ClientConnectionError", "ClientPayloadError")),
+    }
+)
+_OFFLINE = frozenset({("huggingface_hub", "OfflineModeIsEnabled")})
+ERRNOS = frozenset(
+    {
+        *(errno.EAGAIN, errno.EBUSY, errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT),
+        *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+    }
+)
+"""What the system says of a disk or a network that may be otherwise in a minute."""
+
+
+def network_fault(error: BaseException, deeper: Fault | None) -> Fault | None:
+    """What an error of an HTTP client, a socket, a disk or the memory means; None for any other."""
+    if is_named(error, _OFFLINE):
+        return Fault(message=f"{one_line(error)}; HF_HUB_OFFLINE is set", passing=False)
+    if isinstance(error, MemoryError):
+        return Fault(message=f"not enough memory ({one_line(error)}); end other programs, or use less", passing=True)
+    status = _status(error)
+    if status is not None and status >= 400:
+        return Fault(message=one_line(error), passing=passes(status))
+    if deeper:
+        return deeper
+    if is_named(error, _HTTP) or isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        return Fault(message=one_line(error), passing=True)
+    if isinstance(error, http.client.HTTPException | urllib.error.ContentTooShortError):
+        return Fault(message=one_line(error), passing=True)
+    if isinstance(error, OSError) and error.errno in ERRNOS:
+        where = error.filename or "reading or writing failed"
+        return Fault(message=f"{where}: {error.strerror or one_line(error)}", passing=True)
+    return None
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status that an error of an HTTP client carries."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
