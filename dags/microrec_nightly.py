@@ -3,6 +3,8 @@
 - **Starts** at 02:00 UTC, when the assets `microrec_catalogue` and `microrec_interactions` have both been updated, by
   hand, or as a backfill. `[airflow]` in the configuration says otherwise.
 - **Identity**: a night is its logical date. Running it again continues it and repeats nothing.
+- **Input**: `check_input` pins the tables. Where they move before the night has prepared them, clear `check_input` with
+  what follows, or `prepare` with what follows: the night begins again on the input of now.
 - **Unchanged input**: where nothing is new since the champion, the night ends after `prepare` and says so;
   `full_refresh` trains all the same, and so does a backfill, which was asked for.
 - **Order**: an older night never replaces a newer champion, and none replaces one that is held.

@@ -20,6 +20,14 @@ class ConfigError(InputError):
     """A configuration that cannot be used."""
 
 
+class InputMissingError(InputError):
+    """Nothing stands where the configuration says that the input is."""
+
+
+class InputMovedError(InputError):
+    """The input is no longer the one that a run stands on; the message names the files."""
+
+
 class StoreError(MicrorecError):
     """The store holds something that does not fit its own description (damaged, incomplete, altered)."""
 

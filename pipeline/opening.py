@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, InputError, nearest
 from pipeline.progress import Reporter
 from pipeline.registry.connection import absolute_uri
 from pipeline.run import Run
-from pipeline.storage.files import as_json, create_bytes, parse_json
+from pipeline.storage.files import as_json, create_bytes, list_files, parse_json
 from pipeline.storage.layout import Store
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -25,7 +25,7 @@ NOT_SEARCHED = ("train.device", "train.processes", "train.seed", "train.warm_sta
 
 
 def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
-    """Create the run or continue it; a run keeps the configuration it began with.
+    """Create the run or continue it; a run keeps the configuration it began with, but for what decides publication.
 
     Raises `InputError` for an id that is no plain name, when the configuration has changed since, or
     for one that cannot do (`ConfigError`): a run that has not begun leaves its id free.
@@ -34,7 +34,7 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
         raise InputError(
             f"run id {run_id!r}: use letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
         )
-    run = Run(run_id, config, config.open_store(), reporter)
+    run = Run.present(run_id, config, config.open_store(), reporter)
     if not run.record.exists():
         check(config, run.store)
     wanted = config.as_dict()
@@ -43,6 +43,12 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     if changed:
         raise InputError(f"run {run_id} was begun with another configuration ({'; '.join(changed)}); use a new run id")
     return run
+
+
+def free_id(run: Run) -> None:
+    """Forget a run that has done nothing yet: what it was refused for may be mended in the configuration."""
+    if run.generation == 1 and list_files(run.path) == [run.record.name]:
+        run.record.unlink(missing_ok=True)
 
 
 def check(config: Config, store: Store) -> None:

@@ -14,10 +14,10 @@ from pipeline.catalogue.sources.source import Source
 from pipeline.catalogue.tables import collect, find_files, read_tables
 from pipeline.columns import ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from pipeline.errors import InputError
-from pipeline.storage.files import file_sha256, is_local, require_reachable, resolve
+from pipeline.storage.files import is_local, require_reachable, resolve
 
 INTERACTION_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, RATING, WEIGHT, SPLIT)
-NAMED = 5  # ids named in a message
+NAMED = 5  # ids or files named in a message
 BATCH_ROWS = 10_000
 _ROW = "__row"
 
@@ -215,10 +215,9 @@ class Catalogue:
             unused.difference_update(*(scan(file).collect_schema().names() for file in files if unused))
         return sorted(unused)
 
-    def input_digests(self) -> dict[str, str]:
-        """sha256 of every input file, by its location relative to the configuration's folder."""
-        files = [*self.item_files(), *self.interaction_files()]
-        return {self._relative_name(file): file_sha256(file) for file in files}
+    def input_files(self) -> dict[str, UPath]:
+        """Every file of the tables, by its location relative to the configuration's folder."""
+        return {self._relative_name(file): file for file in [*self.item_files(), *self.interaction_files()]}
 
     def _relative_name(self, path: UPath) -> str:
         if not is_local(path):

@@ -13,7 +13,7 @@ import polars as pl
 from upath import UPath
 
 from pipeline.columns import IMAGE_PATH, ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
-from pipeline.errors import InputError
+from pipeline.errors import InputError, InputMissingError
 from pipeline.faults.find import raise_if_passing
 from pipeline.storage.arrow import polars_name, polars_options
 from pipeline.storage.files import is_local, list_files, require_reachable, resolve
@@ -42,7 +42,7 @@ def find_files(path: UPath, endings: Sequence[str] = tuple(FORMATS)) -> list[UPa
         path: the location.
         endings: what the names of files in a folder or under a glob end in.
 
-    Raises `InputError` when there is none.
+    Raises `InputMissingError` when there is none.
     """
     require_reachable(path, "catalogue")
     if path.is_dir():
@@ -53,11 +53,13 @@ def find_files(path: UPath, endings: Sequence[str] = tuple(FORMATS)) -> list[UPa
         prefix = "" if is_local(path) else f"{path.protocol}://"
         found = [resolve(f"{prefix}{name}", Path()) for name in path.fs.glob(path.path)]
     else:
-        raise InputError(f"{path} does not exist; catalogue paths are relative to the configuration file's folder")
+        raise InputMissingError(
+            f"{path} does not exist; catalogue paths are relative to the configuration file's folder"
+        )
     named = (file for file in found if file.name.endswith(tuple(endings)) and not file.name.startswith((".", "_")))
     found = sorted(named, key=str)
     if not found:
-        raise InputError(
+        raise InputMissingError(
             f"{path} holds no file with one of the endings {', '.join(endings)}; for files in folders below, "
             "write a glob such as data/**/*.parquet"
         )

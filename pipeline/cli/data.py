@@ -31,12 +31,25 @@ def sample(
 
 
 @app.command()
-def validate(config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Check catalogue and interactions and print a report."""
-    from pipeline.cli.show_validation import show_validation
+def validate(
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", help="Pin this run's input; where it has moved, begin the run again.")
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check catalogue and interactions and print a report: of now, or of the input that a run stands on."""
+    from pipeline.cli.show_validation import ValidatedRun, show_validated_run, show_validation
+    from pipeline.opening import open_run
+    from pipeline.stages.order import begin
     from pipeline.stages.validate import check_catalogue
 
-    show(check_catalogue(load(config, overrides)), as_json, show_validation)
+    settings = load(config, overrides)
+    if run_id is None:
+        show(check_catalogue(settings), as_json, show_validation)
+    else:
+        show(ValidatedRun.of(begin(open_run(settings, run_id, Reporter()))), as_json, show_validated_run)
 
 
 @app.command()
@@ -53,7 +66,7 @@ def extract(
     from pipeline.documents import as_document
     from pipeline.opening import open_run
     from pipeline.run import Run, Stage, run_stage
-    from pipeline.stages.extract import extract_features
+    from pipeline.stages.extract import extract_features, extract_pinned
     from pipeline.stages.order import do_stage
     from pipeline.stages.results import ExtractResult
 
@@ -69,6 +82,6 @@ def extract(
         result = run_stage(
             open_run(settings, run_id, Reporter()),
             Stage(part, ExtractResult),
-            lambda this, folder: extract_features(this, modality, parse_shard(shard)),
+            lambda this, folder: extract_pinned(this, modality, parse_shard(shard)),
         )
     show(result, as_json)

@@ -1,10 +1,45 @@
 """What `microrec validate` prints for a person."""
 
+import dataclasses
+from dataclasses import dataclass
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.catalogue.pin import Pin
+from pipeline.stages.order import Begun
 from pipeline.stages.validation_report import ValidationReport, some
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidatedRun(ValidationReport):
+    """What `validate` tells of a run: the report of its input, and which input that is."""
+
+    run_id: str
+    generation: int
+    begun_again: bool
+    """Whether this call has begun the run again."""
+    input: Pin
+
+    @classmethod
+    def of(cls, begun: Begun) -> "ValidatedRun":
+        """What there is to tell of a run that has been validated."""
+        report = begun.result.report
+        return cls(
+            **{field.name: getattr(report, field.name) for field in dataclasses.fields(report)},
+            run_id=begun.run.id,
+            generation=begun.run.generation,
+            begun_again=begun.again,
+            input=begun.result.input,
+        )
+
+
+def show_validated_run(validated: ValidatedRun, console: Console) -> None:
+    """The report, and how often the run has begun."""
+    show_validation(validated, console)
+    again = f", begun again ({validated.generation})" if validated.generation > 1 else ""
+    console.print(f"run {validated.run_id} stands on {len(validated.input.files)} files{again}", markup=False)
 
 
 def show_validation(report: ValidationReport, console: Console) -> None:

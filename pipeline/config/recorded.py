@@ -8,10 +8,17 @@ from pipeline.errors import ConfigError, StoreError
 
 EXTENDABLE = ("tune.trials", "compare.seeds", "compare.models")
 """A run may be continued with other values of these: more is then done, and what was done stays."""
+PUBLICATION = ("checks", "gate", "mlflow")
+"""Sections that decide whether and where a run's release is published: today's values count."""
+
+
+def is_frozen(key: str) -> bool:
+    """Whether a run keeps the value of this key that it began with."""
+    return key not in EXTENDABLE and key.partition(".")[0] not in PUBLICATION
 
 
 def with_defaults(recorded: Any, wanted: dict[str, Any], where: object) -> dict[str, Any]:
-    """The recorded configuration with the default of every setting that a newer version has added since.
+    """The recorded configuration with the default of every setting that is not frozen, or was added since.
 
     Raises `StoreError` that names `where` it stands, for what is no configuration.
     """
@@ -20,13 +27,14 @@ def with_defaults(recorded: Any, wanted: dict[str, Any], where: object) -> dict[
     if recorded == wanted:
         return recorded
     try:
-        return compose(recorded, base=Path()).as_dict()
+        frozen = {section: table for section, table in recorded.items() if section not in PUBLICATION}
+        return compose(frozen, base=Path()).as_dict()
     except ConfigError:  # of a setting that there is no longer: the record as it stands shows the difference
         return recorded
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
-    """Say where two JSON documents differ, one line a value."""
+    """Say where two JSON documents differ in what a run keeps, one line a value."""
     if isinstance(before, dict) and isinstance(now, dict):
         return [
             line
@@ -34,4 +42,4 @@ def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
             for line in differences(before.get(key), now.get(key), f"{prefix}{key}.")
         ]
     key = prefix.removesuffix(".")
-    return [] if before == now or key in EXTENDABLE else [f"{key}: {before!r} then, {now!r} now"]
+    return [] if before == now or not is_frozen(key) else [f"{key}: {before!r} then, {now!r} now"]

@@ -74,7 +74,7 @@ def embed_items(config: Config, items_file: str, out: str, release_name: str | N
     if str(release) != str(store.release(release.name)):
         raise InputError(f"{release} is not in {store.releases}: give the store it belongs to with --set store.root=…")
     manifest = read_manifest(release)
-    run = Run(manifest.run_id, config, store, reporter)
+    run = Run.present(manifest.run_id, config, store, reporter)
     training = run.result(stages.TRAIN)
     if training is None:
         raise InputError(f"run {run.id} is no longer in {store.runs}: its parameters are needed to embed new items")

@@ -46,7 +46,7 @@ from pipeline.release.format import (
 from pipeline.release.manifest import FileEntry, Manifest, read_manifest
 from pipeline.release.report import write_report
 from pipeline.release.verify import check_release
-from pipeline.run import Run
+from pipeline.run import Run, require_present
 from pipeline.stages.checkpoint import VECTORS
 from pipeline.stages.release_report import report_content
 from pipeline.stages.results import ExportResult
@@ -58,7 +58,7 @@ LEARNED = "learned"
 
 
 def export(run: Run, folder: Path) -> ExportResult:
-    """Publish `releases/<run_id>`."""
+    """Publish `releases/<run_id>`, unless the run has begun again meanwhile."""
     dataset = load_dataset(run.folder(stages.PREPARE))
     with local_copy(run.folder(stages.TRAIN) / VECTORS) as file:
         vectors = load_file(file)
@@ -76,6 +76,7 @@ def export(run: Run, folder: Path) -> ExportResult:
         write_report(beside / REPORT, report_content(run, dataset, tables, digest))
         make_manifest(run, counts, digest, beside).write(UPath(str(beside)))
         check_release(UPath(str(beside)))
+        require_present(run)
         published = publish_folder(beside, release)
     if not published and read_manifest(release).release_digest != digest:
         raise StoreError(f"{release} already holds another release; use a new run id")

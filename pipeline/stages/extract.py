@@ -32,6 +32,7 @@ from pipeline.dataset.features import hash_contents
 from pipeline.errors import InputError
 from pipeline.run import Run
 from pipeline.stages.batches import MANY, Batch, prepared_batches
+from pipeline.stages.pinned import pinned_input
 from pipeline.stages.results import Extraction, ExtractResult
 
 _SHARD = "shard"
@@ -55,7 +56,16 @@ DEFAULT = Limits()
 
 def extract(run: Run, folder: Path) -> ExtractResult:
     """Encode what is new of every modality; the features are in the store, so the folder stays empty."""
-    return extract_features(run)
+    return extract_pinned(run)
+
+
+def extract_pinned(run: Run, modality: str | None = None, shard: tuple[int, int] = (0, 1)) -> ExtractResult:
+    """`extract_features` of the tables that the run stands on.
+
+    Raises `InputMovedError` where they are others, before or after.
+    """
+    with pinned_input(run):
+        return extract_features(run, modality, shard)
 
 
 def extract_features(

@@ -7,12 +7,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from features.errors import FeatureError
 from pipeline import stages, torchrun
 from pipeline.dataset.records import Evaluation
 from pipeline.errors import GateRefusedError, InputError
+from pipeline.opening import free_id
 from pipeline.registry.champion import Hold
 from pipeline.release.format import REPORT
 from pipeline.run import ResultType, Run, Stage, StageResult, peak_memory_bytes, run_stage
+from pipeline.stages.pinned import renewed
+from pipeline.stages.results import ValidateResult
 
 ORDER: tuple[Stage[Any], ...] = (
     stages.VALIDATE,
@@ -54,6 +58,30 @@ def do_stage(run: Run, stage: Stage[ResultType]) -> ResultType:
     if torchrun.rank() > 0:  # takes part in the training that the first process commits
         return done or _work(stage)(run, Path())
     return run_stage(run, stage, lambda this, folder: _work(stage)(this, folder))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A run that stands on its input."""
+
+    run: Run
+    result: ValidateResult
+    again: bool
+    """Whether this has begun it again."""
+
+
+def begin(run: Run) -> Begun:
+    """Do stage `validate`, in the run's next generation where its input has moved (`pinned.renewed`).
+
+    A run whose first input is refused leaves its id free.
+    """
+    now = renewed(run)
+    try:
+        result = do_stage(now, stages.VALIDATE)
+    except (InputError, FeatureError):
+        free_id(now)
+        raise
+    return Begun(run=now, result=result, again=now.generation != run.generation)
 
 
 def do_stages(run: Run, *, upto: Stage[Any]) -> None:
@@ -99,11 +127,13 @@ class RunSummary:
 
 
 def run_all(run: Run) -> RunSummary:
-    """Run every stage, then try to promote.
+    """Run every stage, on new input from the beginning, then try to promote.
 
     A refused promotion is part of the summary (`gate`), for the caller to turn into its exit status.
     """
-    results: dict[str, StageResult] = {stage.name: do_stage(run, stage) for stage in ORDER}
+    begun = begin(run)
+    run, results = begun.run, dict[str, StageResult]({stages.VALIDATE.name: begun.result})
+    results |= {stage.name: do_stage(run, stage) for stage in ORDER[1:]}
     exported, registered = run.require(stages.EXPORT), run.require(stages.REGISTER)
     refusal, held = _promote(run, registered.model_version)
     return RunSummary(

@@ -11,19 +11,24 @@ from pipeline.dataset.features import ModalityFeatures, load_features
 from pipeline.dataset.records import EncoderRecord
 from pipeline.dataset.split import SplitConfig, split_interactions
 from pipeline.run import Run
+from pipeline.stages.pinned import input_of
 from pipeline.stages.results import PrepareResult
 
 
 def prepare(run: Run, folder: Path) -> PrepareResult:
-    """Write the dataset of the run; items without interactions stay in."""
+    """Write the dataset of the run; items without interactions stay in.
+
+    Raises `InputMovedError` where the tables are not those that the run stands on, or are replaced meanwhile.
+    """
     config, catalogue = run.config, run.config.open_catalogue()
-    items = clean_items(catalogue, [TITLE, IMAGE_PATH])
-    features = load_features(catalogue, config.modalities, run.store, items)
-    dataset = assemble(items, clean_interactions(catalogue, items), features, config.split)
+    with input_of(run) as pin:
+        items = clean_items(catalogue, [TITLE, IMAGE_PATH])
+        features = load_features(catalogue, config.modalities, run.store, items)
+        dataset = assemble(items, clean_interactions(catalogue, items), features, config.split)
     dataset.save(folder)
     return PrepareResult(
         counts=_counts(dataset),
-        input_digests=catalogue.input_digests(),
+        input_digests=pin.digests,
         encoders={
             name: EncoderRecord(
                 key=loaded.encoder_key, revision=loaded.revision, dim=loaded.matrix.shape[1], digest=loaded.digest

@@ -10,7 +10,7 @@ from upath import UPath
 
 from pipeline import stages
 from pipeline.columns import ITEM_ID, RANK, SCORE, USER_ID
-from pipeline.config.recorded import EXTENDABLE
+from pipeline.config.recorded import is_frozen
 from pipeline.documents import as_document, flatten, spelled
 from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, Metric, Tracking, epoch_metrics
 from pipeline.release.format import ITEM_EMBEDDINGS, REPORT, USER_VECTORS, read_table
@@ -158,6 +158,6 @@ def _local_tables(release: UPath) -> Iterator[dict[str, Path]]:
 
 
 def parameters(run: Run) -> dict[str, str]:
-    """The configuration as MLflow's parameters, which are for good: without what a run may be continued with."""
+    """The configuration as MLflow's parameters, which are for good: what a run keeps."""
     settings = flatten(run.config.as_dict())
-    return {key: spelled(value) for key, value in settings.items() if key not in EXTENDABLE}
+    return {key: spelled(value) for key, value in settings.items() if is_frozen(key)}

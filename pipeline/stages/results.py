@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.catalogue.pin import Pin
 from pipeline.dataset.records import EncoderRecord, Evaluation, Training
 from pipeline.run import Stage, StageResult
 from pipeline.stages.validation_report import ValidationReport
@@ -13,6 +14,8 @@ class ValidateResult(StageResult):
     """Of stage `validate`."""
 
     report: ValidationReport
+    input: Pin = field(default_factory=Pin)
+    """What the run stands on; no files: an earlier version kept no record."""
 
 
 @dataclass(frozen=True, kw_only=True)

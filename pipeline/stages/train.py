@@ -44,7 +44,7 @@ def train(run: Run, folder: Path) -> TrainResult:
         return _train(run, folder)
     run.reporter.say(f"train: in {count} processes")
     try:
-        result: TrainResult = launch(count, _train_in_rank, run.config, run.id, folder)
+        result: TrainResult = launch(count, _train_in_rank, run.config, run.id, run.generation, folder)
     except RankFailedError as error:
         raise _known_error(error, run) from error
     return result
@@ -70,8 +70,8 @@ def num_processes(config: Config) -> int:
     return wanted
 
 
-def _train_in_rank(config: Config, run_id: str, folder: Path) -> TrainResult:
-    return _train(Run(run_id, config, config.open_store(), Reporter()), folder)
+def _train_in_rank(config: Config, run_id: str, generation: int, folder: Path) -> TrainResult:
+    return _train(Run(run_id, config, config.open_store(), Reporter(), generation), folder)
 
 
 def _known_error(error: RankFailedError, run: Run) -> MicrorecError:

@@ -12,11 +12,12 @@ from pipeline.catalogue.catalogue import Catalogue
 from pipeline.catalogue.cleaning import clean_items, interaction_steps, losses, require_interactions, require_weights
 from pipeline.catalogue.contents import read_texts
 from pipeline.catalogue.pictures import NOT_FOUND, UNREADABLE, check_pictures
+from pipeline.catalogue.pin import take_pin, unmoved
 from pipeline.catalogue.precomputed import PRECOMPUTED, load_precomputed
 from pipeline.columns import CONTENT_HASH, IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
 from pipeline.config.config import Config
 from pipeline.dataset.split import split_interactions
-from pipeline.errors import InputError
+from pipeline.errors import InputError, InputMovedError
 from pipeline.run import Run
 from pipeline.stages.results import ValidateResult
 from pipeline.stages.validation_report import (
@@ -33,14 +34,30 @@ from pipeline.stages.validation_report import (
 )
 
 NAMED = 20  # items named per finding
+TRIES = 3
+"""How often input that is replaced meanwhile is read."""
 _ROWS, _ITEMS, _USERS = "__rows", "__items", "__users"
 _MICROSECONDS_A_YEAR = 365.2425 * 86_400 * 1e6
 _NUM_ROWS = pl.len().alias(_ROWS)
 
 
 def validate(run: Run, folder: Path) -> ValidateResult:
-    """Check the run's catalogue (`check_catalogue`); the report is all there is."""
-    return ValidateResult(report=check_catalogue(run.config))
+    """Pin the run's tables and check its catalogue (`check_catalogue`); pin and report are all there is.
+
+    Raises `InputError` as `check_catalogue` does, and where files are replaced again and again while they are read.
+    """
+    catalogue, moved = run.config.open_catalogue(), ""
+    for _ in range(TRIES):
+        try:
+            pin = take_pin(catalogue)
+            with unmoved(catalogue, pin):
+                return ValidateResult(report=check_catalogue(run.config), input=pin)
+        except InputMovedError as error:
+            moved = str(error)
+            run.reporter.say(f"validate: the input moved while it was read ({moved}); it is read again")
+    raise InputError(
+        f"the input moved {TRIES} times while it was read ({moved}); start when whoever writes it has finished"
+    )
 
 
 def check_catalogue(config: Config) -> ValidationReport:

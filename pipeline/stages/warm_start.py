@@ -5,7 +5,6 @@ place although the champion may have changed meanwhile. A champion that cannot b
 night's release: training starts fresh and says why. A run that was named by hand and cannot be used is an error.
 """
 
-import dataclasses
 from typing import Any
 
 import polars as pl
@@ -100,14 +99,14 @@ def _told(error: Exception) -> str:
 def _start(run: Run, record: WarmStart, trainer: Trainer[Micro], today: Dataset) -> WarmStart:
     if record.run_id is None:
         raise _UnusableError(record.reason or "there is none yet")
-    earlier = dataclasses.replace(run, id=record.run_id)
     try:
+        earlier = Run.present(record.run_id, run.config, run.store, run.reporter)
         _require_same_model(run, earlier, trainer.model.modality_names)
         then = load_dataset(earlier.folder(stages.PREPARE), with_features=False)
         with local_copy(earlier.folder(stages.TRAIN) / PARAMETERS) as file:
             parameters, sha256 = load_file(file), file_sha256(file)
     except _DAMAGE as error:
-        raise _UnusableError(f"run {earlier.id} is damaged ({_told(error)})") from error
+        raise _UnusableError(f"run {record.run_id} is damaged ({_told(error)})") from error
     _require_sound(earlier, parameters, trainer, {USERS: len(then.users), ITEMS: len(then.items)})
     share = trained_before(then, today)
     if share > MOST_TRAINED_BEFORE:

@@ -38,6 +38,10 @@ class Store:
         """The configuration that a run began with."""
         return self.run(run_id) / "config.json"
 
+    def generation(self, run_id: str) -> UPath:
+        """How often a run has begun; no file: once."""
+        return self.run(run_id) / "generation.json"
+
     def release(self, run_id: str) -> UPath:
         return self.releases / run_id
 

@@ -22,6 +22,7 @@ from pipeline.experiments.compare.table import SeedResult, as_markdown, build_ta
 from pipeline.experiments.compare.tracked import FitResult, log_comparison, log_measured
 from pipeline.run import Run, Stage, run_stage
 from pipeline.stages.order import do_stages
+from pipeline.stages.pinned import input_of
 from pipeline.stages.prepare import assemble
 from pipeline.storage.files import as_json, create_bytes, local_copy, parse_json, publish_bytes
 
@@ -119,11 +120,12 @@ class _SeedLoader:
     @cached_property
     def _input(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, ModalityFeatures]]:
         config, catalogue = self._run.config, self._run.config.open_catalogue()
-        self._require_same(TABLES, {"sha256": sorted(catalogue.input_digests().values())})
-        items = clean_items(catalogue, [TITLE, IMAGE_PATH])
-        features = load_features(catalogue, config.modalities, self._run.store, items)
-        self._require_same(CONTENTS, {name: loaded.digest for name, loaded in features.items()})
-        return items, clean_interactions(catalogue, items), features
+        with input_of(self._run) as pin:
+            self._require_same(TABLES, {"sha256": sorted(pin.digests.values())})
+            items = clean_items(catalogue, [TITLE, IMAGE_PATH])
+            features = load_features(catalogue, config.modalities, self._run.store, items)
+            self._require_same(CONTENTS, {name: loaded.digest for name, loaded in features.items()})
+            return items, clean_interactions(catalogue, items), features
 
     def _require_same(self, name: str, digests: dict[str, Any]) -> None:
         """A run keeps the input that it began with: figures of two nights do not compare."""

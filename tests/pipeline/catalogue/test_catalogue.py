@@ -8,6 +8,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipeline.catalogue.cleaning import clean_interactions, clean_items
+from pipeline.catalogue.pin import take_pin
 from pipeline.config.config import compose
 from pipeline.dataset.split import SplitConfig
 from pipeline.errors import InputError
@@ -329,12 +330,12 @@ def test_clean_interactions_column_of_nulls_is_dropped(tmp_path):
 
 def test_input_digest_names_files_relative_to_the_configuration(config, tmp_path):
     (tmp_path / "sub").mkdir()
-    before = config.open_catalogue().input_digests()
+    before = take_pin(config.open_catalogue()).digests
     assert set(before) == {"items.parquet", "interactions.parquet"}
     moved = settle(tmp_path / "sub", "../items.parquet", ["../*.parquet"])
-    assert moved.open_catalogue().input_digests() == {f"../{name}": digest for name, digest in before.items()}
+    assert take_pin(moved.open_catalogue()).digests == {f"../{name}": digest for name, digest in before.items()}
     write(tmp_path / "items.parquet", {"item_id": ["other"]})
-    after = config.open_catalogue().input_digests()
+    after = take_pin(config.open_catalogue()).digests
     assert after["interactions.parquet"] == before["interactions.parquet"]
     assert after["items.parquet"] != before["items.parquet"]
     assert all(len(digest) == 64 for digest in json.loads(json.dumps(after)).values())
@@ -371,9 +372,9 @@ def test_clean_tables_in_an_object_store_are_those_on_disk(bucket, config, tmp_p
     assert_frame_equal(clean_items(remote.open_catalogue()), clean_items(local.open_catalogue()))
     assert_frame_equal(clean(remote), clean(local))
     digests = {
-        name.removeprefix("s3://shop/in/"): digest for name, digest in remote.open_catalogue().input_digests().items()
+        name.removeprefix("s3://shop/in/"): digest for name, digest in take_pin(remote.open_catalogue()).digests.items()
     }
-    assert digests == local.open_catalogue().input_digests()
+    assert digests == take_pin(local.open_catalogue()).digests
     with pytest.raises(InputError, match="s3://shop/absent does not exist"):
         clean_items(settle(tmp_path, "s3://shop/absent").open_catalogue())
 

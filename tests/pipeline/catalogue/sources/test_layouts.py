@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.catalogue.cleaning import clean_interactions, clean_items
 from pipeline.catalogue.contents import join_texts
+from pipeline.catalogue.pin import take_pin
 from pipeline.config.config import compose
 from pipeline.errors import InputError
 from tests.pipeline.catalogue.sources.files import write_lines
@@ -52,7 +53,7 @@ def test_amazon_2014_items_are_those_of_the_reviews(baby):
     interactions = clean_interactions(config.open_catalogue(), items)
     assert len(interactions) == 4
     assert interactions["timestamp"][0] == datetime.fromtimestamp(1_300_000_000, UTC)
-    assert set(config.open_catalogue().input_digests()) == {"meta.json.gz", "reviews.json.gz"}
+    assert set(take_pin(config.open_catalogue()).digests) == {"meta.json.gz", "reviews.json.gz"}
 
 
 @pytest.mark.parametrize(
