@@ -197,6 +197,76 @@ def test_usual_runtime_is_one_that_the_scheduler_can_read_and_airflow_s_own_with
     assert type(usual_runtime()).__name__ == "AverageRuntimeDeadline"
 
 
+@pytest.fixture
+def commands(monkeypatch):
+    """Runs a task's function at some try; the commands it ran, those without the night's run id marked."""
+    import microrec_stages
+
+    def run(task, try_number, begun_again=False):
+        ran = []
+
+        def stand_in(command, *arguments, run=True):
+            ran.append(command if run else f"{command} (no run)")
+            answer = {"begun_again": begun_again, "modalities": {"image": {"content": "image"}}, "counts": {"users": 1}}
+            return answer
+
+        context = {"ti": SimpleNamespace(try_number=try_number)}
+        monkeypatch.setattr(microrec_stages, "get_current_context", lambda: context)
+        monkeypatch.setattr(microrec_stages, "microrec", stand_in)
+        getattr(microrec_stages, task).function()
+        return ran
+
+    return run
+
+
+def test_check_input_pins_the_input_for_the_night(commands):
+    assert commands("check_input", 1) == ["validate"]
+
+
+def test_prepare_first_try_runs_one_command(commands):
+    assert commands("prepare", 1) == ["prepare"]
+
+
+@pytest.mark.parametrize(("begun_again", "extract"), [(True, "extract"), (False, "extract (no run)")])
+def test_prepare_tried_again_takes_the_input_of_now(commands, begun_again, extract):
+    assert commands("prepare", 2, begun_again) == ["validate", extract, "prepare"]
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
+def test_nightly_cleared_prepare_after_the_catalogue_moved_leads_to_a_finished_night(nightly, tmp_path, monkeypatch):
+    """The command line itself, as the tasks call it: extraction, new interactions, `prepare`, `prepare` cleared."""
+    import microrec_run
+    import microrec_stages
+    from airflow.sdk.exceptions import AirflowFailException
+
+    monkeypatch.setenv("MICROREC_BIN", MICROREC)
+    subprocess.run([MICROREC, "sample", str(tmp_path), "--items", "40", "--users", "60", "--json"], check=True)
+    params = {name: nightly.params[name] for name in ("sample", "shards")} | {"device": "cpu", "set": []}
+    pushed = SimpleNamespace(try_number=1, xcom_push=lambda key, value: None)
+    night = dag_run("manual__x", datetime(2026, 11, 24, 2, tzinfo=UTC))
+    context = {"params": {**params, "config": str(tmp_path / "microrec.toml")}, "dag_run": night, "ti": pushed}
+    for module in (microrec_run, microrec_stages):
+        monkeypatch.setattr(module, "get_current_context", lambda: context)
+    assert microrec_stages.check_input.function() == {"image": ["image"], "text": ["text"]}
+    for task, modality in (("extract_image", "image"), ("extract_text", "text")):
+        getattr(microrec_stages, task).function(modality, "0/1")
+    before = (tmp_path / "interactions.parquet").stat().st_size
+    other = tmp_path / "other"
+    subprocess.run([MICROREC, "sample", str(other), "--items", "50", "--users", "60", "--json"], check=True)
+    for path in other.rglob("*"):
+        if path.is_file() and path.name != "microrec.toml":
+            target = tmp_path / path.relative_to(other)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+    assert (tmp_path / "interactions.parquet").stat().st_size != before
+    with pytest.raises(AirflowFailException, match="its input is no longer the one it began with"):
+        microrec_stages.prepare.function()
+    pushed.try_number = 2
+    assert microrec_stages.prepare.function()["items"] == 50
+    assert (tmp_path / "microrec-store/runs/night-20261124T020000/again-2/prepare/_SUCCESS").exists()
+
+
 @pytest.mark.integration
 @pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
 def test_nightly_sample_gives_a_verified_release_and_an_asset_event(nightly, tmp_path, monkeypatch):
