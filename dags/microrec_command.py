@@ -23,16 +23,25 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 log = logging.getLogger(__name__)
 
-EXIT_INPUT, EXIT_GATE = 2, 3
+EXIT_INPUT, EXIT_REFUSED = 2, 3
 _PR_SET_PDEATHSIG = 1
+
+
+class RefusedError(AirflowFailException):
+    """The input checks or the quality gate said no; `result` is what the command printed all the same, if anything."""
+
+    def __init__(self, reason: str, result: dict[str, Any] | None) -> None:
+        super().__init__(reason)
+        self.result = result
 
 
 def run_microrec(arguments: Sequence[str], label: str) -> dict[str, Any]:
     """Run `microrec ARGUMENTS --json` and return its result; `label` begins every line of its log.
 
     Raises:
-        AirflowFailException: the input or configuration is wrong (exit status 2), or the quality gate refused (3):
-            the same again would end the same, so the task is not retried.
+        AirflowFailException: the input or configuration is wrong (exit status 2): the same again would end the same,
+            so the task is not retried.
+        RefusedError: the input checks or the quality gate refused (3); not retried either.
         AirflowException: anything else, which a retry may mend.
     """
     command = [find_microrec(), *arguments, "--json"]
@@ -45,7 +54,9 @@ def run_microrec(arguments: Sequence[str], label: str) -> dict[str, Any]:
     if status == 0:
         return json.loads(text)
     reason = f"microrec {arguments[0]} ended with status {status}: {last_line}"
-    if status in (EXIT_INPUT, EXIT_GATE):
+    if status == EXIT_REFUSED:
+        raise RefusedError(reason, json.loads(text) if text else None)
+    if status == EXIT_INPUT:
         raise AirflowFailException(reason)
     raise AirflowException(reason)
 

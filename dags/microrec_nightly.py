@@ -6,8 +6,10 @@
 - **Unchanged input**: where nothing is new since the champion, the night ends after `prepare` and says so;
   `full_refresh` trains all the same, and so does a backfill, which was asked for.
 - **Order**: an older night never replaces a newer champion.
-- **Failure**: wrong input (exit status 2) and a refusal of the gate (3) fail at once; anything else is tried again,
-  and training continues from its checkpoint.
+- **Input**: a catalogue that has shrunk or emptied since the champion fails `check_input`; `accept_change` lets it
+  pass.
+- **Failure**: wrong input (exit status 2) and a refusal of the input checks or the gate (3) fail at once; anything else
+  is tried again, and training continues from its checkpoint.
 
 Thin on purpose: every task runs one `microrec` command of the ML environment and passes small JSON on.
 """
@@ -59,6 +61,11 @@ PARAMS = {
         description="Share of the users to train on: a trial night, which is never promoted, where it is below 1.",
     ),
     "full_refresh": Param(False, type="boolean", description="Train even if nothing is new since the champion."),
+    "accept_change": Param(
+        False,
+        type="boolean",
+        description="Accept for this night an input that differs from the champion's more than [checks] allows.",
+    ),
     "promote": Param(True, type="boolean", description="Let the release become champion if the gate allows it."),
     "set": Param(
         [],

@@ -7,7 +7,8 @@ from typing import Any
 from airflow.sdk import get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 from microrec_assets import CHAMPION, RELEASE
-from microrec_note import attach, compose
+from microrec_command import RefusedError
+from microrec_note import LONGEST_LINE, attach, compose
 from microrec_run import as_of, microrec, run_id_of, to_be_promoted
 
 IMAGE_QUEUE = os.environ.get("MICROREC_IMAGE_QUEUE", "default")
@@ -23,11 +24,28 @@ def _on(queue: str) -> dict[str, Any]:
 
 @task
 def check_input() -> dict[str, list[str]]:
-    """Refuse impossible input before anything is computed; return the modalities by kind of content."""
+    """Refuse impossible or shrunken input before anything is computed; return the modalities by kind of content."""
+    accepted = ["--accept-change"] if get_current_context()["params"]["accept_change"] else []
+    try:
+        found = microrec("validate", *accepted, run=False)
+    except RefusedError as refusal:
+        _push_checks(refusal.result)  # a task that fails returns nothing, and the note is to say what was refused
+        raise
+    _push_checks(found)
     kinds: dict[str, list[str]] = {}
-    for name, report in microrec("validate", run=False)["modalities"].items():
+    for name, report in found["modalities"].items():
         kinds.setdefault(report["content"], []).append(name)
     return kinds
+
+
+def _push_checks(found: dict[str, Any] | None) -> None:
+    """Keep verdict and warnings for the note; a whole report is too much for Airflow's database."""
+    if not found:
+        return
+    checks, warnings = found["checks"], found["warnings"]
+    kept = {name: checks[name] for name in ("verdict", "champion", "note", "reasons")}
+    value = {**kept, "warnings": [line[:LONGEST_LINE] for line in warnings[:3]], "num_warnings": len(warnings)}
+    get_current_context()["ti"].xcom_push(key="checks", value=value)
 
 
 @task_group
@@ -146,6 +164,7 @@ def summarise() -> str:
     results = {name: pull(task_ids=name) for name in (*stages, "promote")}
     results |= {name: pull(task_ids=[name]) for name in mapped}
     results |= {"run_id": run_id_of(dag_run), "changes": pull(task_ids="changes", key="changes")}
+    results["checks"] = pull(task_ids="check_input", key="checks")
     results["seconds"] = {name: pull(task_ids=[name], key="seconds") for name in (*mapped, *stages)}
     note = compose(results)
     attach(dag_run.dag_id, dag_run.run_id, note)

@@ -24,6 +24,12 @@ class StoreError(MicrorecError):
     """The store holds something that does not fit its own description (damaged, incomplete, altered)."""
 
 
+class ChecksRefusedError(MicrorecError):
+    """The checks of the input did not let anything be computed from it."""
+
+    exit_status = 3
+
+
 class GateRefusedError(MicrorecError):
     """The quality gate did not let a release become champion."""
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, ConfigFile, Overrides, load, parse_shard, show
+from pipeline.cli.options import AcceptChange, AsJson, ConfigFile, Overrides, load, parse_shard, show
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
 
@@ -31,12 +31,25 @@ def sample(
 
 
 @app.command()
-def validate(config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Check catalogue and interactions and print a report."""
+def validate(
+    accept_change: AcceptChange = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check catalogue and interactions, compare them with the champion's, and print a report."""
     from pipeline.cli.show_validation import show_validation
+    from pipeline.documents import as_document
+    from pipeline.registry.checks import require_passed
+    from pipeline.stages.input_checks import ask_about
     from pipeline.stages.validate import check_catalogue
 
-    show(check_catalogue(load(config, overrides)), as_json, show_validation)
+    settings = load(config, overrides)
+    report = check_catalogue(settings)
+    checks = ask_about(settings.open_store(), settings, report, accept_change=accept_change)
+    answer = {**as_document(report), "checks": as_document(checks)}
+    show(answer, as_json, lambda _, console: show_validation(report, checks, console))
+    require_passed(checks)
 
 
 @app.command()

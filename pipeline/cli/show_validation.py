@@ -4,11 +4,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.registry.checks import Checks, lines_of
 from pipeline.stages.validation_report import ValidationReport, some
 
 
-def show_validation(report: ValidationReport, console: Console) -> None:
-    """What `validate` found, as a table, and its warnings."""
+def show_validation(report: ValidationReport, checks: Checks, console: Console) -> None:
+    """What `validate` found, as a table, its warnings, and what the checks make of it."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -20,6 +21,8 @@ def show_validation(report: ValidationReport, console: Console) -> None:
         console.print(f"[yellow]warning[/] {escape(line)}", soft_wrap=True)
     if not report.warnings:
         console.print("[green]nothing to complain of[/]")
+    for line in lines_of(checks):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 _Row = tuple[str, str, str]

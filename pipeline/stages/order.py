@@ -10,8 +10,10 @@ from typing import Any
 from pipeline import stages, torchrun
 from pipeline.dataset.records import Evaluation
 from pipeline.errors import GateRefusedError, InputError
+from pipeline.registry.checks import Checks
 from pipeline.release.format import REPORT
 from pipeline.run import ResultType, Run, Stage, StageResult, peak_memory_bytes, run_stage
+from pipeline.stages.input_checks import check_input
 
 ORDER: tuple[Stage[Any], ...] = (
     stages.VALIDATE,
@@ -88,6 +90,9 @@ class RunSummary:
     counts: dict[str, int]
     metrics: Evaluation
     mlflow: MlflowSummary
+    warnings: list[str]
+    """Of `validate`."""
+    checks: Checks
     gate: str | None
     """Why the gate refused; None where it did not."""
     seconds: dict[str, float]
@@ -95,12 +100,19 @@ class RunSummary:
     peak_memory_bytes: int
 
 
-def run_all(run: Run) -> RunSummary:
+def run_all(run: Run, *, accept_change: bool = False) -> RunSummary:
     """Run every stage, then try to promote.
 
+    Args: accept_change: let an input pass that the checks would refuse for differing from the champion's.
+
     A refused promotion is part of the summary (`gate`), for the caller to turn into its exit status.
+
+    Raises `ChecksRefusedError`, before anything is computed, where the checks of the input refuse.
     """
-    results: dict[str, StageResult] = {stage.name: do_stage(run, stage) for stage in ORDER}
+    validated = do_stage(run, stages.VALIDATE)
+    checks = check_input(run, accept_change=accept_change)
+    results: dict[str, StageResult] = {stages.VALIDATE.name: validated}
+    results |= {stage.name: do_stage(run, stage) for stage in ORDER if stage != stages.VALIDATE}
     exported, registered = run.require(stages.EXPORT), run.require(stages.REGISTER)
     refusal = _promote(run, registered.model_version)
     return RunSummary(
@@ -116,6 +128,8 @@ def run_all(run: Run) -> RunSummary:
             model_version=registered.model_version,
             alias=None if refusal else "champion",
         ),
+        warnings=validated.report.warnings,
+        checks=checks,
         gate=refusal,
         seconds={name: result.seconds for name, result in results.items()},
         peak_memory_bytes=max(peak_memory_bytes(), *(result.peak_memory_bytes for result in results.values())),

@@ -29,6 +29,8 @@ class ItemsReport:
     id_type: str
     nulls: dict[str, int]
     """By column."""
+    values: dict[str, int] | None = None
+    """Rows with a value, which blanks are none, by the columns that the modalities are made of."""
 
 
 @dataclass(frozen=True, kw_only=True)

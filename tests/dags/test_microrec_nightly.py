@@ -73,7 +73,8 @@ def test_nightly_has_a_deadline_callbacks_and_documentation(nightly):
     assert nightly.has_on_success_callback
     assert nightly.doc_md
     assert nightly.tags == {"microrec"}
-    assert set(nightly.params) == {"config", "shards", "device", "sample", "full_refresh", "promote", "set"}
+    expected = {"config", "shards", "device", "sample", "full_refresh", "accept_change", "promote", "set"}
+    assert set(nightly.params) == expected
     assert all(nightly.params.get_param(name).description for name in nightly.params)
 
 

@@ -20,6 +20,7 @@ from pipeline.cli.show_validation import show_validation
 from pipeline.config.config import compose, load_config
 from pipeline.documents import as_document
 from pipeline.errors import InputError
+from pipeline.registry.checks import Checks
 from pipeline.sample import write_sample
 from pipeline.stages.validate import check_catalogue
 
@@ -98,6 +99,7 @@ def test_validate_every_flaw_is_counted_and_named(folder):
         "without_interactions": 4,
         "id_type": "String",
         "nulls": {"item_id": 1, "title": 1, "image_path": 1},
+        "values": {"image_path": 5, "title": 6},
     }
     interactions = report["interactions"]
     assert interactions["rows"] == 10
@@ -254,7 +256,8 @@ def test_show_validation_shows_counts_names_and_warnings_literally(folder):
     report = check_catalogue(settle(folder))
     report.warnings.append("a [bold]bracket[/] stays")
     console = Console(file=io.StringIO(), width=120)
-    show_validation(report, console)
+    checks = Checks(verdict="ok", note="there is no [champion]")
+    show_validation(report, checks, console)
     shown = console.file.getvalue()
     for text in (
         "items",
@@ -262,6 +265,7 @@ def test_show_validation_shows_counts_names_and_warnings_literally(folder):
         "density 25.000%",
         "'cut.jpg', 'text.png'",
         "a [bold]bracket[/] stays",
+        "checks of the input: ok; there is no [champion]",
     ):
         assert text in shown
 
