@@ -44,7 +44,7 @@ class InputCounts:
     interaction_values: dict[str, int] | None = None
     """Rows of the interactions with a value, by the columns beside the ids."""
     last_timestamp: Moment | None = None
-    """Of the interactions kept; None where there are no timestamps, too."""
+    """Of all rows of the interactions, dropped ones too; None where there are no timestamps, too."""
     user_share: float = 1.0
     """Share of the users that the configuration keeps (`catalogue.filter.user_share`)."""
 

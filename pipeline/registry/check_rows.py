@@ -35,7 +35,7 @@ def compare(
 ) -> Iterator[Check]:
     """Every comparison with the champion's input.
 
-    A night on a smaller share of the users has fewer of them, and other interactions: these are not compared.
+    A night on a smaller share of the users has fewer of them, and fewer interactions: these are not compared.
     """
     trial = f"a trial on {now.user_share:.0%} of the users" if now.user_share < then.user_share else ""
     unlike: Verdict = ACCEPTED if accept_change else REFUSED
@@ -44,7 +44,7 @@ def compare(
     yield from _dropped(settings, now, then, trial, unlike)
     yield from _items_columns(now.item_values or {}, then.item_values, unlike)
     yield from _interactions_columns(now.interaction_values or {}, then.interaction_values, unlike)
-    yield from _ends(now, then, trial, unlike)
+    yield from _ends(now, then, unlike)
 
 
 def _sizes(settings: ChecksConfig, now: InputCounts, then: InputCounts, trial: str, unlike: Verdict) -> Iterator[Check]:
@@ -106,7 +106,7 @@ def _column(label: str, count: int | None, then: Mapping[str, int] | None, name:
     return _row(label, _shown(before), _shown(count), allowed, OK if count or not before else unlike)
 
 
-def _ends(now: InputCounts, then: InputCounts, trial: str, unlike: Verdict) -> Iterator[Check]:
+def _ends(now: InputCounts, then: InputCounts, unlike: Verdict) -> Iterator[Check]:
     """The latest timestamp, which never goes back."""
     label, last, before = f"last {TIMESTAMP}", now.last_timestamp, then.last_timestamp
     if last is None and before is None:
@@ -115,8 +115,6 @@ def _ends(now: InputCounts, then: InputCounts, trial: str, unlike: Verdict) -> I
     if before is None:
         why = NOT_RECORDED if then.interaction_values is None else NEW
         yield _not_compared(label, shown_before, shown, why)
-    elif trial:
-        yield _not_compared(label, shown_before, shown, trial)
     elif last is not None and isinstance(last, str) != isinstance(before, str):
         yield _not_compared(label, shown_before, shown, "moments on one side, numbers on the other")
     else:

@@ -29,7 +29,7 @@ def count_input(report: ValidationReport, config: Config) -> InputCounts:
         usable={name: one.usable for name, one in report.modalities.items()},
         item_values=report.items.values,
         interaction_values={name: found.rows - nulls for name, nulls in found.nulls.items() if name not in ids},
-        last_timestamp=found.timestamps.last if found.timestamps else None,
+        last_timestamp=found.last_timestamp,
         user_share=config.catalogue.filter.user_share,
     )
 

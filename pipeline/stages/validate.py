@@ -2,6 +2,7 @@
 
 import dataclasses
 import statistics
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ from pipeline.stages.validation_report import (
 )
 
 NAMED = 20  # items named per finding
-_ROWS, _ITEMS, _USERS, _VALUES = "__rows", "__items", "__users", "__values "
+_ROWS, _ITEMS, _USERS, _LAST, _VALUES = "__rows", "__items", "__users", "__last", "__values "
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_A_YEAR = 365.2425 * 86_400 * 1e6
 _NUM_ROWS = pl.len().alias(_ROWS)
 
@@ -110,8 +112,11 @@ def _interactions(catalogue: Catalogue, items: pl.DataFrame) -> tuple[Interactio
     steps = interaction_steps(catalogue, items)
     raw = steps[0][1]
     users = pl.col(USER_ID).drop_nulls().n_unique().alias(_USERS)
-    counts = catalogue.collect_interactions(raw.select(_NUM_ROWS, users, pl.all().null_count())).row(0, named=True)
-    rows, users_before = counts.pop(_ROWS), counts.pop(_USERS)
+    schema = raw.collect_schema()
+    last = [pl.col(TIMESTAMP).max().to_physical().alias(_LAST)] if TIMESTAMP in schema else []
+    wanted = raw.select(_NUM_ROWS, users, pl.all().null_count(), *last)
+    counts = catalogue.collect_interactions(wanted).row(0, named=True)
+    rows, users_before, latest = counts.pop(_ROWS), counts.pop(_USERS), counts.pop(_LAST, None)
     kept = catalogue.collect_interactions(steps[-1][1])
     dropped = losses(catalogue, steps)
     require_interactions(catalogue, kept, dropped)
@@ -123,9 +128,18 @@ def _interactions(catalogue: Catalogue, items: pl.DataFrame) -> tuple[Interactio
         rows_without_id=catalogue.rows_without_id(interactions=True) if dropped["without_id"] else [],
         unknown_items=_unknown_items(catalogue, raw, items),
         nulls=counts,
+        last_timestamp=_spelled(latest) if isinstance(schema.get(TIMESTAMP), pl.Datetime) else latest,
         timestamps=_timestamps(catalogue, kept),
     )
     return report, kept, users_before
+
+
+def _spelled(microseconds: int | None) -> str | None:
+    """A moment in ISO 8601; None for one that Python's calendar does not have, in a row that cleaning drops."""
+    try:
+        return None if microseconds is None else (_EPOCH + timedelta(microseconds=microseconds)).isoformat()
+    except OverflowError:
+        return None
 
 
 def _unknown_items(catalogue: Catalogue, raw: pl.LazyFrame, items: pl.DataFrame) -> UnknownItems:

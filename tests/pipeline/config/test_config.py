@@ -44,7 +44,10 @@ def test_load_config_missing_file_names_it_and_the_mend(tmp_path):
             "'modalities.text.encodr'; the nearest known one is 'modalities.text.encoder'",
         ),
         ("[trian]\nseed = 1\n", "unknown key 'trian'; the nearest known one is 'train'"),
-        ("[zebra]\nseed = 1\n", "unknown key 'zebra'; known are catalogue, checks, compare, gate, mlflow, modalities, model"),
+        (
+            "[zebra]\nseed = 1\n",
+            "unknown key 'zebra'; known are catalogue, checks, compare, gate, mlflow, modalities, model",
+        ),
         ("[split]\ntest = 1.5\n", "split: test must be at least 0 and below 1, got 1.5"),
         ("[split]\nstrategy = 'hourly'\n", "split.strategy: expected 'random', .*, got 'hourly'"),
         ("[train]\npatience = 'much'\n", "train.patience: expected a valid integer, .*, got 'much'"),

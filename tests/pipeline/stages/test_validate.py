@@ -114,6 +114,7 @@ def test_validate_every_flaw_is_counted_and_named(folder):
     assert interactions["unknown_items"] == {"count": 2, "ids": ["gone", "lost"]}
     assert interactions["nulls"] == {"user_id": 1, "item_id": 1, "rating": 0, "timestamp": 1}
     assert interactions["timestamps"] == {"first": 10, "last": 30, "missing": 1}
+    assert interactions["last_timestamp"] == 80
     assert report["users"] == {"before": 4, "kept": 2, "interactions_per_user": {"min": 1, "median": 1.5, "max": 2}}
     assert report["density"] == pytest.approx(3 / (6 * 2))
     text, image = report["modalities"]["text"], report["modalities"]["image"]
@@ -188,6 +189,17 @@ def test_validate_timestamps_that_python_does_not_have_are_refused(folder, times
     pq.write_table(table.append_column("timestamp", timestamps), folder / "interactions.parquet")
     with pytest.raises(InputError, match=message):
         validate(settle(folder))
+
+
+def test_validate_latest_moment_of_a_dropped_row_that_python_does_not_have_is_left_out(folder):
+    moments = [10**6] * 9 + [2**63 - 1]  # the last row has no item
+    table = pq.read_table(folder / "interactions.parquet").drop_columns("timestamp")
+    pq.write_table(
+        table.append_column("timestamp", pa.array(moments, pa.timestamp("us"))), folder / "interactions.parquet"
+    )
+    interactions = validate(settle(folder))["interactions"]
+    assert interactions["last_timestamp"] is None
+    assert interactions["timestamps"]["last"] == "1970-01-01T00:00:01+00:00"
 
 
 @pytest.mark.parametrize("odd", [float("inf"), float("nan")])
