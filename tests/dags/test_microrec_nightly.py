@@ -115,6 +115,47 @@ def test_run_id_of_different_dag_runs_is_different():
     assert len({run_id_of(dag_run(name)) for name in ("manual__a b", "manual__a-b", "manual__a/b", "/", "//", "")}) == 6
 
 
+REFUSING = """#!/bin/sh
+echo "$@" >> "$0.calls"
+echo '{answer}'
+echo 'microrec: the input is refused: it differs too much' >&2
+exit 3
+"""
+REFUSAL = {
+    "modalities": {},
+    "warnings": ["one", "two", "three", "four"],
+    "checks": {
+        "verdict": "refused",
+        "champion": "night-0",
+        "note": "",
+        "rows": [],
+        "reasons": ["items: 577 then, 144 now (allowed: at least 520)"],
+    },
+}
+
+
+@pytest.mark.parametrize("accept", [False, True])
+@pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
+def test_nightly_refused_input_fails_at_once_and_the_note_says_which_rows(nightly, tmp_path, monkeypatch, accept):
+    script = tmp_path / "microrec"
+    script.write_text(REFUSING.replace("{answer}", json.dumps(REFUSAL)))
+    script.chmod(0o755)
+    monkeypatch.setenv("MICROREC_BIN", str(script))
+    monkeypatch.setattr(nightly, "deadline", None)  # `dag.test()` of 3.3.2 trips over one (apache/airflow#73428)
+    run = nightly.test(run_conf={"accept_change": accept})
+    tasks = {instance.task_id: instance for instance in run.get_task_instances()}
+    assert str(tasks["check_input"].state) == "failed"
+    assert {str(task.state) for name, task in tasks.items() if name not in ("check_input", "summarise")} == {
+        "upstream_failed"
+    }
+    [call] = Path(f"{script}.calls").read_text().splitlines()
+    assert ("--accept-change" in call.split()) == accept
+    note = tasks["summarise"].xcom_pull("summarise")
+    assert "- input **refused**, compared with `night-0`\n- items: 577 then, 144 now (allowed: at least 520)\n" in note
+    assert "- warning: three\n- and 1 more warnings\n" in note
+    assert "four" not in note
+
+
 @pytest.mark.integration
 @pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
 def test_nightly_sample_gives_a_verified_release_and_an_asset_event(nightly, tmp_path, monkeypatch):
