@@ -28,7 +28,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 class RefusedError(AirflowFailException):
-    """The input checks or the quality gate said no (exit status 3): the same again would end the same."""
+    """The input checks or the quality gate said no; `result` is what the command printed all the same, if anything."""
+
+    def __init__(self, reason: str, result: dict[str, Any] | None) -> None:
+        super().__init__(reason)
+        self.result = result
 
 
 def run_microrec(arguments: Sequence[str], label: str) -> dict[str, Any]:
@@ -51,7 +55,7 @@ def run_microrec(arguments: Sequence[str], label: str) -> dict[str, Any]:
         return json.loads(text)
     reason = f"microrec {arguments[0]} ended with status {status}: {last_line}"
     if status == EXIT_REFUSED:
-        raise RefusedError(reason)
+        raise RefusedError(reason, json.loads(text) if text else None)
     if status == EXIT_INPUT:
         raise AirflowFailException(reason)
     raise AirflowException(reason)

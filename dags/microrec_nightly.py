@@ -7,10 +7,12 @@
   what follows, or `prepare` with what follows: the night begins again on the input of now.
 - **Unchanged input**: where nothing is new since the champion, the night ends after `prepare` and says so;
   `full_refresh` trains all the same, and so does a backfill, which was asked for.
+- **Checks**: a catalogue that has shrunk or emptied since the champion fails `check_input`; `accept_change` lets it
+  pass.
 - **Order**: an older night never replaces a newer champion, and none replaces one that is held.
 - **Refused**: where the gate says no, `microrec_approval` asks an operator.
-- **Failure**: wrong input (exit status 2) and a refusal of the gate (3) fail at once; anything else is tried again,
-  and training continues from its checkpoint.
+- **Failure**: wrong input (exit status 2) and a refusal of the input checks or the gate (3) fail at once; anything else
+  is tried again, and training continues from its checkpoint.
 
 Thin on purpose: every task runs one `microrec` command of the ML environment and passes small JSON on.
 """
@@ -60,6 +62,11 @@ def params(shop: Shop) -> dict[str, Param]:
             description="Share of the users to train on: a trial night, which is never promoted, where it is below 1.",
         ),
         "full_refresh": Param(False, type="boolean", description="Train even if nothing is new since the champion."),
+        "accept_change": Param(
+            False,
+            type="boolean",
+            description="Accept for this night an input that differs from the champion's more than [checks] allows.",
+        ),
         "promote": Param(True, type="boolean", description="Let the release become champion if the gate allows it."),
         "set": Param(
             [],

@@ -17,11 +17,14 @@ log = logging.getLogger(__name__)
 
 LONGEST = 1000
 """Characters that Airflow keeps of a note."""
+LONGEST_LINE, REASONS = 120, 4
+"""Characters of a warning or a reason, and reasons; the task's log has all of them."""
 
 
 def compose(results: dict[str, Any]) -> str:
     """Markdown lines from the results of the night's tasks, by task id; those that did not run are left out."""
     lines = [f"run `{results['run_id']}`"]
+    lines += _input_lines(results.get("checks"))
     modalities: dict[str, list[dict[str, Any]]] = {}
     for shard in (*(results.get("extract_image") or ()), *(results.get("extract_text") or ())):
         if shard:
@@ -45,8 +48,31 @@ def compose(results: dict[str, Any]) -> str:
     seconds = {name: sum(filter(None, shards)) for name, shards in results.get("seconds", {}).items()}
     if any(seconds.values()):
         lines.append(f"seconds: {', '.join(f'{name} {value:.1f}' for name, value in seconds.items() if value)}")
-    lines.append(_outcome(results))
-    return "\n".join(f"- {line}" for line in lines)[:LONGEST]
+    return _fit(lines, _outcome(results))
+
+
+def _fit(lines: list[str], last: str) -> str:
+    """The lines as a list, cut to what Airflow keeps; the last one stays."""
+    ending = f"\n- {last}"
+    return "\n".join(f"- {line}" for line in lines)[: LONGEST - len(ending)] + ending
+
+
+def _input_lines(checks: dict[str, Any] | None) -> list[str]:
+    """What the checks of the input came to, and the first warnings."""
+    if not checks:
+        return []
+    against = f"compared with `{checks['champion']}`" if checks["champion"] else checks["note"]
+    verdict = f"**{checks['verdict']}**" if checks["reasons"] else checks["verdict"]
+    lines = [f"input {verdict}, {against}"]
+    lines += [reason[:LONGEST_LINE] for reason in checks["reasons"][:REASONS]]
+    if more := checks["reasons"][REASONS:]:
+        lines.append(f"and {len(more)} more of the input's checks")
+    return [*lines, *(f"warning: {line}"[:LONGEST_LINE] for line in checks["warnings"][:3]), *_left(checks)]
+
+
+def _left(checks: dict[str, Any]) -> list[str]:
+    left = checks["num_warnings"] - len(checks["warnings"])
+    return [f"and {left} more warnings"] if left else []
 
 
 def _outcome(results: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 from microrec_command import RefusedError
-from microrec_note import attach, compose
+from microrec_note import LONGEST_LINE, attach, compose
 from microrec_run import announce, as_of, microrec, overrides, run_id_of, to_be_promoted
 
 
@@ -19,14 +19,36 @@ def on(queue: str) -> dict[str, Any]:
 
 @task
 def check_input() -> dict[str, list[str]]:
-    """Pin the night's input and refuse an impossible one; return the modalities by kind of content.
+    """Pin the night's input and refuse an impossible or shrunken one; return the modalities by kind of content.
 
     Cleared after the input has moved, it begins the night again on the input of now.
     """
     kinds: dict[str, list[str]] = {}
-    for name, report in microrec("validate")["modalities"].items():
+    for name, report in _validate()["modalities"].items():
         kinds.setdefault(report["content"], []).append(name)
     return kinds
+
+
+def _validate() -> dict[str, Any]:
+    """Run `validate` and keep what the checks say, also where they refuse: a task that fails returns nothing."""
+    accepted = ["--accept-change"] if get_current_context()["params"]["accept_change"] else []
+    try:
+        found = microrec("validate", *accepted)
+    except RefusedError as refusal:
+        _push_checks(refusal.result)
+        raise
+    _push_checks(found)
+    return found
+
+
+def _push_checks(found: dict[str, Any] | None) -> None:
+    """Keep verdict and warnings for the note; a whole report is too much for Airflow's database."""
+    if not found:
+        return
+    checks, warnings = found["checks"], found["warnings"]
+    kept = {name: checks[name] for name in ("verdict", "champion", "note", "reasons")}
+    value = {**kept, "warnings": [line[:LONGEST_LINE] for line in warnings[:3]], "num_warnings": len(warnings)}
+    get_current_context()["ti"].xcom_push(key="checks", value=value)
 
 
 @task_group
@@ -70,7 +92,7 @@ def extract_text(modality: str, shard: str) -> dict[str, Any]:
 def prepare() -> dict[str, int]:
     """Clean, split, index. Tried again, it first does over what the tasks before it did for another input."""
     if get_current_context()["ti"].try_number > 1:
-        begun_again = microrec("validate")["begun_again"]
+        begun_again = _validate()["begun_again"]
         # Pictures may have moved though the tables have not: the run's own extraction would count as done.
         microrec("extract", run=begun_again)
     return microrec("prepare")["counts"]
@@ -199,6 +221,7 @@ def summarise() -> str:
     results |= {name: pull(task_ids=[name]) for name in mapped}
     results |= {"run_id": run_id_of(dag_run), "changes": pull(task_ids="changes", key="changes")}
     results |= {"stays": pull(task_ids="promote", key="stays"), "refused": pull(task_ids="gate", key="refused")}
+    results["checks"] = pull(task_ids="check_input", key="checks")
     results["seconds"] = {name: pull(task_ids=[name], key="seconds") for name in (*mapped, *stages)}
     note = compose(results)
     attach(dag_run.dag_id, dag_run.run_id, note)

@@ -36,6 +36,12 @@ class PassingError(MicrorecError):
     """A store, a database or a server that fails for now: trying again may help."""
 
 
+class ChecksRefusedError(MicrorecError):
+    """The checks of the input did not let anything be computed from it."""
+
+    exit_status = 3
+
+
 class GateRefusedError(MicrorecError):
     """The quality gate did not let a release become champion."""
 

@@ -93,6 +93,13 @@ def _as_text(column: pl.Series) -> list[str | None]:
     return column.cast(pl.String).to_list()
 
 
+def has_text(column: str, kind: pl.DataType) -> pl.Expr:
+    """Whether a row's column adds anything to its text (`join_texts`)."""
+    cell = pl.col(column)
+    text = cell.cast(pl.List(pl.String)).list.join("") if isinstance(kind, pl.List) else cell.cast(pl.String)
+    return (text.str.strip_chars() != "").fill_null(value=False)
+
+
 def text_groups(
     catalogue: Catalogue,
     name: str,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, ConfigFile, Overrides, load, parse_shard, show
+from pipeline.cli.options import AcceptChange, AsJson, ConfigFile, Overrides, load, parse_shard, show
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
 
@@ -35,21 +35,33 @@ def validate(
     run_id: Annotated[
         str | None, typer.Option("--run-id", help="Pin this run's input; where it has moved, begin the run again.")
     ] = None,
+    accept_change: AcceptChange = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check catalogue and interactions and print a report: of now, or of the input that a run stands on."""
-    from pipeline.cli.show_validation import ValidatedRun, show_validated_run, show_validation
+    """Check catalogue and interactions, compare them with the champion's, and print a report.
+
+    Of now, or of the input that a run stands on.
+    """
+    from pipeline.cli.show_validation import Validated, ValidatedRun, show_validated_run, show_validation
     from pipeline.opening import open_run
+    from pipeline.registry.checks import require_passed
+    from pipeline.stages.input_checks import ask_about, keep_checks
     from pipeline.stages.order import begin
     from pipeline.stages.validate import check_catalogue
 
     settings = load(config, overrides)
     if run_id is None:
-        show(check_catalogue(settings), as_json, show_validation)
+        report = check_catalogue(settings)
+        checks = ask_about(settings.open_store(), settings, report, accept_change=accept_change)
+        show(Validated.of(report, checks), as_json, show_validation)
     else:
-        show(ValidatedRun.of(begin(open_run(settings, run_id, Reporter()))), as_json, show_validated_run)
+        begun = begin(open_run(settings, run_id, Reporter()))
+        checks = ask_about(begun.run.store, settings, begun.result.report, accept_change=accept_change)
+        keep_checks(begun.run, checks)
+        show(ValidatedRun.of_run(begun, checks), as_json, show_validated_run)
+    require_passed(checks)
 
 
 @app.command()

@@ -27,6 +27,9 @@ Release = Annotated[
 AsOf = Annotated[
     str | None, typer.Option("--as-of", metavar="MOMENT", help="What the release stands for (ISO 8601, else UTC).")
 ]
+AcceptChange = Annotated[
+    bool, typer.Option("--accept-change", help="Accept for this time an input that differs from the champion's.")
+]
 NumResults = Annotated[int, typer.Option("-k", min=1, help="How many to show.")]
 
 Shown = TypeVar("Shown")

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, AsOf, ConfigFile, Overrides, RunId, load, parse_moment, parse_shard, show
+from pipeline.cli.options import (
+    AcceptChange,
+    AsJson,
+    AsOf,
+    ConfigFile,
+    Overrides,
+    RunId,
+    load,
+    parse_moment,
+    parse_shard,
+    show,
+)
 from pipeline.errors import GateRefusedError
 from pipeline.progress import Reporter
 
@@ -62,6 +73,7 @@ def gate(
 @app.command()
 def run(
     run_id: Annotated[str | None, typer.Option("--run-id", help="Continue or name a run; default a new one.")] = None,
+    accept_change: AcceptChange = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -72,7 +84,7 @@ def run(
 
     this = _open(config, overrides, run_id or new_run_id())
     with _continuable(this):
-        result = run_all(this)
+        result = run_all(this, accept_change=accept_change)
     show(result, as_json, show_run)
     if result.gate:
         raise GateRefusedError(result.gate)

@@ -2,19 +2,34 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from pipeline.catalogue.pin import Pin
+from pipeline.registry.checks import Checks, lines_of
 from pipeline.stages.order import Begun
 from pipeline.stages.validation_report import ValidationReport, some
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidatedRun(ValidationReport):
-    """What `validate` tells of a run: the report of its input, and which input that is."""
+class Validated(ValidationReport):
+    """What `validate` tells: the report, and what the checks make of it."""
+
+    checks: Checks
+
+    @classmethod
+    def of(cls, report: ValidationReport, checks: Checks, **more: Any) -> Self:
+        """The report's fields beside the checks."""
+        fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+        return cls(**fields, checks=checks, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidatedRun(Validated):
+    """The same of a run, and which input it stands on."""
 
     run_id: str
     generation: int
@@ -23,11 +38,11 @@ class ValidatedRun(ValidationReport):
     input: Pin
 
     @classmethod
-    def of(cls, begun: Begun) -> "ValidatedRun":
+    def of_run(cls, begun: Begun, checks: Checks) -> Self:
         """What there is to tell of a run that has been validated."""
-        report = begun.result.report
-        return cls(
-            **{field.name: getattr(report, field.name) for field in dataclasses.fields(report)},
+        return cls.of(
+            begun.result.report,
+            checks,
             run_id=begun.run.id,
             generation=begun.run.generation,
             begun_again=begun.again,
@@ -42,8 +57,8 @@ def show_validated_run(validated: ValidatedRun, console: Console) -> None:
     console.print(f"run {validated.run_id} stands on {len(validated.input.files)} files{again}", markup=False)
 
 
-def show_validation(report: ValidationReport, console: Console) -> None:
-    """What `validate` found, as a table, and its warnings."""
+def show_validation(report: Validated, console: Console) -> None:
+    """What `validate` found, as a table, its warnings, and what the checks make of it."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -55,6 +70,8 @@ def show_validation(report: ValidationReport, console: Console) -> None:
         console.print(f"[yellow]warning[/] {escape(line)}", soft_wrap=True)
     if not report.warnings:
         console.print("[green]nothing to complain of[/]")
+    for line in lines_of(report.checks):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 _Row = tuple[str, str, str]

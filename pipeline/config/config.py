@@ -23,6 +23,7 @@ from pipeline.config.search_space import TuneConfig
 from pipeline.dataset.split import SplitConfig
 from pipeline.documents import without_passwords
 from pipeline.errors import ConfigError, nearest
+from pipeline.registry.checks import ChecksConfig
 from pipeline.registry.connection import SQLITE, absolute_uri
 from pipeline.registry.gate import GateConfig
 from pipeline.registry.tracking import MlflowConfig, Tracking
@@ -59,6 +60,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     mlflow: MlflowConfig = field(default_factory=MlflowConfig)
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)

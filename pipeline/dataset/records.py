@@ -23,6 +23,32 @@ class EncoderRecord:
     """sha256 over the items' ids and contents."""
 
 
+Moment = str | int | float
+"""ISO 8601, or the number as it stands in the input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputCounts:
+    """What a release was made from, counted before anything was computed; None where it was not recorded."""
+
+    items: int | None = None
+    users: int | None = None
+    interactions: int | None = None
+    """That cleaning has kept."""
+    dropped: float | None = None
+    """Share of the interactions' rows that cleaning dropped, without those of users outside `user_share`."""
+    usable: dict[str, int] = field(default_factory=dict)
+    """Items with usable content, by modality."""
+    item_values: dict[str, int] | None = None
+    """Rows of the catalogue with a value, by the columns that the modalities are made of."""
+    interaction_values: dict[str, int] | None = None
+    """Rows of the interactions with a value, by the columns beside the ids."""
+    last_timestamp: Moment | None = None
+    """Of all rows of the interactions, dropped ones too; None where there are no timestamps, too."""
+    user_share: float = 1.0
+    """Share of the users that the configuration keeps (`catalogue.filter.user_share`)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What a model comes to on one dataset; a part without interactions has no metrics."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from upath import UPath
 
-from pipeline.dataset.records import EncoderRecord, Evaluation, Training
+from pipeline.dataset.records import EncoderRecord, Evaluation, InputCounts, Training
 from pipeline.documents import as_document, as_record
 from pipeline.errors import StoreError
 from pipeline.release.format import SCHEMA_VERSION
@@ -40,6 +40,8 @@ class Manifest:
     config: dict[str, Any]
     """The resolved configuration, as JSON."""
     input_digests: dict[str, str]
+    input: InputCounts | None = None
+    """None where an earlier version wrote it, or stage `validate` was left out."""
     encoders: dict[str, EncoderRecord]
     training: Training | None = None
     metrics: Evaluation

@@ -45,6 +45,27 @@ class GridRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputRow:
+    """One check of the input, spelled for people."""
+
+    name: str
+    then: str
+    now: str
+    allowed: str
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputContent:
+    """What the input was compared with, and what was found odd in it."""
+
+    lead: str = ""
+    """What the comparison came to; empty where there was none."""
+    rows: list[InputRow] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportContent:
     """Everything the page shows."""
 
@@ -58,6 +79,7 @@ class ReportContent:
     seconds: dict[str, float]
     """Per stage."""
     best_epoch: int | None
+    input: InputContent = field(default_factory=InputContent)
     grid: list[GridRow] = field(default_factory=list)
 
 

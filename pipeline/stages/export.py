@@ -48,6 +48,7 @@ from pipeline.release.report import write_report
 from pipeline.release.verify import check_release
 from pipeline.run import Run, require_present
 from pipeline.stages.checkpoint import VECTORS
+from pipeline.stages.input_checks import count_input
 from pipeline.stages.release_report import report_content
 from pipeline.stages.results import ExportResult
 from pipeline.storage.arrow import vector_column
@@ -152,6 +153,7 @@ def write_index(item_ID: np.ndarray, path: Path) -> None:
 def make_manifest(run: Run, counts: dict[str, int], digest: str, folder: Path) -> Manifest:
     """The manifest of the files that stand in `folder`; `counts` are the tables' rows."""
     prepared, trained = run.require(stages.PREPARE), run.require(stages.TRAIN)
+    validated = run.result(stages.VALIDATE)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return Manifest(
         schema_version=SCHEMA_VERSION,
@@ -162,6 +164,7 @@ def make_manifest(run: Run, counts: dict[str, int], digest: str, folder: Path) -
         counts={**prepared.counts, **counts},
         config=run.config.as_dict(),
         input_digests=prepared.input_digests,
+        input=count_input(validated.report, run.config) if validated else None,
         encoders=prepared.encoders,
         training=Training(**{field.name: getattr(trained, field.name) for field in dataclasses.fields(Training)}),
         metrics=run.require(stages.EVALUATE).metrics,

@@ -13,8 +13,10 @@ from pipeline.dataset.records import Evaluation
 from pipeline.errors import GateRefusedError, InputError
 from pipeline.opening import free_id
 from pipeline.registry.champion import Hold
+from pipeline.registry.checks import Checks
 from pipeline.release.format import REPORT
 from pipeline.run import ResultType, Run, Stage, StageResult, peak_memory_bytes, run_stage
+from pipeline.stages.input_checks import check_input
 from pipeline.stages.pinned import renewed
 from pipeline.stages.results import ValidateResult
 
@@ -117,6 +119,9 @@ class RunSummary:
     counts: dict[str, int]
     metrics: Evaluation
     mlflow: MlflowSummary
+    warnings: list[str]
+    """Of `validate`."""
+    checks: Checks
     gate: str | None
     """Why the gate refused; None where it did not."""
     held: Hold | None
@@ -126,14 +131,20 @@ class RunSummary:
     peak_memory_bytes: int
 
 
-def run_all(run: Run) -> RunSummary:
+def run_all(run: Run, *, accept_change: bool = False) -> RunSummary:
     """Run every stage, on new input from the beginning, then try to promote.
 
+    Args: accept_change: let an input pass that the checks would refuse for differing from the champion's.
+
     A refused promotion is part of the summary (`gate`), for the caller to turn into its exit status.
+
+    Raises `ChecksRefusedError`, before anything is computed, where the checks of the input refuse.
     """
     begun = begin(run)
-    run, results = begun.run, dict[str, StageResult]({stages.VALIDATE.name: begun.result})
-    results |= {stage.name: do_stage(run, stage) for stage in ORDER[1:]}
+    run, validated = begun.run, begun.result
+    checks = check_input(run, accept_change=accept_change)
+    results: dict[str, StageResult] = {stages.VALIDATE.name: validated}
+    results |= {stage.name: do_stage(run, stage) for stage in ORDER if stage != stages.VALIDATE}
     exported, registered = run.require(stages.EXPORT), run.require(stages.REGISTER)
     refusal, held = _promote(run, registered.model_version)
     return RunSummary(
@@ -149,6 +160,8 @@ def run_all(run: Run) -> RunSummary:
             model_version=registered.model_version,
             alias=None if refusal or held else "champion",
         ),
+        warnings=validated.report.warnings,
+        checks=checks,
         gate=refusal,
         held=held,
         seconds={name: result.seconds for name, result in results.items()},

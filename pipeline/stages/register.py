@@ -18,6 +18,7 @@ from pipeline.release.manifest import MANIFEST, Manifest, read_manifest
 from pipeline.release.report import training_charts
 from pipeline.run import Run, Stage, StageResult
 from pipeline.stages.history import read_history
+from pipeline.stages.input_checks import kept_checks
 from pipeline.stages.results import ExtractResult, RegisterResult
 from pipeline.storage.files import is_complete, local_copy
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
     from mlflow.models import ModelSignature
 
+TAGGED = 3
+"""Warnings in a tag; the report has them all."""
+LONGEST_TAG = 5000
+"""Characters of a tag: a warning may quote a whole picture that somebody wrote in the place of its path."""
 RANKER = Path(__file__).parents[1] / "serving" / "ranker.py"
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow")
 """What the ranker imports; registered with the versions that it was tried with here."""
@@ -50,9 +55,8 @@ def register(run: Run, folder: Path) -> RegisterResult:
     # Before the numbers: MLflow asks the server for the history of each metric that the run has when a model is logged.
     model_id = _log_model(tracking, mlflow_run, release, manifest)
     _log_numbers(run, tracking, mlflow_run)
-    model_version = tracking.register(
-        mlflow_run, model_id, {DIGEST_TAG: digest, RUN_TAG: run.id}, f"Release {run.id}, digest {digest}"
-    )
+    tags = {DIGEST_TAG: digest, RUN_TAG: run.id, **input_tags(run)}
+    model_version = tracking.register(mlflow_run, model_id, tags, f"Release {run.id}, digest {digest}")
     tracking.finish(mlflow_run)
     return RegisterResult(
         run_id=mlflow_run.info.run_id,
@@ -60,6 +64,19 @@ def register(run: Run, folder: Path) -> RegisterResult:
         model_version=model_version,
         tracking_uri=tracking.shown_uri,
     )
+
+
+def input_tags(run: Run) -> dict[str, str]:
+    """What the version says of its input: the checks' verdict with its reasons, and the warnings of `validate`."""
+    checks, validated = kept_checks(run), run.result(stages.VALIDATE)
+    warnings = validated.report.warnings if validated else []
+    tags = {
+        "microrec.checks": checks.verdict if checks else "",
+        "microrec.checks.reasons": "\n".join(checks.reasons if checks else []),
+        "microrec.warnings": str(len(warnings)) if validated else "",
+        "microrec.warnings.first": "\n".join(warnings[:TAGGED]),
+    }
+    return {name: value[:LONGEST_TAG] for name, value in tags.items() if value}
 
 
 def _log_numbers(run: Run, tracking: Tracking, mlflow_run: "MlflowRun") -> None:

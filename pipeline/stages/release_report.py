@@ -15,9 +15,10 @@ from pipeline.catalogue.contents import picture_path
 from pipeline.columns import IMAGE_PATH, ITEM_ID, MODALITY, NEIGHBOUR_ID, RANK, SIMILARITY, SOURCE, TITLE, TRAIN
 from pipeline.dataset.dataset import Dataset
 from pipeline.release.format import ITEM_EMBEDDINGS, ITEM_GRAPH
-from pipeline.release.report import GridItem, GridRow, ReportContent, thumbnail
+from pipeline.release.report import GridItem, GridRow, InputContent, InputRow, ReportContent, thumbnail
 from pipeline.run import Run, Stage
 from pipeline.stages.history import read_history
+from pipeline.stages.input_checks import kept_checks
 from pipeline.storage.files import is_absence, read_bytes
 
 GRID_ROWS, GRID_NEIGHBOURS = 12, 6
@@ -44,7 +45,25 @@ def report_content(run: Run, dataset: Dataset, tables: dict[str, pa.Table], dige
         metrics=run.require(stages.EVALUATE).metrics,
         seconds={name: result.seconds for name, result in done.items() if result},
         best_epoch=run.require(stages.TRAIN).best_epoch,
+        input=_input(run),
         grid=_grid(run.config.open_catalogue(), dataset, tables),
+    )
+
+
+def _input(run: Run) -> InputContent:
+    """The checks of the input as they were last asked about the run, and the warnings of `validate`."""
+    validated, checks = run.result(stages.VALIDATE), kept_checks(run)
+    warnings = validated.report.warnings if validated else []
+    if checks is None:
+        return InputContent(warnings=warnings)
+    against = f"with that of {checks.champion}, the champion then" if checks.champion else ""
+    return InputContent(
+        lead=f"Compared {against}: {checks.verdict}." if against else f"Not compared: {checks.note}.",
+        rows=[
+            InputRow(name=row.name, then=row.then, now=row.now, allowed=row.allowed, verdict=row.outcome())
+            for row in checks.rows
+        ],
+        warnings=warnings,
     )
 
 

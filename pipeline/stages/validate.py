@@ -2,6 +2,7 @@
 
 import dataclasses
 import statistics
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import polars as pl
 from features.modality import ModalityConfig
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.catalogue.cleaning import clean_items, interaction_steps, losses, require_interactions, require_weights
-from pipeline.catalogue.contents import read_texts
+from pipeline.catalogue.contents import has_text, read_texts
 from pipeline.catalogue.pictures import NOT_FOUND, UNREADABLE, check_pictures
 from pipeline.catalogue.pin import take_pin, unmoved
 from pipeline.catalogue.precomputed import PRECOMPUTED, load_precomputed
@@ -36,7 +37,8 @@ from pipeline.stages.validation_report import (
 NAMED = 20  # items named per finding
 TRIES = 3
 """How often input that is replaced meanwhile is read."""
-_ROWS, _ITEMS, _USERS = "__rows", "__items", "__users"
+_ROWS, _ITEMS, _USERS, _LAST, _VALUES = "__rows", "__items", "__users", "__last", "__values "
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_A_YEAR = 365.2425 * 86_400 * 1e6
 _NUM_ROWS = pl.len().alias(_ROWS)
 
@@ -73,7 +75,7 @@ def check_catalogue(config: Config) -> ValidationReport:
     interactions, kept, users_before = _interactions(catalogue, items)
     split_interactions(kept, config.split)  # what cannot be split is refused before anything is encoded
     report = ValidationReport(
-        items=_items(catalogue, items, kept),
+        items=_items(catalogue, config.modalities, items, kept),
         interactions=interactions,
         users=_users(kept, users_before),
         density=len(kept) / (len(items) * kept[USER_ID].n_unique()),
@@ -83,10 +85,15 @@ def check_catalogue(config: Config) -> ValidationReport:
     return dataclasses.replace(report, warnings=[*unused, *find_warnings(report)])
 
 
-def _items(catalogue: Catalogue, items: pl.DataFrame, kept: pl.DataFrame) -> ItemsReport:
+def _items(
+    catalogue: Catalogue, modalities: dict[str, ModalityConfig], items: pl.DataFrame, kept: pl.DataFrame
+) -> ItemsReport:
     raw = catalogue.scan_catalogue()
     distinct = pl.col(ITEM_ID).drop_nulls().n_unique().alias(_ITEMS)
-    counts = catalogue.collect_items(raw.select(_NUM_ROWS, distinct, pl.all().null_count())).row(0, named=True)
+    content = _content_columns(modalities, raw.collect_schema())
+    values = [filled.sum().alias(_VALUES + name) for name, filled in content.items()]
+    wanted = raw.select(_NUM_ROWS, distinct, pl.all().null_count(), *values)
+    counts = catalogue.collect_items(wanted).row(0, named=True)
     rows, in_catalogue = counts.pop(_ROWS), counts.pop(_ITEMS)
     added = items.lazy().select(ITEM_ID).join(raw.select(ITEM_ID), on=ITEM_ID, how="anti")
     not_in_catalogue = len(catalogue.collect_items(added))
@@ -101,8 +108,20 @@ def _items(catalogue: Catalogue, items: pl.DataFrame, kept: pl.DataFrame) -> Ite
         not_in_catalogue=not_in_catalogue,
         without_interactions=len(items) - touched,
         id_type=str(items.schema[ITEM_ID]),
+        values={name: counts.pop(_VALUES + name) for name in content},
         nulls=counts,
     )
+
+
+def _content_columns(modalities: dict[str, ModalityConfig], schema: pl.Schema) -> dict[str, pl.Expr]:
+    """The columns that contents are made of and the catalogue has, each with whether a row has something in it."""
+    named = [
+        name
+        for modality in modalities.values()
+        if modality.encoder != PRECOMPUTED
+        for name in modality.columns or (IMAGE_PATH,)
+    ]
+    return {name: has_text(name, schema[name]) for name in named if name in schema}
 
 
 def _interactions(catalogue: Catalogue, items: pl.DataFrame) -> tuple[InteractionsReport, pl.DataFrame, int]:
@@ -110,8 +129,11 @@ def _interactions(catalogue: Catalogue, items: pl.DataFrame) -> tuple[Interactio
     steps = interaction_steps(catalogue, items)
     raw = steps[0][1]
     users = pl.col(USER_ID).drop_nulls().n_unique().alias(_USERS)
-    counts = catalogue.collect_interactions(raw.select(_NUM_ROWS, users, pl.all().null_count())).row(0, named=True)
-    rows, users_before = counts.pop(_ROWS), counts.pop(_USERS)
+    schema = raw.collect_schema()
+    last = [pl.col(TIMESTAMP).max().to_physical().alias(_LAST)] if TIMESTAMP in schema else []
+    wanted = raw.select(_NUM_ROWS, users, pl.all().null_count(), *last)
+    counts = catalogue.collect_interactions(wanted).row(0, named=True)
+    rows, users_before, latest = counts.pop(_ROWS), counts.pop(_USERS), counts.pop(_LAST, None)
     kept = catalogue.collect_interactions(steps[-1][1])
     dropped = losses(catalogue, steps)
     require_interactions(catalogue, kept, dropped)
@@ -123,9 +145,18 @@ def _interactions(catalogue: Catalogue, items: pl.DataFrame) -> tuple[Interactio
         rows_without_id=catalogue.rows_without_id(interactions=True) if dropped["without_id"] else [],
         unknown_items=_unknown_items(catalogue, raw, items),
         nulls=counts,
+        last_timestamp=_spelled(latest) if isinstance(schema.get(TIMESTAMP), pl.Datetime) else latest,
         timestamps=_timestamps(catalogue, kept),
     )
     return report, kept, users_before
+
+
+def _spelled(microseconds: int | None) -> str | None:
+    """A moment in ISO 8601; None for one that Python's calendar does not have, in a row that cleaning drops."""
+    try:
+        return None if microseconds is None else (_EPOCH + timedelta(microseconds=microseconds)).isoformat()
+    except OverflowError:
+        return None
 
 
 def _unknown_items(catalogue: Catalogue, raw: pl.LazyFrame, items: pl.DataFrame) -> UnknownItems:

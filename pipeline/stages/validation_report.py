@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID
+from pipeline.dataset.records import Moment
 
 _FEW_INTERACTIONS = 3
 _SHOWN = 3  # ids shown in a line
@@ -29,6 +30,8 @@ class ItemsReport:
     id_type: str
     nulls: dict[str, int]
     """By column."""
+    values: dict[str, int] | None = None
+    """Rows with a value, which blanks are none, by the columns that the modalities are made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,8 @@ class InteractionsReport:
     rows_without_id: list[str]
     unknown_items: UnknownItems
     nulls: dict[str, int]
+    last_timestamp: Moment | None = None
+    """Of all rows, dropped ones too: which are kept depends on the catalogue and the filters."""
     timestamps: Timestamps | None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from microrec_command import find_microrec, run_microrec
+from microrec_command import RefusedError, find_microrec, run_microrec
 
 
 @pytest.fixture
@@ -40,6 +40,14 @@ def test_run_microrec_failure_is_retried_only_where_that_may_help(stand_in, stat
     with pytest.raises(AirflowException, match=f"status {status}: the reason") as raised:
         run_microrec(["train"], "x train")
     assert isinstance(raised.value, AirflowFailException) != retried
+
+
+@pytest.mark.parametrize(("printed", "result"), [("print(json.dumps({'checks': 1}))", {"checks": 1}), ("pass", None)])
+def test_run_microrec_refusal_hands_on_what_was_printed(stand_in, printed, result):
+    stand_in(f"{printed}; print('the reason', file=sys.stderr); sys.exit(3)")
+    with pytest.raises(RefusedError, match="status 3: the reason") as raised:
+        run_microrec(["validate"], "x validate")
+    assert raised.value.result == result
 
 
 def test_run_microrec_airflow_settings_stay_out_of_the_command(stand_in, monkeypatch):

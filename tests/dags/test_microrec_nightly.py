@@ -90,7 +90,8 @@ def test_nightly_has_a_deadline_callbacks_and_documentation(nightly):
     assert nightly.has_on_success_callback
     assert nightly.doc_md
     assert nightly.tags == {"microrec"}
-    assert set(nightly.params) == {"config", "shards", "device", "sample", "full_refresh", "promote", "set"}
+    expected = {"config", "shards", "device", "sample", "full_refresh", "accept_change", "promote", "set"}
+    assert set(nightly.params) == expected
     assert all(nightly.params.get_param(name).description for name in nightly.params)
 
 
@@ -131,8 +132,16 @@ def test_run_id_of_different_dag_runs_is_different():
     assert len({run_id_of(dag_run(name)) for name in ("manual__a b", "manual__a-b", "manual__a/b", "/", "//", "")}) == 6
 
 
+CHECKS = {"verdict": "ok", "champion": None, "note": "there is no champion", "reasons": []}
 NIGHT = {
-    "validate": [0, {"modalities": {}}],
+    "validate": [
+        0,
+        {
+            "modalities": {},
+            "checks": {"verdict": "ok", "champion": None, "note": "first", "reasons": []},
+            "warnings": [],
+        },
+    ],
     "prepare": [0, {"counts": {"users": 6}}],
     "changes": [0, {"champion": "night-0", "digest": "d0", "changes": ["items.parquet"]}],
     "train": [0, {"epochs": 5, "best_epoch": 4, "device": "cpu"}],
@@ -208,9 +217,10 @@ def commands(monkeypatch):
         def stand_in(command, *arguments, run=True):
             ran.append(command if run else f"{command} (no run)")
             answer = {"begun_again": begun_again, "modalities": {"image": {"content": "image"}}, "counts": {"users": 1}}
-            return answer
+            return {**answer, "checks": CHECKS, "warnings": []}
 
-        context = {"ti": SimpleNamespace(try_number=try_number)}
+        ti = SimpleNamespace(try_number=try_number, xcom_push=lambda key, value: None)
+        context = {"ti": ti, "params": {"accept_change": False}}
         monkeypatch.setattr(microrec_stages, "get_current_context", lambda: context)
         monkeypatch.setattr(microrec_stages, "microrec", stand_in)
         getattr(microrec_stages, task).function()
@@ -242,7 +252,10 @@ def test_nightly_cleared_prepare_after_the_catalogue_moved_leads_to_a_finished_n
 
     monkeypatch.setenv("MICROREC_BIN", MICROREC)
     subprocess.run([MICROREC, "sample", str(tmp_path), "--items", "40", "--users", "60", "--json"], check=True)
-    params = {name: nightly.params[name] for name in ("sample", "shards")} | {"device": "cpu", "set": []}
+    params = {name: nightly.params[name] for name in ("sample", "shards", "accept_change")} | {
+        "device": "cpu",
+        "set": [],
+    }
     pushed = SimpleNamespace(try_number=1, xcom_push=lambda key, value: None)
     night = dag_run("manual__x", datetime(2026, 11, 24, 2, tzinfo=UTC))
     context = {"params": {**params, "config": str(tmp_path / "microrec.toml")}, "dag_run": night, "ti": pushed}
@@ -265,6 +278,47 @@ def test_nightly_cleared_prepare_after_the_catalogue_moved_leads_to_a_finished_n
     pushed.try_number = 2
     assert microrec_stages.prepare.function()["items"] == 50
     assert (tmp_path / "microrec-store/runs/night-20261124T020000/again-2/prepare/_SUCCESS").exists()
+
+
+REFUSING = """#!/bin/sh
+echo "$@" >> "$0.calls"
+echo '{answer}'
+echo 'microrec: the input is refused: it differs too much' >&2
+exit 3
+"""
+REFUSAL = {
+    "modalities": {},
+    "warnings": ["one", "two", "three", "four"],
+    "checks": {
+        "verdict": "refused",
+        "champion": "night-0",
+        "note": "",
+        "rows": [],
+        "reasons": ["items: 577 then, 144 now (allowed: at least 520)"],
+    },
+}
+
+
+@pytest.mark.parametrize("accept", [False, True])
+@pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
+def test_nightly_refused_input_fails_at_once_and_the_note_says_which_rows(nightly, tmp_path, monkeypatch, accept):
+    script = tmp_path / "microrec"
+    script.write_text(REFUSING.replace("{answer}", json.dumps(REFUSAL)))
+    script.chmod(0o755)
+    monkeypatch.setenv("MICROREC_BIN", str(script))
+    monkeypatch.setattr(nightly, "deadline", None)  # `dag.test()` of 3.3.2 trips over one (apache/airflow#73428)
+    run = nightly.test(run_conf={"accept_change": accept})
+    tasks = {instance.task_id: instance for instance in run.get_task_instances()}
+    assert str(tasks["check_input"].state) == "failed"
+    assert {str(task.state) for name, task in tasks.items() if name not in ("check_input", "summarise")} == {
+        "upstream_failed"
+    }
+    [call] = Path(f"{script}.calls").read_text().splitlines()
+    assert ("--accept-change" in call.split()) == accept
+    note = tasks["summarise"].xcom_pull("summarise")
+    assert "- input **refused**, compared with `night-0`\n- items: 577 then, 144 now (allowed: at least 520)\n" in note
+    assert "- warning: three\n- and 1 more warnings\n" in note
+    assert "four" not in note
 
 
 @pytest.mark.integration

@@ -1,5 +1,13 @@
 from microrec_note import LONGEST, compose
 
+CHECKS = {
+    "verdict": "ok",
+    "champion": "night-0",
+    "note": "",
+    "reasons": [],
+    "warnings": ["image: 2 pictures are named but not there", "users: half of them"],
+    "num_warnings": 2,
+}
 METRICS = {"validation": {"recall@20": 0.25, "ndcg@20": 0.125}}
 SHARD = {"modality": "image", "contents": 20, "encoded": 7, "encoder_calls": 1}
 RESULTS = {
@@ -52,3 +60,33 @@ def test_compose_night_that_the_gate_refused_says_that_an_approval_waits():
 def test_compose_night_beside_a_held_champion_says_why_it_is_not_promoted():
     note = compose({"run_id": "night-5", "stays": "the champion is held"})
     assert note.endswith("- not promoted: the champion is held")
+
+
+def test_compose_input_as_before_gives_verdict_and_warnings():
+    note = compose({"run_id": "night-1", "checks": CHECKS})
+    assert note.splitlines()[1:] == [
+        "- input ok, compared with `night-0`",
+        "- warning: image: 2 pictures are named but not there",
+        "- warning: users: half of them",
+        "- not promoted",
+    ]
+
+
+def test_compose_refused_input_gives_the_rows_that_were_refused():
+    reasons = [f"{name}: 577 then, 144 now (allowed: at least 520)" for name in "abcdef"]
+    note = compose({"run_id": "night-1", "checks": {**CHECKS, "verdict": "refused", "reasons": reasons}})
+    assert "- input **refused**, compared with `night-0`\n- a: 577 then, 144 now (allowed: at least 520)\n" in note
+    assert "\n- and 2 more of the input's checks\n" in note
+
+
+def test_compose_first_night_says_that_there_is_no_champion():
+    first = {**CHECKS, "champion": None, "note": "there is no champion to compare with"}
+    assert "- input ok, there is no champion to compare with\n" in compose({"run_id": "night-1", "checks": first})
+
+
+def test_compose_many_long_warnings_fit_and_leave_the_end():
+    long = {**CHECKS, "verdict": "accepted", "reasons": ["r" * 200] * 9, "warnings": ["w" * 200] * 3, "num_warnings": 8}
+    note = compose({**RESULTS, "checks": long})
+    assert len(note) <= LONGEST
+    assert "\n- and 5 more warnings\n" in note
+    assert note.endswith("\n- **promoted**")

@@ -16,10 +16,11 @@ from features.pictures import UnreadableError, decode
 from pipeline.catalogue.cleaning import clean_interactions, clean_items
 from pipeline.catalogue.pictures import NOT_FOUND, UNREADABLE, check_pictures
 from pipeline.cli import main
-from pipeline.cli.show_validation import show_validation
+from pipeline.cli.show_validation import Validated, show_validation
 from pipeline.config.config import compose, load_config
 from pipeline.documents import as_document
 from pipeline.errors import InputError
+from pipeline.registry.checks import Checks
 from pipeline.sample import write_sample
 from pipeline.stages.validate import check_catalogue
 
@@ -98,6 +99,7 @@ def test_validate_every_flaw_is_counted_and_named(folder):
         "without_interactions": 4,
         "id_type": "String",
         "nulls": {"item_id": 1, "title": 1, "image_path": 1},
+        "values": {"image_path": 5, "title": 6},
     }
     interactions = report["interactions"]
     assert interactions["rows"] == 10
@@ -112,6 +114,7 @@ def test_validate_every_flaw_is_counted_and_named(folder):
     assert interactions["unknown_items"] == {"count": 2, "ids": ["gone", "lost"]}
     assert interactions["nulls"] == {"user_id": 1, "item_id": 1, "rating": 0, "timestamp": 1}
     assert interactions["timestamps"] == {"first": 10, "last": 30, "missing": 1}
+    assert interactions["last_timestamp"] == 80
     assert report["users"] == {"before": 4, "kept": 2, "interactions_per_user": {"min": 1, "median": 1.5, "max": 2}}
     assert report["density"] == pytest.approx(3 / (6 * 2))
     text, image = report["modalities"]["text"], report["modalities"]["image"]
@@ -188,6 +191,17 @@ def test_validate_timestamps_that_python_does_not_have_are_refused(folder, times
         validate(settle(folder))
 
 
+def test_validate_latest_moment_of_a_dropped_row_that_python_does_not_have_is_left_out(folder):
+    moments = [10**6] * 9 + [2**63 - 1]  # the last row has no item
+    table = pq.read_table(folder / "interactions.parquet").drop_columns("timestamp")
+    pq.write_table(
+        table.append_column("timestamp", pa.array(moments, pa.timestamp("us"))), folder / "interactions.parquet"
+    )
+    interactions = validate(settle(folder))["interactions"]
+    assert interactions["last_timestamp"] is None
+    assert interactions["timestamps"]["last"] == "1970-01-01T00:00:01+00:00"
+
+
 @pytest.mark.parametrize("odd", [float("inf"), float("nan")])
 def test_validate_timestamps_that_are_no_numbers_are_missing(folder, odd):
     values = [10.0, 20.0, odd, *[30.0] * 7]
@@ -254,7 +268,8 @@ def test_show_validation_shows_counts_names_and_warnings_literally(folder):
     report = check_catalogue(settle(folder))
     report.warnings.append("a [bold]bracket[/] stays")
     console = Console(file=io.StringIO(), width=120)
-    show_validation(report, console)
+    checks = Checks(verdict="ok", note="there is no [champion]")
+    show_validation(Validated.of(report, checks), console)
     shown = console.file.getvalue()
     for text in (
         "items",
@@ -262,6 +277,7 @@ def test_show_validation_shows_counts_names_and_warnings_literally(folder):
         "density 25.000%",
         "'cut.jpg', 'text.png'",
         "a [bold]bracket[/] stays",
+        "checks of the input: ok; there is no [champion]",
     ):
         assert text in shown
 
