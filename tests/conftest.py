@@ -1,9 +1,16 @@
 """What every test has in common."""
 
+from contextlib import suppress
+
 import pytest
 
 from pipeline import process
 
+with suppress(ImportError):  # it is not in Airflow's environment
+    from hypothesis import settings
+
+    settings.register_profile("any machine", deadline=None)  # a busy one takes its time
+    settings.load_profile("any machine")
 process.set_up()  # as `microrec` does, before torch and MLflow are loaded
 
 
