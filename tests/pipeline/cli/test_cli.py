@@ -87,9 +87,9 @@ def test_wrong_usage_exits_2_with_one_message(tmp_path, arguments, message):
 
 
 def test_run_other_configuration_for_the_same_id_is_refused(tmp_path):
+    microrec("sample", tmp_path, "--items", 30, "--users", 20)
     config = tmp_path / "microrec.toml"
-    config.write_text('[catalogue]\nitems = "items.parquet"\ninteractions = ["x.parquet"]\n')
-    microrec("run", "-c", config, "--run-id", "a")
+    assert microrec("validate", "-c", config, "--run-id", "a").returncode == 0
     done = microrec("run", "-c", config, "--run-id", "a", "--set", "train.seed=5")
     assert done.returncode == 2
     assert "train.seed: 0 then, 5 now" in done.stderr

@@ -212,7 +212,7 @@ def test_compare_on_other_input_is_refused_where_something_is_left_to_measure(tm
     pl.read_parquet(file).head(400).write_parquet(file)
     second = compare(tmp_path, models=["popularity", "ease"])
     assert second.returncode == 2
-    assert "run c was begun with other tables; use a new run id" in second.stderr
+    assert "run c: its input is no longer the one it began with (changed: interactions.parquet)" in second.stderr
 
 
 @pytest.mark.integration
