@@ -30,12 +30,13 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make a registered version the champion, if it is not held and the quality gate lets it."""
+    from pipeline.cli.show import show_moved
     from pipeline.registry.promotion import promote as move_champion
 
     settings, moment = load(config, overrides), parse_moment(as_of)
     store, tracking = settings.open_store(), settings.open_tracking()
     moved = move_champion(store, tracking, settings.gate, version, Reporter(), moment, force=force, reason=reason)
-    show(moved, as_json)
+    show(moved, as_json, show_moved)
 
 
 @app.command()
@@ -43,10 +44,11 @@ def rollback(
     reason: Reason = None, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
     """Make the champion before this one the champion again, and hold it until `champion free`."""
+    from pipeline.cli.show import show_moved
     from pipeline.registry.promotion import rollback as move_back
 
     settings = load(config, overrides)
-    show(move_back(settings.open_store(), settings.open_tracking(), Reporter(), reason), as_json)
+    show(move_back(settings.open_store(), settings.open_tracking(), Reporter(), reason), as_json, show_moved)
 
 
 @champion_app.callback()

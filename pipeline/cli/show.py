@@ -10,6 +10,7 @@ from pipeline.columns import ITEM_ID, SCORE, TITLE
 if TYPE_CHECKING:
     from pipeline.dataset.records import Metrics
     from pipeline.experiments.compare.compare import Comparison, Waiting
+    from pipeline.registry.promotion import Moved
     from pipeline.registry.standing import History
     from pipeline.serving.lookup import Recommendations, Similar
     from pipeline.stages.order import RunSummary
@@ -20,6 +21,7 @@ PARTS = {
     "cold": "test, cold items only",
     "popularity": "test, by popularity",
 }
+PROGRAMS_ONLY = ("counts", "metrics")
 
 
 def show_run(summary: "RunSummary", console: Console) -> None:
@@ -84,6 +86,13 @@ def show_history(result: "History", console: Console) -> None:
         console.print(told.rstrip(), markup=False, soft_wrap=True)
     if not result.events:
         console.print("nothing is recorded yet")
+
+
+def show_moved(moved: "Moved", console: Console) -> None:
+    """The champion after a move; counts and metrics are for programs, and stand in the release's report."""
+    from pipeline.documents import as_document
+
+    _show_nested({key: value for key, value in as_document(moved).items() if key not in PROGRAMS_ONLY}, console, "")
 
 
 def show_fields(result: Any, console: Console) -> None:

@@ -1,9 +1,16 @@
 """`champion` and its commands, as a shell sees them."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
+from pipeline.cli.show import show_moved
+from pipeline.dataset.records import Evaluation
+from pipeline.registry.champion import Champion
+from pipeline.registry.promotion import Moved
+from pipeline.registry.standing import standing
 from pipeline.storage.files import write_json
 from tests.commands import microrec
 from tests.pipeline.release_factory import make_config
@@ -46,3 +53,15 @@ def test_champion_options_before_the_subcommand_are_refused_with_a_mend(shop):
 
 def test_champion_hold_without_a_reason_is_refused(shop):
     assert microrec("champion", "hold", "-c", shop).returncode == 2
+
+
+def test_show_moved_leaves_out_what_only_programs_read():
+    champion = Champion(run_id="r1", digest="d1", model_name="microrec", model_version="1", previous=None)
+    moved = Moved(**vars(standing(champion)), changed=True, counts={"user_vectors": 6}, metrics=Evaluation())
+    console = Console(file=io.StringIO(), width=120)
+    show_moved(moved, console)
+    shown = console.file.getvalue()
+    assert "changed" in shown
+    assert "r1" in shown
+    assert "counts" not in shown
+    assert "metrics" not in shown
