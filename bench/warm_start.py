@@ -26,9 +26,10 @@ from model.micro import Micro
 from model.training import HeldOut, Trainer
 from model.warm_start import KEEP, carry_over
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID, VALIDATION
+from pipeline.dataset.alignment import earlier_rows
 from pipeline.dataset.dataset import Dataset, index_interactions, load_dataset
 from pipeline.dataset.split import SplitConfig, split_interactions
-from pipeline.stages.warm_start import earlier_rows, trained_before
+from pipeline.stages.warm_start import trained_before
 
 MODEL = ModelConfig()
 TRAIN = TrainConfig(device="cpu", check_every=1, patience=6)

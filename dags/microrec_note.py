@@ -43,6 +43,9 @@ def compose(results: dict[str, Any]) -> str:
         lines.append(f"release digest `{released['digest']}`, {', '.join(f'{n} {name}' for name, n in counts.items())}")
     for part, metrics in (results.get("evaluate") or {}).items():
         lines.append(f"{part}: recall@20 {metrics['recall@20']:.4f}, ndcg@20 {metrics['ndcg@20']:.4f}")
+    if (asked := results.get("gate")) and asked.get("verdict"):
+        against = f"against `{asked['champion']}`" if asked["champion"] else "there is no champion"
+        lines.append(f"gate {asked['verdict']}, {against}")
     if registered := results.get("register"):
         lines.append(f"model {registered['model_name']} version {registered['model_version']}")
     seconds = {name: sum(filter(None, shards)) for name, shards in results.get("seconds", {}).items()}

@@ -128,11 +128,12 @@ def gate() -> dict[str, Any]:
     if not to_be_promoted():
         return {"asked": False}
     try:
-        return microrec("gate", *as_of())
+        found = microrec("gate", *as_of())
     except RefusedError as refusal:
         context = get_current_context()
         context["ti"].xcom_push(key="refused", value=_refused(context, str(refusal)))
         raise
+    return {name: found[name] for name in ("verdict", "champion", "metric", "value")}
 
 
 def _refused(context: Any, reason: str) -> dict[str, Any]:
@@ -217,7 +218,7 @@ def summarise() -> str:
     context = get_current_context()
     pull, dag_run = context["ti"].xcom_pull, context["dag_run"]
     mapped, stages = ("extract_image", "extract_text"), ("prepare", "train", "evaluate", "export", "register")
-    results = {name: pull(task_ids=name) for name in (*stages, "promote")}
+    results = {name: pull(task_ids=name) for name in (*stages, "gate", "promote")}
     results |= {name: pull(task_ids=[name]) for name in mapped}
     results |= {"run_id": run_id_of(dag_run), "changes": pull(task_ids="changes", key="changes")}
     results |= {"stays": pull(task_ids="promote", key="stays"), "refused": pull(task_ids="gate", key="refused")}

@@ -174,3 +174,49 @@ def summarise(ranking: Ranking, relevant: Pairs, cutoffs: Sequence[int], num_can
     summary = {name: float(value_Q.nanmean()) for name, value_Q in per_user.items()}
     summary |= {f"coverage@{cutoff}": coverage(ranking, cutoff, num_candidates) for cutoff in cutoffs}
     return summary | {"users": float((relevant.count_U[ranking.user_Q] > 0).sum())}
+
+
+@torch.no_grad()
+def rank_pairs(
+    scorer: Scorer,
+    relevant: Pairs,
+    seen: Sequence[Pairs],
+    candidate_I: Tensor | None = None,
+    block: Block = SCORES,
+) -> tuple[Tensor, Tensor]:
+    """Rank every relevant item among all that its user may be shown; arguments as of `rank_items`.
+
+    Returns the rank of every pair, float64 (P,) from 1, the mean rank where scores are tied, and how many items there
+    were to rank, int64 (P,).
+    """
+    rank_P = torch.empty(len(relevant.key_P), dtype=torch.float64, device=relevant.key_P.device)
+    count_P = torch.empty_like(relevant.key_P)
+    rows = block.rows(scorer.num_items, rank_P.device)
+    for place_B in torch.arange(len(rank_P), device=rank_P.device).split(rows):
+        user_B, item_B = relevant.user_P[place_B], relevant.item_P[place_B]
+        score_BI = scorer.scores(user_B)
+        own_B1 = score_BI.gather(1, item_B[:, None])
+        for pairs in seen:
+            row, item = pairs.of_users(user_B)
+            score_BI[row, item] = -torch.inf
+        if candidate_I is not None:
+            score_BI.masked_fill_(~candidate_I, -torch.inf)
+        tied_B = (score_BI == own_B1).sum(1)  # the item itself among them
+        rank_P[place_B] = 1 + (score_BI > own_B1).sum(1) + (tied_B - 1).double() / 2
+        count_P[place_B] = (score_BI > -torch.inf).sum(1)
+    return rank_P, count_P
+
+
+def graded_gain(rank_P: Tensor, count_P: Tensor, cutoff: int) -> Tensor:
+    """A hit by degrees, over chance: what recall at a cutoff counts as 1 or 0, without the edge; float64 (P,).
+
+        gain(r) = cutoff / (cutoff + r - 1) - mean over s = 1 … n of cutoff / (cutoff + s - 1)
+
+    A reciprocal rank with an offset, as in reciprocal rank fusion (Cormack, Clarke & Büttcher, SIGIR 2009); a random
+    order of the n items has the mean 0. Two models differ in it far less by luck than in recall
+    (docs/decisions/0027-gate.md).
+    """
+    largest = int(count_P.max()) if len(count_P) else 0
+    place = torch.arange(largest, dtype=torch.float64, device=rank_P.device)
+    chance = (cutoff / (cutoff + place)).cumsum(0) / (place + 1)
+    return cutoff / (cutoff + rank_P - 1) - chance[count_P - 1]

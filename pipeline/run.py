@@ -22,14 +22,13 @@ from pipeline.progress import Reporter
 from pipeline.storage.files import (
     as_json,
     is_complete,
-    parse_json,
     publish_folder,
-    read_bytes,
     read_json,
     scratch,
     swap_bytes,
     write_json,
 )
+from pipeline.storage.generations import Generation, generation_folder, generation_in
 from pipeline.storage.layout import Store
 
 RESULT = "result.json"
@@ -54,13 +53,6 @@ class Stage(Generic[ResultType]):
     result: type[ResultType]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Generation:
-    """How often a run has begun, as it stands in the store."""
-
-    generation: int = 1
-
-
 @dataclass(frozen=True)
 class Run:
     """One run of the pipeline and what its stages need."""
@@ -74,13 +66,12 @@ class Run:
     @classmethod
     def present(cls, run_id: str, config: Config, store: Store, reporter: Reporter) -> "Run":
         """The run in the generation that stands now."""
-        return cls(run_id, config, store, reporter, _generation_in(store.generation(run_id))[0])
+        return cls(run_id, config, store, reporter, generation_in(store.generation(run_id))[0])
 
     @property
     def path(self) -> UPath:
         """Folder of all that this generation has made."""
-        folder = self.store.run(self.id)
-        return folder if self.generation == 1 else folder / f"again-{self.generation}"
+        return generation_folder(self.store, self.id, self.generation)
 
     @property
     def record(self) -> UPath:
@@ -122,7 +113,7 @@ class Run:
 def begin_again(run: Run) -> Run:
     """The run in the generation after its own; of two processes at once both get the same one."""
     file = run.store.generation(run.id)
-    present, found = _generation_in(file)
+    present, found = generation_in(file)
     if present == run.generation:
         swap_bytes(file, found, as_json(as_document(Generation(generation=present + 1))))
     return Run.present(run.id, run.config, run.store, run.reporter)
@@ -130,20 +121,12 @@ def begin_again(run: Run) -> Run:
 
 def require_present(run: Run) -> None:
     """Raise `MicrorecError` where the run has begun again since it was opened."""
-    present = _generation_in(run.store.generation(run.id))[0]
+    present = generation_in(run.store.generation(run.id))[0]
     if present != run.generation:
         raise MicrorecError(
             f"run {run.id} has begun again on other input (generation {present}, this is {run.generation}); "
             f"continue with `microrec run --run-id {run.id}`"
         )
-
-
-def _generation_in(file: UPath) -> tuple[int, bytes | None]:
-    try:
-        payload = read_bytes(file)
-    except FileNotFoundError:
-        return 1, None
-    return as_record(Generation, parse_json(file, payload), file).generation, payload
 
 
 def run_stage(run: Run, stage: Stage[ResultType], work: Callable[[Run, Path], ResultType]) -> ResultType:

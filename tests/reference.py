@@ -124,3 +124,18 @@ def softmax_loss(user_vectors, item_vectors, pairs, candidates):
         scores = [float(user_vectors[user] @ item_vectors[j]) for j in candidates]
         total += math.log(sum(math.exp(score) for score in scores)) - float(user_vectors[user] @ item_vectors[item])
     return total / len(pairs)
+
+
+def graded_gain(rank, num_items, cutoff):
+    """A reciprocal rank with an offset, over the mean of it in a random order."""
+    by_place = [cutoff / (cutoff + place) for place in range(num_items)]
+    return cutoff / (cutoff + rank - 1) - sum(by_place) / num_items
+
+
+def bootstrap_interval(new, old, confidence, draws, rng):
+    """Percentile interval of mean(new) / mean(old) - 1, users drawn with replacement, their values paired."""
+    differences = []
+    for _ in range(draws):
+        users = rng.integers(len(new), size=len(new))
+        differences.append(new[users].mean() / old[users].mean() - 1)
+    return np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])

@@ -61,13 +61,13 @@ def gate(
     as_json: AsJson = False,
 ) -> None:
     """Ask the quality gate about an evaluated run, before its release is written."""
-    from pipeline import stages
-    from pipeline.registry.gate import Measured
-    from pipeline.registry.promotion import check_gate
+    from pipeline.cli.show import show_verdict
+    from pipeline.registry.gate import require_passed
+    from pipeline.stages.gate import ask_gate
 
-    this = _open(config, overrides, run_id)
-    candidate = Measured(run_id=run_id, metrics=this.require(stages.EVALUATE).metrics)
-    show(check_gate(this.store, this.config.gate, candidate, this.reporter, parse_moment(as_of)), as_json)
+    verdict = ask_gate(_open(config, overrides, run_id), parse_moment(as_of))
+    show(verdict, as_json, show_verdict)
+    require_passed(verdict)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.columns import ITEM_ID, SCORE, TITLE
@@ -12,9 +13,18 @@ if TYPE_CHECKING:
     from pipeline.experiments.compare.compare import Comparison, Waiting
     from pipeline.registry.promotion import Moved
     from pipeline.registry.standing import History
+    from pipeline.release.verdict import Verdict
     from pipeline.serving.lookup import Recommendations, Similar
     from pipeline.stages.order import RunSummary
 
+GATE_COLUMNS = {
+    "check": "left",
+    "verdict": "left",
+    "figure": "right",
+    "interval": "right",
+    "limit": "right",
+    "": "left",
+}
 PARTS = {
     "test": "test",
     "validation": "validation",
@@ -30,6 +40,8 @@ def show_run(summary: "RunSummary", console: Console) -> None:
     measured = {label: metrics for label, metrics in parts.items() if metrics}
     if measured:
         console.print(_metric_table(measured))
+    if summary.verdict:
+        show_verdict(summary.verdict, console)
     mlflow = summary.mlflow
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in summary.seconds.items())
     console.print(f"run        {summary.run_id}", soft_wrap=True)
@@ -40,6 +52,20 @@ def show_run(summary: "RunSummary", console: Console) -> None:
     console.print(f"digest     {summary.digest}", soft_wrap=True)
     console.print(f"release    {summary.release}", soft_wrap=True)
     console.print(f"report     {summary.report}", soft_wrap=True)
+
+
+def show_verdict(verdict: "Verdict", console: Console) -> None:
+    """What the gate said, and its rows, one a line."""
+    console.print(f"gate       {verdict.headline}", markup=False, soft_wrap=True)
+    if not verdict.rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for name, justify in GATE_COLUMNS.items():
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in verdict.rows:
+        cells = (row.name, row.verdict, row.shown_figure, row.shown_interval, row.shown_limit, row.note)
+        table.add_row(*map(escape, cells))
+    console.print(table)
 
 
 def _metric_table(measured: "dict[str, Metrics]") -> Table:

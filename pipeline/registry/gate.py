@@ -1,14 +1,21 @@
-"""The quality gate: whether a release may follow the champion, by one metric on validation, never on test."""
+"""The quality gate's settings, and whether a verdict that was recorded still counts; `judge` comes to one."""
 
-import math
 import re
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from pipeline.dataset.records import Evaluation
-from pipeline.errors import GateRefusedError, InputError
+from pipeline.documents import as_document
+from pipeline.errors import GateRefusedError
+from pipeline.registry.champion import Champion
+from pipeline.release.verdict import PASSED, REFUSED, Verdict
+from pipeline.storage.files import is_complete
+from pipeline.storage.layout import Store
 
 NO_GATE = "none"
-METRIC = re.compile(r"(recall|precision|ndcg|hit|map|coverage)@(10|20)")
+METRIC = re.compile(r"(recall|precision|ndcg|hit|map)@(10|20)")
+LONGEST_TAG = 1000
+"""Characters; MLflow keeps more, and its page shows fewer."""
+Baseline = Literal["popularity", "item-knn"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,57 +23,90 @@ class GateConfig:
     """When a release may become champion."""
 
     metric: str = "recall@20"
-    """Validation metric compared with the champion's; "none" switches the gate off."""
+    """Metric compared with the champion's on the same held-out interactions; "none" switches the gate off."""
     max_regression: float = 0.02
-    """Allowed loss relative to the champion: 0.02 lets 98 % of its value pass."""
+    """Allowed loss relative to the champion: refused where the whole confidence interval lies beyond it."""
+    confidence: float = 0.95
+    """Of the two-sided intervals."""
+    previous_champions: int = 5
+    """So many champions before the present one are compared with, too, so that quality cannot slide."""
+    baselines: tuple[Baseline, ...] = ("popularity", "item-knn")
+    """Refused where the model is significantly worse than one of these."""
+    max_users: int = 20_000
+    """At most so many users are compared, drawn by a hash of their ids."""
 
     def __post_init__(self) -> None:
+        if self.metric.startswith("coverage@"):
+            raise ValueError(
+                f"gate.metric is {self.metric!r}, which is no figure of single users and so has no confidence "
+                "interval; the gate looks at coverage in any case, so choose a metric such as 'recall@20'"
+            )
         if self.metric != NO_GATE and not METRIC.fullmatch(self.metric):
             raise ValueError(f"gate.metric is {self.metric!r}; it is 'none', or a metric such as 'recall@20'")
         if not 0 <= self.max_regression <= 1:
             raise ValueError(f"gate.max_regression is {self.max_regression}; it is a share between 0 and 1")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"gate.confidence is {self.confidence}; it is a share between 0 and 1, such as 0.95")
+        for name, least in (("previous_champions", 0), ("max_users", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"gate.{name} is {getattr(self, name)}; it is at least {least}")
+
+    def as_record(self) -> dict[str, Any]:
+        """The settings as JSON, for the record of a verdict."""
+        return {**as_document(self), "baselines": list(self.baselines)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What a run came to."""
-
-    run_id: str
-    metrics: Evaluation
-
-    def value(self, metric: str) -> float | None:
-        """The metric on validation, or None where nothing was held out.
-
-        Raises `InputError` for a name that is no metric.
-        """
-        measured = self.metrics.validation
-        if not measured:
-            return None
-        if metric not in measured:
-            raise InputError(f"gate.metric is {metric!r}; release {self.run_id} has {', '.join(sorted(measured))}")
-        return measured[metric]
-
-    def comparable(self, metric: str) -> float:
-        """The same; raises `GateRefusedError` where there is no finite value."""
-        value = self.value(metric)
-        if value is None or not math.isfinite(value):
-            raise GateRefusedError(
-                f"release {self.run_id} has no validation {metric}, so it cannot be compared; "
-                'hold out a validation part, or switch the gate off with gate.metric = "none"'
-            )
-        return value
+def previous_champions(store: Store, gate: GateConfig, champion: Champion) -> list[str]:
+    """Runs of the champions before this one whose releases are still there, the latest first."""
+    found: list[str] = []
+    before = champion.previous
+    while before and len(found) < gate.previous_champions:
+        known = before.run_id in (champion.run_id, *found)
+        if not known and is_complete(store.release(before.run_id)):
+            found.append(before.run_id)
+        before = before.previous
+    return found
 
 
-def pass_gate(gate: GateConfig, candidate: Measured, champion: Measured) -> str:
-    """Say how the candidate passes.
+def still_counts(
+    verdict: Verdict | None, store: Store, gate: GateConfig, run_id: str, champion: Champion | None
+) -> bool:
+    """Whether a recorded verdict is on this run, against the champions that stand now, by these settings."""
+    if verdict is None or verdict.verdict not in (PASSED, REFUSED):
+        return False
+    now = (
+        (champion.run_id, champion.digest, previous_champions(store, gate, champion)) if champion else (None, None, [])
+    )
+    then = (verdict.champion, verdict.champion_digest, verdict.previous)
+    return (verdict.run_id, then, verdict.gate) == (run_id, now, gate.as_record())
 
-    Raises `GateRefusedError` where it does not.
-    """
-    value, before = candidate.comparable(gate.metric), champion.comparable(gate.metric)
-    floor = before * (1 - gate.max_regression)
-    if value < floor:
-        raise GateRefusedError(
-            f"release {candidate.run_id} has validation {gate.metric} {value:.4f}, the champion {champion.run_id} has "
-            f"{before:.4f}; at least {floor:.4f} is needed (gate.max_regression = {gate.max_regression})"
-        )
-    return f"gate: validation {gate.metric} {value:.4f}, champion {before:.4f}, floor {floor:.4f}: passed"
+
+def not_judged(
+    verdict: Literal["superseded", "off"], gate: GateConfig, run_id: str, champion: Champion | None
+) -> Verdict:
+    """The verdict where nothing is computed."""
+    return Verdict(
+        run_id=run_id,
+        verdict=verdict,
+        champion=champion.run_id if champion else None,
+        champion_digest=champion.digest if champion else None,
+        metric=gate.metric,
+        gate=gate.as_record(),
+    )
+
+
+def require_passed(verdict: Verdict) -> None:
+    """Raise `GateRefusedError` with the reasons where the gate refused."""
+    if verdict.verdict == REFUSED:
+        raise GateRefusedError(f"release {verdict.run_id} is {verdict.headline}: " + " | ".join(verdict.reasons))
+
+
+def tags_of(verdict: Verdict) -> dict[str, str]:
+    """The verdict as tags of a version in MLflow."""
+    figures = "; ".join(f"{row.name} {row.shown_figure}" for row in verdict.rows if row.figure is not None)
+    tags = {
+        "microrec.gate": verdict.headline,
+        "microrec.gate_reasons": " | ".join(verdict.reasons),
+        "microrec.gate_figures": figures,
+    }
+    return {name: text[:LONGEST_TAG] for name, text in tags.items() if text}

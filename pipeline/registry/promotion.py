@@ -10,18 +10,18 @@ so the two agree again whatever it then decides.
 import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pipeline.dataset.records import Evaluation
 from pipeline.documents import as_document
-from pipeline.errors import InputError, StoreError
+from pipeline.errors import InputError
 from pipeline.progress import Reporter
 from pipeline.registry.champion import Champion, Found, Hold, find_champion, now, read_champion
-from pipeline.registry.gate import NO_GATE, GateConfig, Measured, pass_gate
+from pipeline.registry.gate import NO_GATE, GateConfig, not_judged, require_passed, still_counts, tags_of
 from pipeline.registry.standing import Standing, standing
 from pipeline.registry.tracking import ModelVersion, Tracking
 from pipeline.release.manifest import read_manifest
-from pipeline.storage.files import as_json, is_complete, swap_bytes
+from pipeline.release.verdict import OFF, Verdict, read_verdict
+from pipeline.storage.files import as_json, swap_bytes
 from pipeline.storage.layout import Store
 
 KEPT_BEFORE = 20
@@ -67,7 +67,7 @@ def promote(
         if champion and (stays := _why_it_stays(champion, candidate, as_of, force)):
             reporter.say(f"promote: {stays}")
             return _unmoved(champion)
-        record = _judged(store, judge, candidate, champion, as_of, reporter)
+        record = _judged(store, tracking, judge, candidate, champion, as_of, reporter)
         held, previous = (champion.held, champion.cut(kept_before)) if champion else (None, None)
         record = dataclasses.replace(record, reason=reason, held=held, previous=previous)
         record = record.after(champion, "forced" if force else "promoted", reason)
@@ -93,6 +93,7 @@ def _why_it_stays(champion: Champion, candidate: ModelVersion, as_of: datetime |
 
 def _judged(
     store: Store,
+    tracking: Tracking,
     gate: GateConfig,
     candidate: ModelVersion,
     champion: Champion | None,
@@ -100,50 +101,47 @@ def _judged(
     reporter: Reporter,
 ) -> Champion:
     """The record of a candidate whose release verifies and that the gate lets pass."""
-    from pipeline.release.verify import verify_release  # loads faiss, which the gate alone has no use for
+    from pipeline.release.verify import (
+        verify_release,
+    )  # loads faiss, which not every promotion comes to need
 
     run_id = _release_of(store, candidate)
     verify_release(store, run_id)
-    value = None
-    if gate.metric != NO_GATE:
-        measured = Measured(run_id=run_id, metrics=read_manifest(store.release(run_id)).metrics)
-        value = measured.value(gate.metric)
-        if champion:
-            reporter.say(pass_gate(gate, measured, _measured_champion(store, champion)))
+    verdict = _verdict(store, tracking, gate, candidate, champion)
+    reporter.say(f"gate: {verdict.headline}")
+    require_passed(verdict)
     return Champion(
         release=str(store.release(run_id)),
         run_id=run_id,
         digest=candidate.digest or "",
         model_name=candidate.name,
         model_version=candidate.version,
-        metric=None if value is None else gate.metric,
-        value=value,
+        metric=None if verdict.value is None else verdict.metric,
+        value=verdict.value,
         as_of=as_of.isoformat() if as_of else None,
         previous=None,
     )
 
 
-def check_gate(
-    store: Store, gate: GateConfig, candidate: Measured, reporter: Reporter, as_of: datetime | None = None
-) -> dict[str, Any]:
-    """Ask the gate about a run that has been evaluated and not yet exported: nothing is moved.
+def _verdict(
+    store: Store, tracking: Tracking, gate: GateConfig, candidate: ModelVersion, champion: Champion | None
+) -> Verdict:
+    """What stands in the release where it still counts: then no torch is loaded. Else the release is judged anew.
 
-    Raises `GateRefusedError` when the run would not pass.
+    A new verdict stands in the version's tags; the release stays as it is.
     """
-    champion = read_champion(store)
-    superseded = champion is not None and champion.stands_for_later(as_of)
-    value = None
-    if gate.metric != NO_GATE:
-        value = candidate.value(gate.metric)
-        if champion and not superseded:
-            reporter.say(pass_gate(gate, candidate, _measured_champion(store, champion)))
-    return {
-        "run_id": candidate.run_id,
-        "metric": gate.metric,
-        "value": value,
-        "champion": champion and champion.run_id,
-        "superseded": superseded,
-    }
+    run_id = candidate.run_id or ""
+    if gate.metric == NO_GATE:
+        return not_judged(OFF, gate, run_id, champion)
+    recorded = read_verdict(store.release(run_id))
+    if recorded and still_counts(recorded, store, gate, run_id, champion):
+        return recorded
+    from pipeline.registry.contender import released
+    from pipeline.registry.judge import judge
+
+    verdict = judge(store, gate, released(store, run_id), champion)
+    tracking.tag_version(candidate.version, tags_of(verdict))
+    return verdict
 
 
 def rollback(store: Store, tracking: Tracking, reporter: Reporter, reason: str | None = None) -> Moved:
@@ -271,13 +269,3 @@ def _release_of(store: Store, candidate: ModelVersion) -> str:
             "give the store.root it was registered from"
         )
     return candidate.run_id
-
-
-def _measured_champion(store: Store, champion: Champion) -> Measured:
-    release = store.release(champion.run_id)
-    if not is_complete(release):
-        raise StoreError(
-            f"the champion's release {champion.release} is gone, so nothing can be compared with it; "
-            f"restore it, or delete {store.champion} to begin anew"
-        )
-    return Measured(run_id=champion.run_id, metrics=read_manifest(release).metrics)

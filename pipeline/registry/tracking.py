@@ -222,6 +222,11 @@ class Tracking:
             )
         return str(version.version)
 
+    def tag_version(self, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a version; those of other names stay."""
+        for name, value in tags.items():
+            self._client.set_model_version_tag(self.model_name, version, name, value)
+
     def finish(self, run: "MlflowRun") -> None:
         """Mark the run as finished."""
         self._client.set_terminated(run.info.run_id)

@@ -12,6 +12,7 @@ from model.epoch import EpochReport
 from pipeline.dataset.records import SHOWN_METRICS, Evaluation, Metrics
 from pipeline.documents import flatten, without_passwords
 from pipeline.release.charts import Series, line_chart
+from pipeline.release.verdict import Verdict
 
 MODEL_ROWS = {
     "test": "Test",
@@ -80,6 +81,8 @@ class ReportContent:
     """Per stage."""
     best_epoch: int | None
     input: InputContent = field(default_factory=InputContent)
+    verdict: Verdict | None = None
+    """What the quality gate said before the release was written; None where it was not asked."""
     grid: list[GridRow] = field(default_factory=list)
 
 

@@ -45,6 +45,7 @@ from pipeline.release.format import (
 )
 from pipeline.release.manifest import FileEntry, Manifest, read_manifest
 from pipeline.release.report import write_report
+from pipeline.release.verdict import read_verdict
 from pipeline.release.verify import check_release
 from pipeline.run import Run, require_present
 from pipeline.stages.checkpoint import VECTORS
@@ -59,7 +60,7 @@ LEARNED = "learned"
 
 
 def export(run: Run, folder: Path) -> ExportResult:
-    """Publish `releases/<run_id>`, unless the run has begun again meanwhile."""
+    """Publish `releases/<run_id>`, with what the gate said of the run, unless the run has begun again meanwhile."""
     dataset = load_dataset(run.folder(stages.PREPARE))
     with local_copy(run.folder(stages.TRAIN) / VECTORS) as file:
         vectors = load_file(file)
@@ -74,7 +75,10 @@ def export(run: Run, folder: Path) -> ExportResult:
         for name in TABLES:
             write_table(tables[name], beside / name, digest)
         write_index(vectors["item_ID"], beside / INDEX)
-        write_report(beside / REPORT, report_content(run, dataset, tables, digest))
+        verdict = read_verdict(run.path)
+        if verdict is not None:
+            verdict.write(UPath(str(beside)))
+        write_report(beside / REPORT, report_content(run, dataset, tables, digest, verdict))
         make_manifest(run, counts, digest, beside).write(UPath(str(beside)))
         check_release(UPath(str(beside)))
         require_present(run)

@@ -15,6 +15,7 @@ from pipeline.opening import free_id
 from pipeline.registry.champion import Hold
 from pipeline.registry.checks import Checks
 from pipeline.release.format import REPORT
+from pipeline.release.verdict import Verdict, read_verdict
 from pipeline.run import ResultType, Run, Stage, StageResult, peak_memory_bytes, run_stage
 from pipeline.stages.input_checks import check_input
 from pipeline.stages.pinned import renewed
@@ -126,6 +127,8 @@ class RunSummary:
     """Why the gate refused; None where it did not."""
     held: Hold | None
     """Why an earlier champion stays although the gate did not refuse; None where this one was promoted."""
+    verdict: Verdict | None
+    """What the gate said row by row before the release was written; None of a release of an earlier version."""
     seconds: dict[str, float]
     """By stage."""
     peak_memory_bytes: int
@@ -144,7 +147,10 @@ def run_all(run: Run, *, accept_change: bool = False) -> RunSummary:
     run, validated = begun.run, begun.result
     checks = check_input(run, accept_change=accept_change)
     results: dict[str, StageResult] = {stages.VALIDATE.name: validated}
-    results |= {stage.name: do_stage(run, stage) for stage in ORDER if stage != stages.VALIDATE}
+    for stage in ORDER[1:]:
+        if stage == stages.EXPORT and run.result(stage) is None:
+            _ask_gate(run)  # before the release is written, which tells what the gate said
+        results[stage.name] = do_stage(run, stage)
     exported, registered = run.require(stages.EXPORT), run.require(stages.REGISTER)
     refusal, held = _promote(run, registered.model_version)
     return RunSummary(
@@ -164,9 +170,16 @@ def run_all(run: Run, *, accept_change: bool = False) -> RunSummary:
         checks=checks,
         gate=refusal,
         held=held,
+        verdict=read_verdict(run.store.release(run.id)),
         seconds={name: result.seconds for name, result in results.items()},
         peak_memory_bytes=max(peak_memory_bytes(), *(result.peak_memory_bytes for result in results.values())),
     )
+
+
+def _ask_gate(run: Run) -> None:
+    from pipeline.stages.gate import ask_gate
+
+    ask_gate(run, again=False)
 
 
 def _promote(run: Run, version: str) -> tuple[str | None, Hold | None]:

@@ -12,10 +12,12 @@ from pipeline import stages
 from pipeline.columns import ITEM_ID, RANK, SCORE, USER_ID
 from pipeline.config.recorded import is_frozen
 from pipeline.documents import as_document, flatten, spelled
+from pipeline.registry.gate import tags_of
 from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, Metric, Tracking, epoch_metrics
 from pipeline.release.format import ITEM_EMBEDDINGS, REPORT, USER_VECTORS, read_table
 from pipeline.release.manifest import MANIFEST, Manifest, read_manifest
 from pipeline.release.report import training_charts
+from pipeline.release.verdict import read_verdict
 from pipeline.run import Run, Stage, StageResult
 from pipeline.stages.history import read_history
 from pipeline.stages.input_checks import kept_checks
@@ -55,7 +57,8 @@ def register(run: Run, folder: Path) -> RegisterResult:
     # Before the numbers: MLflow asks the server for the history of each metric that the run has when a model is logged.
     model_id = _log_model(tracking, mlflow_run, release, manifest)
     _log_numbers(run, tracking, mlflow_run)
-    tags = {DIGEST_TAG: digest, RUN_TAG: run.id, **input_tags(run)}
+    verdict = read_verdict(release)
+    tags = {DIGEST_TAG: digest, RUN_TAG: run.id, **input_tags(run), **(tags_of(verdict) if verdict else {})}
     model_version = tracking.register(mlflow_run, model_id, tags, f"Release {run.id}, digest {digest}")
     tracking.finish(mlflow_run)
     return RegisterResult(

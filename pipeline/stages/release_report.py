@@ -16,6 +16,7 @@ from pipeline.columns import IMAGE_PATH, ITEM_ID, MODALITY, NEIGHBOUR_ID, RANK, 
 from pipeline.dataset.dataset import Dataset
 from pipeline.release.format import ITEM_EMBEDDINGS, ITEM_GRAPH
 from pipeline.release.report import GridItem, GridRow, InputContent, InputRow, ReportContent, thumbnail
+from pipeline.release.verdict import Verdict
 from pipeline.run import Run, Stage
 from pipeline.stages.history import read_history
 from pipeline.stages.input_checks import kept_checks
@@ -32,7 +33,9 @@ BEFORE: tuple[Stage[Any], ...] = (
 """Stages whose seconds are shown."""
 
 
-def report_content(run: Run, dataset: Dataset, tables: dict[str, pa.Table], digest: str) -> ReportContent:
+def report_content(
+    run: Run, dataset: Dataset, tables: dict[str, pa.Table], digest: str, verdict: Verdict | None
+) -> ReportContent:
     """Gather everything `report.html` shows."""
     done = {stage.name: run.result(stage) for stage in BEFORE}
     return ReportContent(
@@ -46,6 +49,7 @@ def report_content(run: Run, dataset: Dataset, tables: dict[str, pa.Table], dige
         seconds={name: result.seconds for name, result in done.items() if result},
         best_epoch=run.require(stages.TRAIN).best_epoch,
         input=_input(run),
+        verdict=verdict,
         grid=_grid(run.config.open_catalogue(), dataset, tables),
     )
 

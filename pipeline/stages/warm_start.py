@@ -17,9 +17,10 @@ from model.micro import Micro
 from model.training import Trainer
 from model.warm_start import ITEMS, USERS, carry_over
 from pipeline import stages
-from pipeline.columns import ITEM_ID, ITEM_INDEX, SPLIT, TRAIN, USER_ID, USER_INDEX
+from pipeline.columns import ITEM_ID, USER_ID
 from pipeline.config.config import WARM_START_CHAMPION, WARM_START_NONE
 from pipeline.config.recorded import differences, with_defaults
+from pipeline.dataset.alignment import HELD_OUT, TRAINED_ON, earlier_rows, pairs_by_id
 from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.dataset.records import WarmStart
 from pipeline.documents import as_document, as_record
@@ -167,34 +168,6 @@ def _identity(run: Run, modalities: list[str], wanted: dict[str, Any]) -> dict[s
 
 def trained_before(earlier: Dataset, today: Dataset) -> float:
     """Share of today's held-out interactions that the earlier run was trained on."""
-    held_out = _pairs(today, pl.col(SPLIT) != TRAIN)
-    seen = held_out.join(_pairs(earlier, pl.col(SPLIT) == TRAIN), on=[USER_ID, ITEM_ID], how="semi")
+    held_out = pairs_by_id(today, HELD_OUT)
+    seen = held_out.join(pairs_by_id(earlier, TRAINED_ON), on=[USER_ID, ITEM_ID], how="semi")
     return len(seen) / max(1, len(held_out))
-
-
-def _pairs(dataset: Dataset, part: pl.Expr) -> pl.DataFrame:
-    """Users and items of some interactions, their ids as text."""
-    chosen = dataset.interactions.filter(part)
-    return pl.DataFrame(
-        {
-            USER_ID: dataset.users[USER_ID].cast(pl.String).gather(chosen[USER_INDEX]),
-            ITEM_ID: dataset.items[ITEM_ID].cast(pl.String).gather(chosen[ITEM_INDEX]),
-        }
-    )
-
-
-def earlier_rows(earlier: Dataset, today: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row that each user and each item of today had earlier, int64 (U,) and (I,); -1 for a new one.
-
-    Ids are compared as text: a csv catalogue that becomes a Parquet one keeps its vectors.
-    """
-    return (
-        _rows_of(today.users[USER_ID], earlier.users[USER_ID]),
-        _rows_of(today.items[ITEM_ID], earlier.items[ITEM_ID]),
-    )
-
-
-def _rows_of(ids: pl.Series, table: pl.Series) -> torch.Tensor:
-    rows = pl.DataFrame({"id": table.cast(pl.String)}).with_row_index("row")
-    found = pl.DataFrame({"id": ids.cast(pl.String)}).join(rows, on="id", how="left", maintain_order="left")
-    return torch.from_numpy(found["row"].cast(pl.Int64).fill_null(-1).to_numpy().copy())

@@ -146,7 +146,7 @@ NIGHT = {
     "changes": [0, {"champion": "night-0", "digest": "d0", "changes": ["items.parquet"]}],
     "train": [0, {"epochs": 5, "best_epoch": 4, "device": "cpu"}],
     "evaluate": [0, {"metrics": {"validation": {"recall@20": 0.25, "ndcg@20": 0.1}, "test": None}}],
-    "gate": [0, {"metric": "recall@20"}],
+    "gate": [0, {"verdict": "passed", "champion": "night-0", "metric": "recall@20", "value": 0.25, "rows": []}],
     "export": [0, {"release": "s3://store/releases/x", "digest": "d1", "counts": {"user_vectors": 6}}],
     "register": [0, {"run_id": "m1", "model_name": "microrec", "model_version": "7"}],
 }
@@ -163,6 +163,7 @@ def test_nightly_while_the_champion_is_held_publishes_and_does_not_promote_and_s
     assert [event["trial"] for event in events_since("microrec_release")] == [False]
     assert events_since("microrec_champion") == []
     note = next(task for task in run.get_task_instances() if task.task_id == "summarise").xcom_pull("summarise")
+    assert "- gate passed, against `night-0`\n" in note
     assert "not promoted: the champion night-0 is held since 2026-11-24T02:00:00: half a catalogue" in note
 
 

@@ -19,6 +19,7 @@ RESULTS = {
     "evaluate": METRICS,
     "export": {"digest": "d1", "counts": {"item_embeddings": 60}},
     "register": {"model_name": "microrec", "model_version": "3"},
+    "gate": {"verdict": "passed", "champion": "night-0", "metric": "recall@20", "value": 0.25},
     "promote": {"digest": "d1"},
     "seconds": {"extract_image": [1.5, 2.0, None], "extract_text": [], "train": [10.04], "promote": [None]},
 }
@@ -28,6 +29,7 @@ def test_compose_whole_night_tells_all_and_fits():
     note = compose(RESULTS)
     for part in (
         "night-1",
+        "gate passed, against `night-0`",
         "image: 14 encoded, 6 cached, 2 encoder calls",
         "seconds: extract_image 3.5, train 10.0\n",
         "d1",

@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from model.blocks import Block
-from model.evaluation import InnerProduct, Pairs, coverage, metrics_per_user, rank_items, summarise
+from model.evaluation import (
+    InnerProduct,
+    Pairs,
+    coverage,
+    graded_gain,
+    metrics_per_user,
+    rank_items,
+    rank_pairs,
+    summarise,
+)
 from tests import reference
 from tests.blocks import RecordingColumns
 
@@ -97,3 +106,36 @@ def test_summarise_users_without_relevant_items_do_not_count():
     summary = summarise(ranking, relevant, [2], 4)
     assert summary["recall@2"] == 1.0
     assert summary["users"] == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), num_items=st.integers(3, 30), elements=st.integers(1, 100))
+def test_rank_pairs_random_data_equal_naive_loop_whatever_the_block(seed, num_items, elements):
+    rng = np.random.default_rng(seed)
+    user_vectors, item_vectors = rng.normal(size=(7, 4)), rng.normal(size=(num_items, 4))
+    role = rng.choice(3, size=(7, num_items), p=[0.5, 0.2, 0.3])
+    candidates = rng.random(num_items) < 0.8
+    train = make_pairs(np.argwhere(role == 1).tolist(), 7, num_items)
+    relevant = make_pairs(np.argwhere((role == 2) & candidates).tolist(), 7, num_items)
+    scorer = InnerProduct(torch.tensor(user_vectors), torch.tensor(item_vectors))
+    block = Block(elements, few_rows=1)
+    rank_P, count_P = rank_pairs(scorer, relevant, [train], torch.tensor(candidates), block)
+    for user, item, rank, count in zip(relevant.user_P, relevant.item_P, rank_P, count_P, strict=True):
+        masked, allowed = set(np.flatnonzero(role[user] == 1)), set(np.flatnonzero(candidates))
+        ranked = reference.full_ranking(user_vectors[user], item_vectors, masked, allowed)
+        assert (rank.item(), count.item()) == (ranked.index(item.item()) + 1, len(ranked))
+
+
+def test_rank_pairs_ties_have_their_mean_rank():
+    scorer = InnerProduct(torch.ones(1, 1), torch.tensor([[2.0], [1.0], [1.0], [1.0], [0.0]]))
+    relevant = make_pairs([(0, 0), (0, 2)], 1, 5)
+    assert rank_pairs(scorer, relevant, [])[0].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("cutoff", [10, 20])
+def test_graded_gain_equals_the_loop_and_is_nothing_by_chance(cutoff):
+    rank_P, count_P = torch.arange(1, 51).double(), torch.full((50,), 50)
+    gain_P = graded_gain(rank_P, count_P, cutoff)
+    assert gain_P.tolist() == pytest.approx([reference.graded_gain(rank, 50, cutoff) for rank in range(1, 51)])
+    assert gain_P.mean().item() == pytest.approx(0, abs=1e-12)
+    assert (gain_P.diff() < 0).all()

@@ -8,14 +8,27 @@ from typing import Any
 
 import faiss
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
+from safetensors.numpy import save_file
 from upath import UPath
 
 from model.epoch import EpochReport
 from pipeline import stages
+from pipeline.columns import (
+    EMBEDDING,
+    ITEM_ID,
+    ITEM_INDEX,
+    SPLIT,
+    TRAIN,
+    USER_ID,
+    USER_INDEX,
+    VALIDATION,
+)
 from pipeline.config.config import Config, compose
+from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.records import Evaluation
 from pipeline.opening import open_run
 from pipeline.progress import Reporter
@@ -31,13 +44,18 @@ from pipeline.release.format import (
     write_table,
 )
 from pipeline.release.manifest import FileEntry, Manifest
+from pipeline.release.verdict import read_verdict
 from pipeline.run import Run, run_stage
+from pipeline.stages.checkpoint import VECTORS
+from pipeline.stages.gate import ask_gate
 from pipeline.stages.history import HISTORY, as_rows
 from pipeline.stages.results import EvaluateResult, ExportResult, PrepareResult, TrainResult
-from pipeline.storage.arrow import vector_column
+from pipeline.storage.arrow import vector_column, vectors_of
 from pipeline.storage.files import file_sha256, publish_folder, scratch, write_json
 
-NUM_USERS, NUM_ITEMS, DIM = 6, 30, 8
+NUM_USERS, NUM_ITEMS, DIM = 41, 30, 8
+NUM_TRAINED = 22
+"""Items of the training interactions: popularity and item-kNN fill their lists with them, and miss what is held out."""
 INPUT_DIGESTS = {"items.parquet": "ab" * 32, "interactions.parquet": "cd" * 32}
 
 
@@ -66,9 +84,20 @@ def blank_database() -> bytes:
 
 
 def make_run(
-    config: Config, run_id: str, *, recall: float | None = 0.2, seed: int = 0, integer_ids: bool = False
+    config: Config,
+    run_id: str,
+    *,
+    recall: float | None = 0.2,
+    seed: int = 0,
+    integer_ids: bool = False,
+    judged: bool = False,
 ) -> Run:
-    """Write the stages before `register`, and the release; `recall` is validation Recall@20, None for no split."""
+    """Write the stages before `register`, and the release; `recall` is validation Recall@20, None for no split.
+
+    Where it is `judged`, the gate is asked first and the release carries its verdict.
+
+    The vectors come to that recall on the dataset's held-out interactions, which are the same in every run.
+    """
     run = open_run(config, run_id, quiet())
     metrics = Evaluation(
         validation=None if recall is None else {"recall@20": recall, "ndcg@20": recall / 2},
@@ -76,7 +105,8 @@ def make_run(
         slices={"users with fewer than 10 interactions": {"recall@20": 0.1}},
         popularity={"recall@20": 0.05},
     )
-    tables, history = make_tables(seed, integer_ids), make_history(recall is not None)
+    tables = make_tables(seed, integer_ids, recall=0.2 if recall is None else recall)
+    history, dataset = make_history(recall is not None), make_dataset(tables, held_out=recall is not None)
     prepared = PrepareResult(input_digests=INPUT_DIGESTS, encoders={}, counts={"users": NUM_USERS, "items": NUM_ITEMS})
     trained = TrainResult(
         epochs=len(history), best_epoch=4, modalities=["text"], device="cpu", threads=1, torch="2.15.0"
@@ -84,11 +114,18 @@ def make_run(
 
     def train(run: Run, folder: Path) -> TrainResult:
         write_json(UPath(str(folder / HISTORY)), as_rows(history))
+        save_file(_vectors(tables), folder / VECTORS)
         return trained
 
-    run_stage(run, stages.PREPARE, lambda *_: prepared)
+    def prepare(run: Run, folder: Path) -> PrepareResult:
+        dataset.save(folder)
+        return prepared
+
+    run_stage(run, stages.PREPARE, prepare)
     run_stage(run, stages.TRAIN, train)
     run_stage(run, stages.EVALUATE, lambda *_: EvaluateResult(metrics=metrics))
+    if judged:
+        ask_gate(run)
     run_stage(run, stages.EXPORT, lambda *_: publish_release(run, tables, metrics))
     return run
 
@@ -110,12 +147,17 @@ def make_history(validated: bool = True) -> list[EpochReport]:
     ]
 
 
-def make_tables(seed: int = 0, integer_ids: bool = False) -> dict[str, pa.Table]:
-    """Random vectors; the last two items are equal, so that every user scores them alike."""
+def make_tables(seed: int = 0, integer_ids: bool = False, recall: float = 0.2) -> dict[str, pa.Table]:
+    """Random unit vectors; the last two items are equal, so that every user scores them alike.
+
+    A user points to the item that the dataset holds out, which is then first, or away from it: then it is last.
+    """
     rng = np.random.default_rng(seed)
     item_ID = rng.normal(size=(NUM_ITEMS, DIM)).astype(np.float32)
     item_ID[-1] = item_ID[-2]
-    user_UD = rng.normal(size=(NUM_USERS, DIM)).astype(np.float32)
+    item_ID /= np.linalg.norm(item_ID, axis=1, keepdims=True)
+    sign_U = np.where(np.arange(NUM_USERS) < round(recall * (NUM_USERS - 1)), 1, -1).astype(np.float32)
+    user_UD = sign_U[:, None] * item_ID[_held_out_item()]
     item_id = pa.array([100 + row if integer_ids else f"item-{row}" for row in range(NUM_ITEMS)])
     user_id = pa.array([2**40 + row if integer_ids else f"user-{row}" for row in range(NUM_USERS)])
     source, ones = pa.array(["interactions"] * NUM_ITEMS), pa.array(np.ones(NUM_ITEMS, dtype=np.float32))
@@ -129,6 +171,37 @@ def make_tables(seed: int = 0, integer_ids: bool = False) -> dict[str, pa.Table]
         ITEM_EMBEDDINGS: _without_nulls({"item_id": item_id, **items, "weight_text": ones}),
         USER_VECTORS: _without_nulls({"user_id": user_id, "embedding": vector_column(user_UD)}),
         ITEM_GRAPH: _without_nulls({"item_id": item_id, **graph, **ranks}),
+    }
+
+
+def _held_out_item() -> np.ndarray:
+    """The item that each user's vector is about; it is held out for all but the last."""
+    return NUM_TRAINED + np.arange(NUM_USERS) % (NUM_ITEMS - NUM_TRAINED)
+
+
+def make_dataset(tables: dict[str, pa.Table], *, held_out: bool = True) -> Dataset:
+    """One training interaction a user, all trained items for the last one, and one held out for all others."""
+    pairs = [(user, user % NUM_TRAINED, TRAIN) for user in range(NUM_USERS - 1)]
+    pairs += [(NUM_USERS - 1, item, TRAIN) for item in range(NUM_TRAINED)]
+    part = VALIDATION if held_out else TRAIN
+    pairs += [(user, int(item), part) for user, item in enumerate(_held_out_item()[:-1])]
+    return Dataset(
+        items=pl.DataFrame({ITEM_ID: pl.from_arrow(tables[ITEM_EMBEDDINGS].column(ITEM_ID))}),
+        users=pl.DataFrame({USER_ID: pl.from_arrow(tables[USER_VECTORS].column(USER_ID))}),
+        interactions=pl.DataFrame(pairs, schema=[USER_INDEX, ITEM_INDEX, SPLIT], orient="row"),
+        features={},
+        present={},
+    )
+
+
+def _vectors(tables: dict[str, pa.Table]) -> dict[str, np.ndarray]:
+    """What stage `train` writes."""
+    item_ID = vectors_of(tables[ITEM_EMBEDDINGS], EMBEDDING)
+    return {
+        "user_UD": vectors_of(tables[USER_VECTORS], EMBEDDING),
+        "item_ID": item_ID,
+        "content_ID": item_ID,
+        "modality_weight_IM": np.zeros((NUM_ITEMS, 1), dtype=np.float32),
     }
 
 
@@ -149,6 +222,9 @@ def publish_release(run: Run, tables: dict[str, pa.Table], metrics: Evaluation) 
         index.add(np.array(vectors, dtype=np.float32))
         faiss.write_index(index, str(folder / INDEX))
         (folder / REPORT).write_text("<!doctype html><title>report</title>")
+        verdict = read_verdict(run.path)
+        if verdict is not None:
+            verdict.write(UPath(str(folder)))
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             release_digest=digest,

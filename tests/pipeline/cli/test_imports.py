@@ -28,12 +28,13 @@ WITHOUT_TORCH = {
     "rollback": [],
     "champion": [],
     "changes": ["--run-id", "r1"],
-    "gate": ["--run-id", "r2"],
     "recommend": ["--user", "user-0"],
     "similar": ["--item", "item-0"],
     "verify": ["r1"],
 }
-"""Command to its arguments, in this order: `rollback` takes back what `promote` did."""
+"""Command to its arguments, in this order: `rollback` takes back what `promote` did.
+
+`gate` is not among them: it ranks items. `promote` takes the verdict that the release carries."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def shop(tmp_path_factory):
     items.write_parquet(folder / "items.parquet")
     config = make_config(folder)
     for run_id in ("r1", "r2"):
-        run = make_run(config, run_id)
+        run = make_run(config, run_id, judged=run_id == "r2")
         registered = run_stage(run, stages.REGISTER, register)
         if run_id == "r1":
             promote(run.store, config.open_tracking(), config.gate, registered.model_version, quiet())

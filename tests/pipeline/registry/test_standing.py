@@ -14,7 +14,7 @@ from pipeline.registry.standing import free, hold, read_history, show_champion
 from pipeline.storage.files import swap_bytes, write_json
 from pipeline.storage.layout import Store
 from tests.pipeline.registry.test_promotion import add_version, alias, champion, promote, rollback
-from tests.pipeline.release_factory import make_config, quiet
+from tests.pipeline.release_factory import NUM_USERS, make_config, quiet
 
 OLDEST = {"run_id": "r1", "digest": "d1", "model_name": "microrec", "model_version": "1", "previous": None}
 """What the first version wrote."""
@@ -122,7 +122,7 @@ def test_promote_force_passes_hold_and_gate_and_the_hold_stays(config):
     hold(config.open_store(), "sale week", quiet())
     forced = promote(config, add_version(config, "r2", recall=0.01), quiet(), force=True, reason="approved")
     assert (forced.changed, forced.run_id, forced.reason, forced.held.reason) == (True, "r2", "approved", "sale week")
-    assert (forced.counts["user_vectors"], forced.metrics.validation["recall@20"]) == (6, 0.01)
+    assert (forced.counts["user_vectors"], forced.metrics.validation["recall@20"]) == (NUM_USERS, 0.01)
     assert read_history(config.open_store()).events[0].action == "forced"
     assert champion(config)["previous"]["held"] is None
 

@@ -162,7 +162,7 @@ def test_verify_release_several_faults_are_all_named(release):
 def test_verify_release_counts_that_the_tables_do_not_have_are_named(release):
     change_manifest(release, counts={**COUNTS, "user_vectors": 7, "item_graph": 0})
     assert problems(release) == [
-        "user_vectors has 6 rows, the manifest says 7",
+        f"user_vectors has {NUM_USERS} rows, the manifest says 7",
         "item_graph has 30 rows, the manifest says 0",
     ]
 

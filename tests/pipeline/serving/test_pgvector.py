@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS, read_table
 from pipeline.serving.pgvector import load_release
 from pipeline.storage.arrow import vectors_of
-from tests.pipeline.release_factory import make_config, make_run, quiet
+from tests.pipeline.release_factory import NUM_ITEMS, NUM_USERS, make_config, make_run, quiet
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def query(dsn, text, *values):
 def test_load_release_inner_products_are_the_releases(dsn, tmp_path, integer_ids):
     run = make_run(make_config(tmp_path), "r1", integer_ids=integer_ids)
     result = load_release(run.config.open_store(), "r1", dsn, quiet())
-    assert (result["changed"], result["rows"]) == (True, {"item_vectors": 30, "user_vectors": 6})
+    assert (result["changed"], result["rows"]) == (True, {"item_vectors": NUM_ITEMS, "user_vectors": NUM_USERS})
     release = run.store.release("r1")
     users, items = read_table(release, USER_VECTORS), read_table(release, ITEM_EMBEDDINGS)
     scores = vectors_of(items, "embedding") @ vectors_of(users, "embedding")[2]
