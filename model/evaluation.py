@@ -120,14 +120,19 @@ def rank_items(
     rows = block.rows(num_items, user_Q.device)
     for user_B, item_BK in zip(user_Q.split(rows), item_QK.split(rows), strict=True):
         score_BI = scorer.scores(user_B)
-        for pairs in seen:
-            row, item = pairs.of_users(user_B)
-            score_BI[row, item] = -torch.inf
-        if candidate_I is not None:
-            score_BI.masked_fill_(~candidate_I, -torch.inf)
+        _mask(score_BI, user_B, seen, candidate_I)
         value_BK, place_BK = top_k(score_BI, kept)
         item_BK.copy_(place_BK.masked_fill(value_BK == -torch.inf, -1))
     return Ranking(user_Q, item_QK)
+
+
+def _mask(score_BI: Tensor, user_B: Tensor, seen: Sequence[Pairs], candidate_I: Tensor | None) -> None:
+    """Give -inf to what a user may not be shown."""
+    for pairs in seen:
+        row, item = pairs.of_users(user_B)
+        score_BI[row, item] = -torch.inf
+    if candidate_I is not None:
+        score_BI.masked_fill_(~candidate_I, -torch.inf)
 
 
 def hits(ranking: Ranking, relevant: Pairs) -> Tensor:
@@ -196,11 +201,7 @@ def rank_pairs(
         user_B, item_B = relevant.user_P[place_B], relevant.item_P[place_B]
         score_BI = scorer.scores(user_B)
         own_B1 = score_BI.gather(1, item_B[:, None])
-        for pairs in seen:
-            row, item = pairs.of_users(user_B)
-            score_BI[row, item] = -torch.inf
-        if candidate_I is not None:
-            score_BI.masked_fill_(~candidate_I, -torch.inf)
+        _mask(score_BI, user_B, seen, candidate_I)
         tied_B = (score_BI == own_B1).sum(1)  # the item itself among them
         rank_P[place_B] = 1 + (score_BI > own_B1).sum(1) + (tied_B - 1).double() / 2
         count_P[place_B] = (score_BI > -torch.inf).sum(1)

@@ -63,7 +63,7 @@ def test_command_of_the_wheel_runs_in_a_folder_with_a_model_of_the_users(install
     microrec = installed / "bin" / "microrec"
     done = python(installed, folder, microrec, "sample", "demo", "--items", "40", "--users", "60")
     assert done.returncode == 0, done.stderr
-    options = ["-c", "demo/microrec.toml", "--set", "train.max_epochs=1", "--json"]
+    options = ["-c", "demo/microrec.toml", "--set", "train.max_epochs=1", "--set", "gate.baselines=[]", "--json"]
     done = python(installed, folder, microrec, "run", *options)
     assert done.returncode == 0, done.stderr
     assert Path(json.loads(done.stdout)["release"]).exists()

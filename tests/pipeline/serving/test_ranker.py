@@ -105,11 +105,11 @@ def test_read_vectors_parts_stand_in_order_of_name(tmp_path):
     import pyarrow.parquet as pq
 
     table = make_tables()["user_vectors"]
-    for part in (1, 0):
-        pq.write_table(table.slice(part * 3, 3), tmp_path / f"part-{part:05d}.parquet")
+    for part, start in ((1, 3), (0, 0)):
+        pq.write_table(table.slice(start, None if start else 3), tmp_path / f"part-{part:05d}.parquet")
     ids, matrix = ranker.read_vectors(tmp_path, "user_id")
     assert ids.to_pylist() == table.column("user_id").to_pylist()
-    assert matrix.shape == (6, 8)
+    assert matrix.shape == (table.num_rows, 8)
 
 
 def test_ranker_imports_nothing_of_this_program():
