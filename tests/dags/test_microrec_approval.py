@@ -10,8 +10,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own libraries war
 
 METRICS = {"validation": {"recall@20": 0.25, "ndcg@20": 0.1}, "test": None}
 RELEASE = {"release": "s3://store/releases/night-1", "digest": "d1", "counts": {"user_vectors": 6}}
+CHECKS = {"verdict": "ok", "champion": "night-0", "note": "", "reasons": []}
 REFUSED = {
-    "validate": [0, {"modalities": {}}],
+    "validate": [0, {"modalities": {}, "warnings": [], "checks": CHECKS}],
     "prepare": [0, {"counts": {"users": 6}}],
     "changes": [0, {"champion": "night-0", "digest": "d0", "changes": ["items.parquet"]}],
     "train": [0, {"epochs": 5, "best_epoch": 4, "device": "cpu"}],
