@@ -136,8 +136,8 @@ def _verdict(
     recorded = read_verdict(store.release(run_id))
     if recorded and still_counts(recorded, store, gate, run_id, champion):
         return recorded
-    from pipeline.registry.contender import released
-    from pipeline.registry.judge import judge
+    from pipeline.registry.judging.contender import released
+    from pipeline.registry.judging.judge import judge
 
     verdict = judge(store, gate, released(store, run_id), champion)
     tracking.tag_version(candidate.version, tags_of(verdict))

@@ -8,9 +8,9 @@ from pipeline import stages
 from pipeline.columns import ITEM_ID, USER_ID
 from pipeline.dataset.dataset import load_dataset
 from pipeline.registry.champion import read_champion
-from pipeline.registry.contender import COLD_ITEMS, Contender
 from pipeline.registry.gate import NO_GATE, not_judged, still_counts
-from pipeline.registry.judge import judge
+from pipeline.registry.judging.contender import COLD_ITEMS, Contender
+from pipeline.registry.judging.judge import judge
 from pipeline.release.verdict import OFF, SUPERSEDED, Verdict, read_verdict
 from pipeline.run import Run
 from pipeline.stages.checkpoint import VECTORS

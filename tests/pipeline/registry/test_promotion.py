@@ -14,8 +14,9 @@ from mlflow import MlflowClient
 from upath import UPath
 
 from pipeline.errors import ConfigError, GateRefusedError, InputError, StoreError
-from pipeline.registry import judge, promotion
+from pipeline.registry import promotion
 from pipeline.registry.connection import absolute_uri
+from pipeline.registry.judging import judge
 from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, Tracking
 from pipeline.release.manifest import read_manifest
 from pipeline.release.verdict import read_verdict

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.registry.statistics import FEWEST_USERS, Estimate, detectable_fall, mean, relative_difference
+from pipeline.registry.judging.statistics import FEWEST_USERS, Estimate, detectable_fall, mean, relative_difference
 from tests import reference
 
 

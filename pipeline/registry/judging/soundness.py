@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pipeline.registry.contender import Contender
+from pipeline.registry.judging.contender import Contender
 from pipeline.release.verdict import NOT_JUDGED, PASSED, REFUSED, Row
 
 MOST_ZERO_RISE = 0.05

@@ -25,7 +25,7 @@ from pipeline.dataset.alignment import HELD_OUT, TRAINED_ON, as_text, pairs_amon
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.protocol import CUTOFFS
 from pipeline.draws import draws
-from pipeline.registry.contender import Contender
+from pipeline.registry.judging.contender import Contender
 
 LIST_LENGTH = max(CUTOFFS)
 PAIR = [USER_INDEX, ITEM_INDEX]

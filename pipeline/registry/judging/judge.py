@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from model.evaluation import Pairs
 from pipeline.errors import StoreError
 from pipeline.registry.champion import Champion
-from pipeline.registry.contender import Contender, released
 from pipeline.registry.gate import GateConfig, previous_champions
-from pipeline.registry.ground import Ground, Measured, graded, ground_of, held_out_users, measure
-from pipeline.registry.soundness import finite_row, norm_row, zero_row
-from pipeline.registry.statistics import FEWEST_USERS, POWER, Estimate, detectable_fall, relative_difference
-from pipeline.registry.yardsticks import baseline_row, new_items_row, own_ground
+from pipeline.registry.judging.contender import Contender, released
+from pipeline.registry.judging.ground import Ground, Measured, graded, ground_of, held_out_users, measure
+from pipeline.registry.judging.soundness import finite_row, norm_row, zero_row
+from pipeline.registry.judging.statistics import FEWEST_USERS, POWER, Estimate, detectable_fall, relative_difference
+from pipeline.registry.judging.yardsticks import baseline_row, new_items_row, own_ground
 from pipeline.release.verdict import NOT_JUDGED, PASSED, REFUSED, Row, Verdict
 from pipeline.storage.files import is_complete
 from pipeline.storage.layout import Store

@@ -17,10 +17,10 @@ from model.evaluation import InnerProduct, Pairs, Scorer, rank_pairs
 from pipeline.columns import ITEM_ID, USER_ID, USER_INDEX
 from pipeline.dataset.alignment import HELD_OUT, TRAINED_ON, as_text, rows_of
 from pipeline.dataset.dataset import Dataset
-from pipeline.registry.contender import Contender
 from pipeline.registry.gate import Baseline, GateConfig
-from pipeline.registry.ground import Measured, as_pairs, drawn, held_out_users, mean_by_user, measure, untrained
-from pipeline.registry.statistics import FEWEST_USERS, mean, relative_difference
+from pipeline.registry.judging.contender import Contender
+from pipeline.registry.judging.ground import Measured, as_pairs, drawn, held_out_users, mean_by_user, measure, untrained
+from pipeline.registry.judging.statistics import FEWEST_USERS, mean, relative_difference
 from pipeline.release.verdict import NOT_JUDGED, PASSED, REFUSED, Row
 
 NUM_NEIGHBOURS = 50

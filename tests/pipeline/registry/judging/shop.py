@@ -15,9 +15,9 @@ from pipeline.dataset.records import Evaluation
 from pipeline.dataset.split import SplitConfig, split_interactions
 from pipeline.opening import open_run
 from pipeline.registry.champion import Champion
-from pipeline.registry.contender import Contender
 from pipeline.registry.gate import GateConfig
-from pipeline.registry.judge import judge
+from pipeline.registry.judging.contender import Contender
+from pipeline.registry.judging.judge import judge
 from pipeline.release.format import ITEM_EMBEDDINGS, ITEM_GRAPH, USER_VECTORS, non_null_table
 from pipeline.release.verdict import Verdict
 from pipeline.run import run_stage

@@ -9,10 +9,10 @@ import torch
 
 from pipeline.dataset.split import SplitConfig
 from pipeline.errors import StoreError
-from pipeline.registry import yardsticks
 from pipeline.registry.champion import Champion
+from pipeline.registry.judging import yardsticks
 from pipeline.storage.layout import Store
-from tests.pipeline.registry.shop import NUM_ITEMS, NUM_USERS, Shop
+from tests.pipeline.registry.judging.shop import NUM_ITEMS, NUM_USERS, Shop
 
 GOOD = 0.3
 """Noise of a good model."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.registry.gate import GateConfig
-from tests.pipeline.registry.luck import NUM_USERS, compared, night, refusals, shift_of
+from tests.pipeline.registry.judging.luck import NUM_USERS, compared, night, refusals, shift_of
 
 DRAWS = 500
 GATE = GateConfig()

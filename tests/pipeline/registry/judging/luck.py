@@ -3,7 +3,7 @@
 The ranks of held-out pairs are log-normal, as they were measured on the sample with two trainings that differ in their
 seed alone (LightGCN without content): 800 users with 2 or 4 pairs, 584 items to rank, recall@20 0.25. The logarithm of
 a rank has the standard deviation 1.58; between the two seeds it differs by 0.41. A worse model has all its ranks raised
-by one factor. `python -m tests.pipeline.registry.luck` prints the table of docs/decisions/0027-gate.md.
+by one factor. `python -m tests.pipeline.registry.judging.luck` prints the table of docs/decisions/0027-gate.md.
 """
 
 import sys
@@ -15,9 +15,9 @@ import torch
 
 from model.evaluation import graded_gain
 from pipeline.registry.gate import GateConfig
-from pipeline.registry.ground import Measured
-from pipeline.registry.judge import Compared, best_of, difference_rows, simultaneous
-from pipeline.registry.statistics import relative_difference
+from pipeline.registry.judging.ground import Measured
+from pipeline.registry.judging.judge import Compared, best_of, difference_rows, simultaneous
+from pipeline.registry.judging.statistics import relative_difference
 
 CUTOFF, NUM_ITEMS, NUM_USERS = 20, 584, 800
 MEAN, DEVIATION, SEEDS_DIFFER_BY = 4.08, 1.58, 0.41
