@@ -22,6 +22,8 @@ def s3_bucket(s3_environment, monkeypatch):
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     bucket = f"test-{uuid.uuid4().hex[:12]}"
-    s3_client(s3_environment).create_bucket(Bucket=bucket)
+    client = s3_client(s3_environment)
+    client.create_bucket(Bucket=bucket)
     yield bucket
+    client.delete_bucket(Bucket=bucket)  # a bucket takes seven of the server's 200 volumes, and gives them back
     s3fs.S3FileSystem.clear_instance_cache()
