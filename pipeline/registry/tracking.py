@@ -72,9 +72,10 @@ def mlflow_name(text: str) -> str:
 class Tracking:
     """One MLflow: the runs of an experiment and the versions of one model."""
 
-    def __init__(self, uri: str, config: MlflowConfig, artifacts: str | None, database: Path | None) -> None:
-        self._uri, self._config, self._artifacts = uri, config, artifacts
-        self._client = connect(uri, database)
+    def __init__(self, uri: str, config: MlflowConfig, artifacts: Path | None, database: Path | None) -> None:
+        self._uri, self._config = uri, config
+        self._artifacts = artifacts and artifacts.as_uri()
+        self._client = connect(uri, database, artifacts)
 
     @property
     def shown_uri(self) -> str:
