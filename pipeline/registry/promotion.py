@@ -66,7 +66,7 @@ def promote(
         champion = found.champion
         if champion and (stays := _why_it_stays(champion, candidate, as_of, force)):
             reporter.say(f"promote: {stays}")
-            return _unmoved(champion)
+            return _unmoved(store, champion)
         record = _judged(store, tracking, judge, candidate, champion, as_of, reporter)
         held, previous = (champion.held, champion.cut(kept_before)) if champion else (None, None)
         record = dataclasses.replace(record, reason=reason, held=held, previous=previous)
@@ -111,7 +111,7 @@ def _judged(
     reporter.say(f"gate: {verdict.headline}")
     require_passed(verdict)
     return Champion(
-        release=str(store.release(run_id)),
+        release=store.inside(store.release(run_id)),
         run_id=run_id,
         digest=candidate.digest or "",
         model_name=candidate.name,
@@ -196,12 +196,12 @@ def _crown(store: Store, tracking: Tracking, found: Found, record: Champion, rep
     _move_alias(store, tracking, champion.model_version)
     held = f", held ({champion.held.reason})" if champion.held else ""
     reporter.say(f"champion: {champion.model_name} version {champion.model_version}, release {champion.run_id}{held}")
-    shown = vars(standing(champion))
+    shown = vars(standing(store, champion))
     return Moved(**shown, changed=True, counts=manifest.counts, metrics=manifest.metrics)
 
 
-def _unmoved(champion: Champion) -> Moved:
-    return Moved(**vars(standing(champion)), changed=False, counts={}, metrics=None)
+def _unmoved(store: Store, champion: Champion) -> Moved:
+    return Moved(**vars(standing(store, champion)), changed=False, counts={}, metrics=None)
 
 
 def _move_alias(store: Store, tracking: Tracking, version: str) -> None:
@@ -229,7 +229,8 @@ def _agreed_champion(store: Store, tracking: Tracking, reporter: Reporter) -> Fo
 
 def _require_same_registry(store: Store, tracking: Tracking, champion: Champion) -> None:
     name, version = champion.model_name, champion.model_version
-    mend = f"set mlflow.tracking_uri and mlflow.model_name as they were, or delete {store.champion} to begin anew"
+    mend = f"set mlflow.tracking_uri and mlflow.model_name as they were, or delete {store.champion} to begin anew; "
+    mend += f"where MLflow was lost, `microrec register --again --release {champion.run_id}`"
     if name != tracking.model_name:
         raise InputError(f"{store.champion} names model {name}, mlflow.model_name is {tracking.model_name}; {mend}")
     found = tracking.version(version)

@@ -104,14 +104,22 @@ def _belongs(location: Location, database: Path, artifacts: Path, *, written: bo
     """Whether what the database has at `location` is to be in `artifacts`."""
     own = database.parent == artifacts.parent
     # The folder itself is made with the first artifact: another store that shares the database may have none yet.
-    if not os.path.exists(location.folder if own else location.folder.parent):
+    if not _is_there(location.folder if own else location.folder.parent):
         return True
     if not written:
-        return os.path.exists(Location(artifacts, location.rest).path)
-    return (own and os.path.exists(artifacts)) or _is_copy(location.folder, database, artifacts)
+        return _is_there(Location(artifacts, location.rest).path)
+    return (own and _is_there(artifacts)) or _is_copy(location.folder, database, artifacts)
 
 
 def _is_copy(folder: Path, database: Path, artifacts: Path) -> bool:
     """Whether another database lies to `folder` as this one to `artifacts`: this store is a copy of that one."""
-    other = os.path.normpath(folder / os.path.relpath(database, artifacts))
-    return os.path.exists(other) and not os.path.samefile(other, database)
+    other = Path(os.path.normpath(folder / os.path.relpath(database, artifacts)))  # though `folder` may not be there
+    return _is_there(other) and not other.samefile(database)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something is there that this user can see."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False

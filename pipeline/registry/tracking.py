@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from model.epoch import EpochReport
@@ -18,6 +19,7 @@ from pipeline.registry.connection import connect, unless_exists, unless_missing
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
     from mlflow.models import ModelSignature
+    from mlflow.pyfunc import PyFuncModel
 
 
 RUN_TAG, DIGEST_TAG = "microrec.run_id", "microrec.release_digest"
@@ -74,7 +76,7 @@ class Tracking:
 
     def __init__(self, uri: str, config: MlflowConfig, artifacts: Path | None, database: Path | None) -> None:
         self._uri, self._config = uri, config
-        self._artifacts = artifacts and artifacts.as_uri()
+        self._artifacts = artifacts.as_uri() if artifacts else None
         self._client = connect(uri, database, artifacts)
 
     @property
@@ -169,15 +171,20 @@ class Tracking:
         code: Path,
         artifacts: Mapping[str, Path],
         signature: "ModelSignature",
+        *,
+        anew: bool = False,
         **options: Any,
     ) -> str:
-        """Log a model given as code and files, and return its id; the model an earlier attempt logged is kept."""
+        """Log a model given as code and files, and return its id.
+
+        The model an earlier attempt logged is kept, unless it is to be logged `anew`: its files may be gone.
+        """
         import mlflow
         from mlflow.entities import LoggedModelStatus
 
         logged = self._client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
         finished = [str(model.model_id) for model in logged if model.status == LoggedModelStatus.READY]
-        if finished:
+        if finished and not anew:
             return finished[0]
         with self._as_current(), warnings.catch_warnings(), mlflow.start_run(run_id=run.info.run_id):
             warnings.simplefilter("ignore")  # MLflow's own, about pandas and SQLAlchemy
@@ -207,15 +214,17 @@ class Tracking:
             os.environ.update({"MLFLOW_TRACKING_URI": before[0]} if before[0] else {})
 
     def register(self, run: "MlflowRun", model_id: str, tags: Mapping[str, str], description: str) -> str:
-        """Return the version registered from this run, creating it unless an earlier attempt has."""
+        """Return the version registered from this run and model, creating it unless an earlier attempt has."""
         unless_exists(lambda: self._client.create_registered_model(self.model_name))
         found = self._client.search_model_versions(f"name = '{self.model_name}' AND run_id = '{run.info.run_id}'")
-        if found:
-            return str(found[0].version)
+        source = f"models:/{model_id}"
+        same = [str(one.version) for one in found if one.source == source]
+        if same:
+            return same[0]
         with self._as_current():
             version = self._client.create_model_version(
                 self.model_name,
-                source=f"models:/{model_id}",
+                source=source,
                 run_id=run.info.run_id,
                 tags=dict(tags),
                 description=description,
@@ -238,6 +247,29 @@ class Tracking:
         if found is None:
             return None
         return ModelVersion(self.model_name, str(found.version), found.tags.get(RUN_TAG), found.tags.get(DIGEST_TAG))
+
+    def versions_of(self, run_id: str) -> list[ModelVersion]:
+        """Versions that were registered from a run of ours, oldest first."""
+        versions = [self.version(number) for number in self.version_numbers()]
+        return [version for version in versions if version and version.run_id == run_id]
+
+    @contextmanager
+    def loaded(self, name: str) -> Iterator["PyFuncModel"]:
+        """A version's model (`@champion`, `/3`) as a consumer loads it; what is fetched for it goes again."""
+        import mlflow
+
+        with TemporaryDirectory(prefix="microrec-") as folder, self._as_current(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow's own
+            place = None if self._artifacts else folder  # a folder on this machine is read where it is
+            yield mlflow.pyfunc.load_model(f"models:/{self.model_name}{name}", dst_path=place)
+
+    def artifacts_of(self, name: str) -> str:
+        """Where MLflow says that the files of a version's model lie."""
+        look_up = self._client.get_model_version_by_alias if name[0] == "@" else self._client.get_model_version
+        found = unless_missing(lambda: look_up(self.model_name, name[1:]))
+        if found is None:
+            return "no such version"
+        return unless_missing(lambda: self._client.get_model_version_download_uri(self.model_name, found.version)) or ""
 
     def version_numbers(self) -> list[str]:
         """All versions of the model, oldest first."""

@@ -69,8 +69,8 @@ def test_register_again_after_what_a_run_may_be_continued_with_has_changed(regis
     run, result = registered
     more = dataclasses.replace(run.config, compare=CompareConfig(seeds=9, models=("ease",)), tune=TuneConfig(trials=99))
     tracking = run.config.open_tracking()
-    tracking.log_parameters(tracking.start_run("r1"), parameters(dataclasses.replace(run, config=more)))
-    assert client_of(run).get_run(result.run_id).data.params == parameters(run)
+    tracking.log_parameters(tracking.start_run("r1"), parameters(more.as_dict()))
+    assert client_of(run).get_run(result.run_id).data.params == parameters(run.config.as_dict())
 
 
 def test_register_id_that_another_store_has_used_is_refused(registered, tmp_path):
