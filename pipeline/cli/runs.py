@@ -71,12 +71,13 @@ def register(
 def _register_again(
     config: Path | None, overrides: list[str] | None, run_id: str | None, release: str | None
 ) -> "RegisteredAgain":
+    from pipeline.run import Run
     from pipeline.stages.register_again import register_release_again, register_run_again, require_begun
 
     settings = load(config, overrides)
     store = settings.open_store()
     if release:
-        return register_release_again(store, settings.open_tracking(), release, Reporter())
+        return register_release_again(Run.present(release, settings, store, Reporter()))
     require_begun(store, run_id or "")
     return register_run_again(_open(config, overrides, run_id or ""))
 

@@ -18,6 +18,7 @@ from pipeline.registry.connection import connect, unless_exists, unless_missing
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import PyFuncModel
 
@@ -64,6 +65,7 @@ class ModelVersion:
     version: str
     run_id: str | None
     digest: str | None
+    mlflow_run_id: str | None = None
 
 
 def mlflow_name(text: str) -> str:
@@ -244,14 +246,16 @@ class Tracking:
     def version(self, version: str) -> ModelVersion | None:
         """Look a version up; None where the registry has no such."""
         found = unless_missing(lambda: self._client.get_model_version(self.model_name, version))
-        if found is None:
-            return None
-        return ModelVersion(self.model_name, str(found.version), found.tags.get(RUN_TAG), found.tags.get(DIGEST_TAG))
+        return None if found is None else self._version(found)
+
+    def _version(self, found: "MlflowVersion") -> ModelVersion:
+        tags = found.tags
+        return ModelVersion(self.model_name, str(found.version), tags.get(RUN_TAG), tags.get(DIGEST_TAG), found.run_id)
 
     def versions_of(self, run_id: str) -> list[ModelVersion]:
         """Versions that were registered from a run of ours, oldest first."""
-        versions = [self.version(number) for number in self.version_numbers()]
-        return [version for version in versions if version and version.run_id == run_id]
+        found = self._client.search_model_versions(f"name = '{self.model_name}' AND tags.`{RUN_TAG}` = '{run_id}'")
+        return sorted((self._version(one) for one in found), key=lambda one: int(one.version))
 
     @contextmanager
     def loaded(self, name: str) -> Iterator["PyFuncModel"]:
@@ -266,10 +270,8 @@ class Tracking:
     def artifacts_of(self, name: str) -> str:
         """Where MLflow says that the files of a version's model lie."""
         look_up = self._client.get_model_version_by_alias if name[0] == "@" else self._client.get_model_version
-        found = unless_missing(lambda: look_up(self.model_name, name[1:]))
-        if found is None:
-            return "no such version"
-        return unless_missing(lambda: self._client.get_model_version_download_uri(self.model_name, found.version)) or ""
+        version = look_up(self.model_name, name[1:]).version
+        return str(self._client.get_model_version_download_uri(self.model_name, version))
 
     def version_numbers(self) -> list[str]:
         """All versions of the model, oldest first."""

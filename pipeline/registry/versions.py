@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.progress import Reporter
 from pipeline.registry.answer import answer_problem
 from pipeline.registry.champion import Champion, find_champion, read_champion
-from pipeline.registry.tracking import Tracking
+from pipeline.registry.tracking import ModelVersion, Tracking
 from pipeline.storage.files import as_json, swap_bytes
 from pipeline.storage.layout import Store
 
@@ -37,12 +37,14 @@ def _called(tracking: Tracking, version: str) -> str:
     return "no version" if found is None else f"release {found.run_id} with digest {found.digest}"
 
 
-def answering_version(store: Store, tracking: Tracking, run_id: str, digest: str, reporter: Reporter) -> str | None:
+def answering_version(
+    store: Store, tracking: Tracking, run_id: str, digest: str, reporter: Reporter
+) -> ModelVersion | None:
     """A version of this release whose model answers, the one that `champion.json` names before others."""
     named = {champion.model_version for champion in champions(store)}
-    found = [one.version for one in tracking.versions_of(run_id) if one.digest == digest]
-    for version in sorted(found, key=lambda one: (one in named, int(one)), reverse=True):
-        problem = answer_problem(store, tracking, run_id, f"/{version}")
+    found = [one for one in tracking.versions_of(run_id) if one.digest == digest]
+    for version in sorted(found, key=lambda one: (one.version in named, int(one.version)), reverse=True):
+        problem = answer_problem(store, tracking, run_id, f"/{version.version}")
         if problem is None:
             return version
         reporter.say(f"register: {problem}")

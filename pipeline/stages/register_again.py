@@ -6,6 +6,7 @@ Nothing of it is invented; the result and the version's tags say what is missing
 
 import dataclasses
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +15,13 @@ from upath import UPath
 from pipeline import stages
 from pipeline.documents import as_document
 from pipeline.errors import InputError
-from pipeline.progress import Reporter
+from pipeline.registry.audit import verify_named_release
 from pipeline.registry.gate import tags_of
-from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, Metric, Tracking
+from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, Metric, ModelVersion, Tracking
 from pipeline.registry.versions import adopt, answering_version, lost_champions
 from pipeline.release.format import REPORT
 from pipeline.release.manifest import MANIFEST, Manifest, read_manifest
 from pipeline.release.verdict import read_verdict
-from pipeline.release.verify import verify_release
 from pipeline.run import RESULT, Run
 from pipeline.stages.order import do_stage
 from pipeline.stages.register import again_tags, final_metrics, log_model, parameters, register
@@ -39,8 +39,7 @@ class RegisteredAgain:
 
     run_id: str
     digest: str
-    mlflow_run_id: str | None
-    """None where nothing was registered."""
+    mlflow_run_id: str
     model_name: str
     model_version: str
     changed: bool
@@ -53,38 +52,76 @@ class RegisteredAgain:
 
 
 def register_run_again(run: Run) -> RegisteredAgain:
-    """Register a run again, unless MLflow has it; its result names the version that there is now.
+    """Register a run again, unless MLflow has it.
 
     Raises as stage `register`, and `StoreError` for a release that does not verify.
     """
-    digest = verify_release(run.store, run.id).digest
-    done = run.result(stages.REGISTER) or do_stage(run, stages.REGISTER)
-    tracking = run.config.open_tracking()
-    version = answering_version(run.store, tracking, run.id, digest, run.reporter)
-    now = None
-    if version is None:
-        with tempfile.TemporaryDirectory(prefix="microrec-") as folder:
-            now = register(run, Path(folder), anew=True)
-        version = now.model_version
-    _record(run, dataclasses.replace(done, **_places(tracking, version), run_id=now.run_id if now else done.run_id))
-    return _settled(run.store, tracking, run.id, digest, version, now and now.run_id, (), run.reporter)
+    run.result(stages.REGISTER) or do_stage(run, stages.REGISTER)
+    with tempfile.TemporaryDirectory(prefix="microrec-") as folder:
+        return _again(run, lambda tracking: register(run, Path(folder), anew=True), ())
 
 
-def register_release_again(store: Store, tracking: Tracking, run_id: str, reporter: Reporter) -> RegisteredAgain:
-    """Register a release again, unless MLflow has it, from what stands in the release alone.
+def register_release_again(run: Run) -> RegisteredAgain:
+    """Register a run again, unless MLflow has it, from what stands in its release alone.
 
     Raises `StoreError` for a release that is not there or does not verify.
     """
-    digest = verify_release(store, run_id).digest
-    version, mlflow_id = answering_version(store, tracking, run_id, digest, reporter), None
-    left_out = LEFT_OUT if version is None else ()
-    if version is None:
-        mlflow_id, version = _register(tracking, store.release(run_id), left_out)
-    return _settled(store, tracking, run_id, digest, version, mlflow_id, left_out, reporter)
+    return _again(run, lambda tracking: _register(tracking, run.store.release(run.id)), LEFT_OUT)
 
 
-def _register(tracking: Tracking, release: UPath, left_out: tuple[str, ...]) -> tuple[str, str]:
-    """MLflow's run and the version."""
+def _again(run: Run, do: Callable[[Tracking], RegisterResult], left_out: tuple[str, ...]) -> RegisteredAgain:
+    """Register unless it is there; then the run's result and `champion.json` name the version that there is now."""
+    digest, tracking = verify_named_release(run.store, run.id).digest, run.config.open_tracking()
+    there = answering_version(run.store, tracking, run.id, digest, run.reporter)
+    now = do(tracking) if there is None else _found(tracking, there)
+    did = f"registered again as version {now.model_version}"
+    if there:
+        did = f"is there as version {there.version}, and its model answers: nothing to register"
+    run.reporter.say(f"register: release {run.id} {did}")
+    _record(run, now)
+    champion = adopt(run.store, tracking, run.id, digest, now.model_version, run.reporter)
+    lost = lost_champions(run.store, tracking)
+    if lost:
+        run.reporter.say(
+            f"register: MLflow has no version of the champions {', '.join(lost)}; register them again, too"
+        )
+    return RegisteredAgain(
+        run_id=run.id,
+        digest=digest,
+        mlflow_run_id=now.run_id,
+        model_name=tracking.model_name,
+        model_version=now.model_version,
+        changed=there is None,
+        champion=champion,
+        left_out=[] if there else list(left_out),
+        lost=lost,
+    )
+
+
+def _found(tracking: Tracking, version: ModelVersion) -> RegisterResult:
+    return _result(tracking, version.mlflow_run_id or "", version.version)
+
+
+def _result(tracking: Tracking, mlflow_run_id: str, version: str) -> RegisterResult:
+    return RegisterResult(
+        run_id=mlflow_run_id,
+        model_name=tracking.model_name,
+        model_version=version,
+        tracking_uri=tracking.shown_uri,
+    )
+
+
+def _record(run: Run, result: RegisterResult) -> None:
+    """Have the run's own result, if there is one, say the same: the next `run` with its id promotes what that names."""
+    done = run.result(stages.REGISTER)
+    if done is None:
+        return
+    result = dataclasses.replace(result, seconds=done.seconds, peak_memory_bytes=done.peak_memory_bytes)
+    if result != done:
+        write_json(run.folder(stages.REGISTER) / RESULT, as_document(result.kept_in(run.store)))
+
+
+def _register(tracking: Tracking, release: UPath) -> RegisterResult:
     manifest, verdict = read_manifest(release), read_verdict(release)
     digest = manifest.release_digest
     mlflow_run = tracking.start_run(manifest.run_id)
@@ -98,9 +135,9 @@ def _register(tracking: Tracking, release: UPath, left_out: tuple[str, ...]) -> 
     tracking.log_inputs(mlflow_run, manifest.input_digests)
     tags = {DIGEST_TAG: digest, RUN_TAG: manifest.run_id, **(tags_of(verdict) if verdict else {})}
     description = f"Release {manifest.run_id}, digest {digest}"
-    version = tracking.register(mlflow_run, model_id, tags | again_tags(left_out), description)
+    version = tracking.register(mlflow_run, model_id, tags | again_tags(LEFT_OUT), description)
     tracking.finish(mlflow_run)
-    return mlflow_run.info.run_id, version
+    return _result(tracking, mlflow_run.info.run_id, version)
 
 
 def _metrics(manifest: Manifest) -> list[Metric]:
@@ -111,46 +148,6 @@ def _metrics(manifest: Manifest) -> list[Metric]:
         *([Metric("train/epochs", training.epochs)] if training else []),
         *([Metric("train/best_epoch", training.best_epoch)] if training and training.best_epoch else []),
     ]
-
-
-def _places(tracking: Tracking, version: str) -> dict[str, str]:
-    return {"model_name": tracking.model_name, "model_version": version, "tracking_uri": tracking.shown_uri}
-
-
-def _record(run: Run, result: RegisterResult) -> None:
-    """Have the run's result name the version: the next `run` with this id promotes what stands there."""
-    if result != run.result(stages.REGISTER):
-        write_json(run.folder(stages.REGISTER) / RESULT, as_document(result.kept_in(run.store)))
-
-
-def _settled(
-    store: Store,
-    tracking: Tracking,
-    run_id: str,
-    digest: str,
-    version: str,
-    mlflow_id: str | None,
-    left_out: tuple[str, ...],
-    reporter: Reporter,
-) -> RegisteredAgain:
-    """Bring `champion.json` in line, and say what was done and what is lost."""
-    done = f"registered again as version {version}" if mlflow_id else f"is there as version {version}: nothing to do"
-    reporter.say(f"register: release {run_id} {done}")
-    champion = adopt(store, tracking, run_id, digest, version, reporter)
-    lost = lost_champions(store, tracking)
-    if lost:
-        reporter.say(f"register: MLflow has no version of the champions {', '.join(lost)}; register them again, too")
-    return RegisteredAgain(
-        run_id=run_id,
-        digest=digest,
-        mlflow_run_id=mlflow_id,
-        model_name=tracking.model_name,
-        model_version=version,
-        changed=mlflow_id is not None,
-        champion=champion,
-        left_out=list(left_out),
-        lost=lost,
-    )
 
 
 def require_begun(store: Store, run_id: str) -> None:
