@@ -12,6 +12,7 @@ from pipeline.registry.champion import read_champion
 from pipeline.registry.connection import absolute_uri
 from pipeline.registry.promotion import champion_problems, promote, rollback
 from pipeline.registry.standing import hold
+from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG
 from pipeline.registry.versions import require_version_of
 from pipeline.run import Run, run_stage
 from pipeline.stages import order
@@ -63,11 +64,14 @@ def stored(tmp_path_factory):
 
 @pytest.fixture
 def lost(stored, tmp_path):
-    """A copy of it whose MLflow is gone and another one, whose version 1 is a stranger's, in its place."""
+    """A copy of it whose MLflow is gone and another one, whose versions 1 and 2 are a stranger's, in its place."""
     shutil.copytree(stored.base / "store", tmp_path / "store")
     config = elsewhere(make_config(tmp_path))
     stranger = make_run(config, "stranger", seed=3)
     run_stage(stranger, stages.REGISTER, register)
+    client_of(config).create_model_version(
+        "microrec", str(config.base), tags={RUN_TAG: "stranger", DIGEST_TAG: "other"}
+    )
     return config
 
 
@@ -75,13 +79,13 @@ def test_register_again_of_the_champion_keeps_it_champion_with_its_history(lost)
     before = read_champion(lost.open_store())
     result = register_run_again(opened(lost, "r2"))
     after = read_champion(lost.open_store())
-    assert (result.changed, result.champion, result.model_version, result.lost) == (True, True, "2", ["r1"])
-    assert (after.run_id, after.digest, after.model_version) == ("r2", before.digest, "2")
+    assert (result.changed, result.champion, result.model_version, result.lost) == (True, True, "3", ["r1"])
+    assert (after.run_id, after.digest, after.model_version) == ("r2", before.digest, "3")
     assert after.previous == before.previous
     assert after.history[1:] == before.history
-    assert (after.history[0].action, after.history[0].model_version) == ("registered", "2")
+    assert (after.history[0].action, after.history[0].model_version) == ("registered", "3")
     assert verified(lost, "r2").model == "models:/microrec@champion"
-    assert opened(lost, "r2").require(stages.REGISTER).model_version == "2"
+    assert opened(lost, "r2").require(stages.REGISTER).model_version == "3"
 
 
 def test_register_again_of_both_champions_lets_them_be_rolled_back(lost):
@@ -106,7 +110,7 @@ def test_register_again_twice_registers_once(lost):
     assert (first.changed, second.changed, second.model_version) == (True, False, first.model_version)
     assert second.mlflow_run_id == first.mlflow_run_id
     assert lost.open_store().champion.read_bytes() == before
-    assert lost.open_tracking().version_numbers() == ["1", "2"]
+    assert lost.open_tracking().version_numbers() == ["1", "2", "3"]
 
 
 def test_register_again_where_nothing_is_lost_changes_nothing(stored):
