@@ -25,6 +25,8 @@ class Audited(Verified):
     champion: bool
     model: str | None
     """What was loaded and answered as the release does; None where nothing was registered from it."""
+    artifacts: str | None
+    """Where MLflow has its files."""
 
 
 def verify_named_release(store: Store, name: str) -> Verified:
@@ -69,5 +71,10 @@ def audit_release(store: Store, tracking: Tracking, checked: Verified) -> Audite
     problem = answer_problem(store, tracking, run_id, name) if name else None
     if problem:
         raise StoreError(f"release {run_id} is sound, but {problem}")
-    model = f"models:/{tracking.model_name}{name}" if name else None
-    return Audited(**as_document(checked), model_versions=numbers, champion=is_champion, model=model)
+    return Audited(
+        **as_document(checked),
+        model_versions=numbers,
+        champion=is_champion,
+        model=f"models:/{tracking.model_name}{name}" if name else None,
+        artifacts=tracking.artifacts_of(name) if name else None,
+    )

@@ -193,7 +193,7 @@ def _crown(store: Store, tracking: Tracking, found: Found, record: Champion, rep
     manifest = read_manifest(store.release(champion.run_id))
     if not swap_bytes(store.champion, found.payload, as_json(as_document(champion))):
         return None
-    _move_alias(store, tracking, champion.model_version)
+    move_alias(store, tracking, champion.model_version)
     held = f", held ({champion.held.reason})" if champion.held else ""
     reporter.say(f"champion: {champion.model_name} version {champion.model_version}, release {champion.run_id}{held}")
     shown = vars(standing(store, champion))
@@ -204,7 +204,7 @@ def _unmoved(store: Store, champion: Champion) -> Moved:
     return Moved(**vars(standing(store, champion)), changed=False, counts={}, metrics=None)
 
 
-def _move_alias(store: Store, tracking: Tracking, version: str) -> None:
+def move_alias(store: Store, tracking: Tracking, version: str) -> None:
     """Move the alias to `version`, or on to where the file points since: the last to write it looks again."""
     moved = None
     while moved != version:
@@ -222,7 +222,7 @@ def _agreed_champion(store: Store, tracking: Tracking, reporter: Reporter) -> Fo
     _require_same_registry(store, tracking, champion)
     alias, version = tracking.champion(), champion.model_version
     if alias != version:
-        _move_alias(store, tracking, version)
+        move_alias(store, tracking, version)
         reporter.say(f"champion: the alias named {alias or 'no version'}; moved to {version} as {store.champion} says")
     return found
 

@@ -11,6 +11,7 @@ from pipeline.errors import InputError
 from pipeline.progress import Reporter
 from pipeline.registry.answer import answer_problem
 from pipeline.registry.champion import Champion, find_champion, read_champion
+from pipeline.registry.promotion import move_alias
 from pipeline.registry.tracking import ModelVersion, Tracking
 from pipeline.storage.files import as_json, swap_bytes
 from pipeline.storage.layout import Store
@@ -90,7 +91,7 @@ def adopt(store: Store, tracking: Tracking, run_id: str, digest: str, version: s
     if (champion.run_id, champion.digest) != (run_id, digest):
         return False
     if tracking.champion() != version:
-        tracking.set_champion(version)
+        move_alias(store, tracking, version)
     return True
 
 

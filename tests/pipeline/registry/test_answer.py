@@ -8,7 +8,6 @@ import pytest
 
 from pipeline.errors import PassingError
 from pipeline.registry.answer import answer_problem
-from pipeline.release.format import ITEM_EMBEDDINGS, read_table
 from tests.pipeline.release_factory import make_config, make_run
 
 
@@ -67,7 +66,3 @@ def test_answer_of_a_model_that_cannot_be_loaded_names_the_place_and_the_mend(st
 def test_answer_of_a_store_that_does_not_answer_may_be_asked_again(store):
     with pytest.raises(PassingError, match="models:/microrec@champion"):
         problem(store, ConnectionError("refused"))
-
-
-def test_sample_has_the_items_that_the_answers_name(store):
-    assert "item-22" in read_table(store.release("r1"), ITEM_EMBEDDINGS).column("item_id").to_pylist()
