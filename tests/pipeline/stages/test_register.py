@@ -75,7 +75,8 @@ def test_register_again_after_what_a_run_may_be_continued_with_has_changed(regis
 
 def test_register_id_that_another_store_has_used_is_refused(registered, tmp_path):
     run, _ = registered
-    other = make_run(make_config(tmp_path, mlflow={"tracking_uri": address(run)}, store={"root": "elsewhere"}), "r1")
+    elsewhere = make_config(tmp_path, mlflow={"tracking_uri": address(run)}, store={"root": "elsewhere"})
+    other = make_run(elsewhere, "r1", seed=7)
     with pytest.raises(InputError, match=r"run id 'r1' was used on .* use a new run id"):
         run_stage(other, stages.REGISTER, register)
     assert len(run.config.open_tracking().version_numbers()) == 1
