@@ -36,12 +36,11 @@ def params(shop: Shop) -> dict[str, Param]:
     }
 
 
-def _approved(command: str, *arguments: str, run: bool = True) -> dict[str, Any]:
+def _approved(command: str, *arguments: str) -> dict[str, Any]:
     """Run a command as the refused night would have."""
     given = get_current_context()["params"]
-    identity = ["--run-id", given["run_id"]] if run else []
     options = configured(given["config"], given["set"])
-    return run_microrec([command, *arguments, *options, *identity], f"{given['run_id']} {command}")
+    return run_microrec([command, *arguments, *options, "--run-id", given["run_id"]], f"{given['run_id']} {command}")
 
 
 @task
@@ -72,7 +71,7 @@ def promote(released: dict[str, Any], version: str) -> dict[str, Any]:
     by = (answer["responded_by_user"] or {}).get("name", "an operator")
     moment = ["--as-of", given["as_of"]] if given["as_of"] else []
     reason = f"approved by {by}: {given['reason']}"
-    champion = _approved("promote", version, "--force", "--reason", reason, *moment, run=False)
+    champion = _approved("promote", version, "--force", "--reason", reason, *moment)
     if champion["run_id"] != released["run_id"]:
         raise AirflowSkipException(f"not promoted: {why_it_stays({**champion, 'held': None})}")
     event = {**released, "model_version": version}

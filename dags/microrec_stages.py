@@ -192,7 +192,7 @@ def promote(registered: dict[str, Any], released: dict[str, Any], metrics: dict[
     if not to_be_promoted():
         raise _stays("promote is off, or this is a trial on a sample")
     version = str(registered["model_version"])
-    champion = microrec("promote", version, *as_of(), run=False)
+    champion = microrec("promote", version, *as_of())
     if champion["run_id"] != released["run_id"]:
         raise _stays(why_it_stays(champion))
     event = {**released, "model_version": version}

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from upath import UPath
 
@@ -40,6 +40,14 @@ class StageResult:
 
     seconds: float = 0.0
     peak_memory_bytes: int = 0
+
+    def kept_in(self, store: Store) -> Self:
+        """As it stands in the store's files, which name no place outside: the store may be moved or mirrored."""
+        return self
+
+    def found_in(self, store: Store) -> Self:
+        """As it was before `kept_in`, with the places of the store where it is now."""
+        return self
 
 
 ResultType = TypeVar("ResultType", bound=StageResult)
@@ -94,7 +102,7 @@ class Run:
             document = read_json(folder / RESULT)
         except FileNotFoundError as error:
             raise StoreError(f"{folder / RESULT} is missing; delete {folder} and do the stage again") from error
-        return as_record(stage.result, document, folder / RESULT)
+        return as_record(stage.result, document, folder / RESULT).found_in(self.store)
 
     def require(self, stage: Stage[ResultType]) -> ResultType:
         """What a stage returned.
@@ -149,7 +157,7 @@ def run_stage(run: Run, stage: Stage[ResultType], work: Callable[[Run, Path], Re
             # A stage that did its work in processes of its own says what they took.
             peak_memory_bytes=max(peak_memory_bytes(), result.peak_memory_bytes),
         )
-        write_json(UPath(str(folder / RESULT)), as_document(result))
+        write_json(UPath(str(folder / RESULT)), as_document(result.kept_in(run.store)))
         published = publish_folder(folder, run.folder(stage))
     committed = result if published else run.result(stage)
     run.reporter.say(f"{stage.name}: {result.seconds:.1f} s")

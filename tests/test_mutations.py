@@ -298,6 +298,34 @@ MUTATIONS = [
         '"initial-graph": {"model.initial_graph_weight": 0.0}',
         "tests/pipeline/experiments/compare/test_contestants.py::test_contestants_trained_ones_change_exactly_what_is_meant",
     ),
+    Mutation(
+        "a moved store: a copy writes into the original",
+        "pipeline/registry/relocation.py",
+        "or _is_copy(location.folder, database, artifacts)",
+        "or False",
+        "tests/pipeline/registry/test_relocation.py::test_relocate_database_beside_a_store_moves_with_it",
+    ),
+    Mutation(
+        "a moved store: a database that two stores share is rewritten",
+        "pipeline/registry/relocation.py",
+        "location.folder if own else location.folder.parent",
+        "location.folder",
+        "tests/pipeline/registry/test_relocation.py::test_relocate_database_that_two_stores_share_is_left_alone",
+    ),
+    Mutation(
+        "MLflow lost: a number of a version is believed",
+        "pipeline/registry/versions.py",
+        "return found is not None and (found.run_id, found.digest) == (run_id, digest)",
+        "return found is not None",
+        "tests/pipeline/registry/test_versions.py",
+    ),
+    Mutation(
+        "verify: any answer of the model will do",
+        "pipeline/registry/answer.py",
+        "np.allclose([said, given], best, rtol=TOLERANCE, atol=TOLERANCE)",
+        "True",
+        "tests/pipeline/registry/test_answer.py",
+    ),
 ]
 
 

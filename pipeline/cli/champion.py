@@ -25,6 +25,7 @@ def promote(
     as_of: AsOf = None,
     force: Annotated[bool, typer.Option("--force", help="Although it is held or the gate refuses.")] = False,
     reason: Reason = None,
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Only if the version is this run's.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -32,9 +33,13 @@ def promote(
     """Make a registered version the champion, if it is not held and the quality gate lets it."""
     from pipeline.cli.show import show_moved
     from pipeline.registry.promotion import promote as move_champion
+    from pipeline.registry.versions import require_version_of
+    from pipeline.release.manifest import read_manifest
 
     settings, moment = load(config, overrides), parse_moment(as_of)
     store, tracking = settings.open_store(), settings.open_tracking()
+    if run_id:
+        require_version_of(tracking, version, run_id, read_manifest(store.release(run_id)).release_digest)
     moved = move_champion(store, tracking, settings.gate, version, Reporter(), moment, force=force, reason=reason)
     show(moved, as_json, show_moved)
 

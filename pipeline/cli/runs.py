@@ -19,11 +19,12 @@ from pipeline.cli.options import (
     parse_shard,
     show,
 )
-from pipeline.errors import GateRefusedError
+from pipeline.errors import GateRefusedError, InputError
 from pipeline.progress import Reporter
 
 if TYPE_CHECKING:
     from pipeline.run import Run
+    from pipeline.stages.register_again import RegisteredAgain
 
 app = typer.Typer()
 
@@ -41,7 +42,44 @@ _stage_command("prepare", "Clean, split and index the interactions and gather th
 _stage_command("train", "Fit the model; continues from the latest checkpoint of the run.")
 _stage_command("evaluate", "Measure the trained vectors on validation and test.")
 _stage_command("export", "Write and publish the release.")
-_stage_command("register", "Log the run to MLflow and register the model.")
+
+
+@app.command()
+def register(
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Which run the stage belongs to.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Although it was done: MLflow was lost, or is another.")
+    ] = False,
+    release: Annotated[
+        str | None, typer.Option("--release", help="With --again: what only a release is left of.")
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Log the run to MLflow and register the model."""
+    if bool(run_id) == bool(release) or (release and not again):
+        raise InputError("register: give --run-id ID, or --again --release ID for what only a release is left of")
+    if again:
+        show(_register_again(config, overrides, run_id, release), as_json)
+        return
+    from pipeline.stages.order import STAGES, do_stage
+
+    show(do_stage(_open(config, overrides, run_id or ""), STAGES["register"]), as_json)
+
+
+def _register_again(
+    config: Path | None, overrides: list[str] | None, run_id: str | None, release: str | None
+) -> "RegisteredAgain":
+    from pipeline.run import Run
+    from pipeline.stages.register_again import register_release_again, register_run_again, require_begun
+
+    settings = load(config, overrides)
+    store = settings.open_store()
+    if release:
+        return register_release_again(Run.present(release, settings, store, Reporter()))
+    require_begun(store, run_id or "")
+    return register_run_again(_open(config, overrides, run_id or ""))
 
 
 @app.command()

@@ -115,7 +115,7 @@ class Config:
         database.parent.mkdir(parents=True, exist_ok=True)
         root = self.path(self.store.root)
         artifacts = (local_path(root) if is_local(root) else database.parent) / "mlartifacts"
-        return Tracking(uri, self.mlflow, artifacts.as_uri(), database)
+        return Tracking(uri, self.mlflow, artifacts, database)
 
     @property
     def tracking_uri(self) -> str:

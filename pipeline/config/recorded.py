@@ -12,9 +12,13 @@ PUBLICATION = ("checks", "gate", "mlflow")
 """Sections that decide whether and where a run's release is published: today's values count."""
 
 
+PLACE = "store.root"
+"""The run is where its record is: a store that was moved has another one, and its runs go on."""
+
+
 def is_frozen(key: str) -> bool:
     """Whether a run keeps the value of this key that it began with."""
-    return key not in EXTENDABLE and key.partition(".")[0] not in PUBLICATION
+    return key not in EXTENDABLE and key != PLACE and key.partition(".")[0] not in PUBLICATION
 
 
 def with_defaults(recorded: Any, wanted: dict[str, Any], where: object) -> dict[str, Any]:

@@ -276,7 +276,7 @@ class _StudyLog:
     def __init__(self, run: Run, tracking: Tracking) -> None:
         self._tracking, self._name, self._metric = tracking, f"{run.id}/{TUNE}", run.config.tune.metric
         self._parent = tracking.start_run(self._name)
-        tracking.log_parameters(self._parent, parameters(run))
+        tracking.log_parameters(self._parent, parameters(run.config.as_dict()))
 
     def add(self, trials: list[Trial]) -> None:
         """Log the last of the finished trials."""

@@ -7,9 +7,10 @@ from upath import UPath
 
 from pipeline.documents import as_document
 from pipeline.errors import InputError, StoreError
+from pipeline.registry.answer import answer_problem
 from pipeline.registry.champion import read_champion
 from pipeline.registry.promotion import champion_problems
-from pipeline.registry.tracking import ModelVersion, Tracking
+from pipeline.registry.tracking import CHAMPION, Tracking
 from pipeline.release.verify import Verified, verify_release
 from pipeline.storage.files import SUCCESS, is_complete, resolve
 from pipeline.storage.layout import Store
@@ -22,6 +23,10 @@ class Audited(Verified):
     model_versions: list[str]
     """Registered from it."""
     champion: bool
+    model: str | None
+    """What was loaded and answered as the release does; None where nothing was registered from it."""
+    artifacts: str | None
+    """Where MLflow has its files."""
 
 
 def verify_named_release(store: Store, name: str) -> Verified:
@@ -40,12 +45,14 @@ def verify_named_release(store: Store, name: str) -> Verified:
 
 
 def audit_release(store: Store, tracking: Tracking, checked: Verified) -> Audited:
-    """Check what the registry and `champion.json` say of a release that verifies.
+    """Check what the registry and `champion.json` say of a release that verifies, and ask its model once.
 
-    Raises `StoreError` where they name another digest for it.
+    Raises:
+        StoreError: they name another digest for it, or its model cannot be loaded or answers otherwise.
+        PassingError: MLflow or its artifacts cannot be reached now.
     """
     run_id = UPath(checked.release).name
-    versions = _registered_versions(tracking, run_id)
+    versions = tracking.versions_of(run_id)
     problems = [
         f"model version {version.version} carries digest {version.digest}"
         for version in versions
@@ -60,9 +67,14 @@ def audit_release(store: Store, tracking: Tracking, checked: Verified) -> Audite
     if problems:
         raise StoreError(f"release {run_id} has digest {checked.digest}, but " + "; ".join(problems))
     numbers = [version.version for version in versions]
-    return Audited(**as_document(checked), model_versions=numbers, champion=is_champion)
-
-
-def _registered_versions(tracking: Tracking, run_id: str) -> list[ModelVersion]:
-    versions = [tracking.version(number) for number in tracking.version_numbers()]
-    return [version for version in versions if version and version.run_id == run_id]
+    name = f"@{CHAMPION}" if is_champion else f"/{numbers[-1]}" if numbers else None
+    problem = answer_problem(store, tracking, run_id, name) if name else None
+    if problem:
+        raise StoreError(f"release {run_id} is sound, but {problem}")
+    return Audited(
+        **as_document(checked),
+        model_versions=numbers,
+        champion=is_champion,
+        model=f"models:/{tracking.model_name}{name}" if name else None,
+        artifacts=tracking.artifacts_of(name) if name else None,
+    )

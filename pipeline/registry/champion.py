@@ -15,7 +15,7 @@ from pipeline.storage.layout import Store
 
 KEPT_EVENTS = 50
 """Events that `champion.json` remembers."""
-Action = Literal["promoted", "forced", "rolled_back", "held", "freed"]
+Action = Literal["promoted", "forced", "rolled_back", "held", "freed", "registered"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Champion:
     """`champion.json`: the release that downstream systems should read."""
 
     release: str = ""
-    """Its folder."""
+    """Its folder, relative to the store; earlier versions wrote it absolute, so `run_id` is what is read."""
     run_id: str
     digest: str
     model_name: str

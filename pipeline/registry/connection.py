@@ -3,14 +3,17 @@
 import fcntl
 import logging
 import time
+import uuid
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.documents import without_passwords
 from pipeline.errors import ConfigError, InputError
 from pipeline.faults.find import find_fault
+from pipeline.registry.relocation import relocate
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,9 +40,10 @@ def absolute_uri(uri: str, base: Path) -> str:
     return uri
 
 
-def connect(uri: str, database: Path | None) -> "MlflowClient":
+def connect(uri: str, database: Path | None, artifacts: Path | None = None) -> "MlflowClient":
     """Make a client; one process at a time creates `database`, for MLflow itself does not see to that.
 
+    A database that was moved or copied is told first where its artifacts lie now (`registry.relocation`).
     MLflow's loggers are set to warnings. What only the environment can tell it is `pipeline.process`'s to set.
     """
     with warnings.catch_warnings():
@@ -55,10 +59,32 @@ def connect(uri: str, database: Path | None) -> "MlflowClient":
             return MlflowClient(tracking_uri=uri, registry_uri=uri)
         with database.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            _patiently(lambda: client.get_experiment("0"))  # opens the runs' tables
-            _patiently(lambda: client.search_registered_models(max_results=1))  # and the registry's
-            return client
+            if not database.exists():
+                _create(database)
+            if artifacts is not None:
+                relocate(database, artifacts)
+            return _open(uri)
+
+
+def _create(database: Path) -> None:
+    """Make the database under another name, whole: MLflow cannot use one whose making was interrupted."""
+    for dead in database.parent.glob(f".{database.name}.*.new*"):
+        dead.unlink()
+    beside = database.with_name(f".{database.name}.{uuid.uuid4().hex}.new")  # MLflow keeps what it knows of a name
+    _open(SQLITE + str(beside))
+    with suppress(FileExistsError):  # MLflow's own server was faster
+        database.hardlink_to(beside)
+    beside.unlink()
+
+
+def _open(uri: str) -> "MlflowClient":
+    """A client of a database, all its tables made."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    _patiently(lambda: client.get_experiment("0"))  # opens the runs' tables
+    _patiently(lambda: client.search_registered_models(max_results=1))  # and the registry's
+    return client
 
 
 def _refuse_wrong_address(uri: str) -> None:

@@ -66,7 +66,7 @@ def promote(
         champion = found.champion
         if champion and (stays := _why_it_stays(champion, candidate, as_of, force)):
             reporter.say(f"promote: {stays}")
-            return _unmoved(champion)
+            return _unmoved(store, champion)
         record = _judged(store, tracking, judge, candidate, champion, as_of, reporter)
         held, previous = (champion.held, champion.cut(kept_before)) if champion else (None, None)
         record = dataclasses.replace(record, reason=reason, held=held, previous=previous)
@@ -111,7 +111,7 @@ def _judged(
     reporter.say(f"gate: {verdict.headline}")
     require_passed(verdict)
     return Champion(
-        release=str(store.release(run_id)),
+        release=store.inside(store.release(run_id)),
         run_id=run_id,
         digest=candidate.digest or "",
         model_name=candidate.name,
@@ -193,18 +193,18 @@ def _crown(store: Store, tracking: Tracking, found: Found, record: Champion, rep
     manifest = read_manifest(store.release(champion.run_id))
     if not swap_bytes(store.champion, found.payload, as_json(as_document(champion))):
         return None
-    _move_alias(store, tracking, champion.model_version)
+    move_alias(store, tracking, champion.model_version)
     held = f", held ({champion.held.reason})" if champion.held else ""
     reporter.say(f"champion: {champion.model_name} version {champion.model_version}, release {champion.run_id}{held}")
-    shown = vars(standing(champion))
+    shown = vars(standing(store, champion))
     return Moved(**shown, changed=True, counts=manifest.counts, metrics=manifest.metrics)
 
 
-def _unmoved(champion: Champion) -> Moved:
-    return Moved(**vars(standing(champion)), changed=False, counts={}, metrics=None)
+def _unmoved(store: Store, champion: Champion) -> Moved:
+    return Moved(**vars(standing(store, champion)), changed=False, counts={}, metrics=None)
 
 
-def _move_alias(store: Store, tracking: Tracking, version: str) -> None:
+def move_alias(store: Store, tracking: Tracking, version: str) -> None:
     """Move the alias to `version`, or on to where the file points since: the last to write it looks again."""
     moved = None
     while moved != version:
@@ -222,14 +222,15 @@ def _agreed_champion(store: Store, tracking: Tracking, reporter: Reporter) -> Fo
     _require_same_registry(store, tracking, champion)
     alias, version = tracking.champion(), champion.model_version
     if alias != version:
-        _move_alias(store, tracking, version)
+        move_alias(store, tracking, version)
         reporter.say(f"champion: the alias named {alias or 'no version'}; moved to {version} as {store.champion} says")
     return found
 
 
 def _require_same_registry(store: Store, tracking: Tracking, champion: Champion) -> None:
     name, version = champion.model_name, champion.model_version
-    mend = f"set mlflow.tracking_uri and mlflow.model_name as they were, or delete {store.champion} to begin anew"
+    mend = f"set mlflow.tracking_uri and mlflow.model_name as they were, or delete {store.champion} to begin anew; "
+    mend += f"where MLflow was lost, `microrec register --again --release {champion.run_id}`"
     if name != tracking.model_name:
         raise InputError(f"{store.champion} names model {name}, mlflow.model_name is {tracking.model_name}; {mend}")
     found = tracking.version(version)

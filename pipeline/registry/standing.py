@@ -61,12 +61,12 @@ class History:
     events: tuple[Event, ...]
 
 
-def standing(champion: Champion) -> Standing:
-    """The record without the history and with one champion before it."""
+def standing(store: Store, champion: Champion) -> Standing:
+    """The record without the history and with one champion before it; its release where the store is now."""
     before = champion.previous
     former = before and Former(run_id=before.run_id, model_version=before.model_version, digest=before.digest)
     own = {field.name: getattr(champion, field.name) for field in dataclasses.fields(Standing)}
-    return Standing(**{**own, "previous": former})
+    return Standing(**{**own, "previous": former, "release": str(store.release(champion.run_id))})
 
 
 def show_champion(store: Store) -> Standing:
@@ -74,7 +74,7 @@ def show_champion(store: Store) -> Standing:
 
     Raises `InputError` where there is no champion.
     """
-    return standing(_require(store, read_champion(store)))
+    return standing(store, _require(store, read_champion(store)))
 
 
 def read_history(store: Store) -> History:

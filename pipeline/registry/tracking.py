@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from model.epoch import EpochReport
@@ -17,7 +18,9 @@ from pipeline.registry.connection import connect, unless_exists, unless_missing
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from mlflow.models import ModelSignature
+    from mlflow.pyfunc import PyFuncModel
 
 
 RUN_TAG, DIGEST_TAG = "microrec.run_id", "microrec.release_digest"
@@ -62,6 +65,7 @@ class ModelVersion:
     version: str
     run_id: str | None
     digest: str | None
+    mlflow_run_id: str | None = None
 
 
 def mlflow_name(text: str) -> str:
@@ -72,9 +76,10 @@ def mlflow_name(text: str) -> str:
 class Tracking:
     """One MLflow: the runs of an experiment and the versions of one model."""
 
-    def __init__(self, uri: str, config: MlflowConfig, artifacts: str | None, database: Path | None) -> None:
-        self._uri, self._config, self._artifacts = uri, config, artifacts
-        self._client = connect(uri, database)
+    def __init__(self, uri: str, config: MlflowConfig, artifacts: Path | None, database: Path | None) -> None:
+        self._uri, self._config = uri, config
+        self._artifacts = artifacts.as_uri() if artifacts else None
+        self._client = connect(uri, database, artifacts)
 
     @property
     def shown_uri(self) -> str:
@@ -168,15 +173,20 @@ class Tracking:
         code: Path,
         artifacts: Mapping[str, Path],
         signature: "ModelSignature",
+        *,
+        anew: bool = False,
         **options: Any,
     ) -> str:
-        """Log a model given as code and files, and return its id; the model an earlier attempt logged is kept."""
+        """Log a model given as code and files, and return its id.
+
+        The model an earlier attempt logged is kept, unless it is to be logged `anew`: its files may be gone.
+        """
         import mlflow
         from mlflow.entities import LoggedModelStatus
 
         logged = self._client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
         finished = [str(model.model_id) for model in logged if model.status == LoggedModelStatus.READY]
-        if finished:
+        if finished and not anew:
             return finished[0]
         with self._as_current(), warnings.catch_warnings(), mlflow.start_run(run_id=run.info.run_id):
             warnings.simplefilter("ignore")  # MLflow's own, about pandas and SQLAlchemy
@@ -206,15 +216,17 @@ class Tracking:
             os.environ.update({"MLFLOW_TRACKING_URI": before[0]} if before[0] else {})
 
     def register(self, run: "MlflowRun", model_id: str, tags: Mapping[str, str], description: str) -> str:
-        """Return the version registered from this run, creating it unless an earlier attempt has."""
+        """Return the version registered from this run and model, creating it unless an earlier attempt has."""
         unless_exists(lambda: self._client.create_registered_model(self.model_name))
         found = self._client.search_model_versions(f"name = '{self.model_name}' AND run_id = '{run.info.run_id}'")
-        if found:
-            return str(found[0].version)
+        source = f"models:/{model_id}"
+        same = [str(one.version) for one in found if one.source == source]
+        if same:
+            return same[0]
         with self._as_current():
             version = self._client.create_model_version(
                 self.model_name,
-                source=f"models:/{model_id}",
+                source=source,
                 run_id=run.info.run_id,
                 tags=dict(tags),
                 description=description,
@@ -234,9 +246,32 @@ class Tracking:
     def version(self, version: str) -> ModelVersion | None:
         """Look a version up; None where the registry has no such."""
         found = unless_missing(lambda: self._client.get_model_version(self.model_name, version))
-        if found is None:
-            return None
-        return ModelVersion(self.model_name, str(found.version), found.tags.get(RUN_TAG), found.tags.get(DIGEST_TAG))
+        return None if found is None else self._version(found)
+
+    def _version(self, found: "MlflowVersion") -> ModelVersion:
+        tags = found.tags
+        return ModelVersion(self.model_name, str(found.version), tags.get(RUN_TAG), tags.get(DIGEST_TAG), found.run_id)
+
+    def versions_of(self, run_id: str) -> list[ModelVersion]:
+        """Versions that were registered from a run of ours, oldest first."""
+        found = self._client.search_model_versions(f"name = '{self.model_name}' AND tags.`{RUN_TAG}` = '{run_id}'")
+        return sorted((self._version(one) for one in found), key=lambda one: int(one.version))
+
+    @contextmanager
+    def loaded(self, name: str) -> Iterator["PyFuncModel"]:
+        """A version's model (`@champion`, `/3`) as a consumer loads it; what is fetched for it goes again."""
+        import mlflow
+
+        with TemporaryDirectory(prefix="microrec-") as folder, self._as_current(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow's own
+            place = None if self._artifacts else folder  # a folder on this machine is read where it is
+            yield mlflow.pyfunc.load_model(f"models:/{self.model_name}{name}", dst_path=place)
+
+    def artifacts_of(self, name: str) -> str:
+        """Where MLflow says that the files of a version's model lie."""
+        look_up = self._client.get_model_version_by_alias if name[0] == "@" else self._client.get_model_version
+        version = look_up(self.model_name, name[1:]).version
+        return str(self._client.get_model_version_download_uri(self.model_name, version))
 
     def version_numbers(self) -> list[str]:
         """All versions of the model, oldest first."""

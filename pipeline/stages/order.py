@@ -152,7 +152,7 @@ def run_all(run: Run, *, accept_change: bool = False) -> RunSummary:
             _ask_gate(run)  # before the release is written, which tells what the gate said
         results[stage.name] = do_stage(run, stage)
     exported, registered = run.require(stages.EXPORT), run.require(stages.REGISTER)
-    refusal, held = _promote(run, registered.model_version)
+    refusal, held = _promote(run, registered.model_version, exported.digest)
     return RunSummary(
         run_id=run.id,
         release=exported.release,
@@ -182,12 +182,15 @@ def _ask_gate(run: Run) -> None:
     ask_gate(run, again=False)
 
 
-def _promote(run: Run, version: str) -> tuple[str | None, Hold | None]:
+def _promote(run: Run, version: str, digest: str) -> tuple[str | None, Hold | None]:
     """Why the gate refused, or why an earlier champion is held; both None where this one is champion."""
     from pipeline.registry.promotion import promote
+    from pipeline.registry.versions import require_version_of
 
+    tracking = run.config.open_tracking()
+    require_version_of(tracking, version, run.id, digest)
     try:
-        moved = promote(run.store, run.config.open_tracking(), run.config.gate, version, run.reporter)
+        moved = promote(run.store, tracking, run.config.gate, version, run.reporter)
     except GateRefusedError as refusal:
         return str(refusal), None
     return None, None if moved.model_version == version else moved.held

@@ -11,7 +11,9 @@ from upath import UPath
 from pipeline import stages
 from pipeline.columns import ITEM_ID, RANK, SCORE, USER_ID
 from pipeline.config.recorded import is_frozen
+from pipeline.dataset.records import Evaluation
 from pipeline.documents import as_document, flatten, spelled
+from pipeline.registry.champion import now
 from pipeline.registry.gate import tags_of
 from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, Metric, Tracking, epoch_metrics
 from pipeline.release.format import ITEM_EMBEDDINGS, REPORT, USER_VECTORS, read_table
@@ -37,10 +39,11 @@ REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow")
 """What the ranker imports; registered with the versions that it was tried with here."""
 
 
-def register(run: Run, folder: Path) -> RegisterResult:
+def register(run: Run, folder: Path, *, anew: bool = False) -> RegisterResult:
     """Log the run to MLflow and register its model; a repeated or continued attempt makes nothing twice.
 
-    Writes the training curves to `folder`.
+    Writes the training curves to `folder`. What is registered `anew` is a model and a version of its own, since the
+    files of those that MLflow has may be gone.
 
     Raises:
         StoreError: there is no release.
@@ -52,13 +55,14 @@ def register(run: Run, folder: Path) -> RegisterResult:
     tracking, digest = run.config.open_tracking(), manifest.release_digest
     mlflow_run = tracking.start_run(run.id)
     tracking.require_same_release(mlflow_run, digest)
-    tracking.log_parameters(mlflow_run, parameters(run))
+    tracking.log_parameters(mlflow_run, parameters(run.config.as_dict()))
     _log_files(run, tracking, mlflow_run, release, folder)
     # Before the numbers: MLflow asks the server for the history of each metric that the run has when a model is logged.
-    model_id = _log_model(tracking, mlflow_run, release, manifest)
+    model_id = log_model(tracking, mlflow_run, release, manifest, anew=anew)
     _log_numbers(run, tracking, mlflow_run)
     verdict = read_verdict(release)
     tags = {DIGEST_TAG: digest, RUN_TAG: run.id, **input_tags(run), **(tags_of(verdict) if verdict else {})}
+    tags |= again_tags() if anew else {}
     model_version = tracking.register(mlflow_run, model_id, tags, f"Release {run.id}, digest {digest}")
     tracking.finish(mlflow_run)
     return RegisterResult(
@@ -67,6 +71,12 @@ def register(run: Run, folder: Path) -> RegisterResult:
         model_version=model_version,
         tracking_uri=tracking.shown_uri,
     )
+
+
+def again_tags(left_out: Sequence[str] = ()) -> dict[str, str]:
+    """What a version says that was registered again: when, for MLflow's own times begin then, and without what."""
+    tags = {"microrec.registered_again": now(), "microrec.registered_again.without": "\n".join(left_out)}
+    return {name: value for name, value in tags.items() if value}
 
 
 def input_tags(run: Run) -> dict[str, str]:
@@ -85,10 +95,9 @@ def input_tags(run: Run) -> dict[str, str]:
 def _log_numbers(run: Run, tracking: Tracking, mlflow_run: "MlflowRun") -> None:
     """Metrics of every epoch, final metrics, seconds per stage, digests of the inputs."""
     prepared, trained = run.require(stages.PREPARE), run.require(stages.TRAIN)
-    final = flatten(as_document(run.require(stages.EVALUATE).metrics))
     metrics = [
         *epoch_metrics(read_history(run)),
-        *(Metric(name.replace(".", "/"), value) for name, value in final.items() if isinstance(value, (int, float))),
+        *final_metrics(run.require(stages.EVALUATE).metrics),
         *(Metric(f"seconds/{name}", result.seconds) for name, result in _committed(run).items()),
         *(Metric(f"counts/{name}", value) for name, value in prepared.counts.items()),
         *(Metric(f"extract/{name}", value) for name, value in extraction_totals(_extractions(run)).items()),
@@ -97,6 +106,12 @@ def _log_numbers(run: Run, tracking: Tracking, mlflow_run: "MlflowRun") -> None:
     ]
     tracking.log_metrics(mlflow_run, metrics)
     tracking.log_inputs(mlflow_run, prepared.input_digests)
+
+
+def final_metrics(evaluation: Evaluation) -> list[Metric]:
+    """What was measured at the end, `test/recall@20` and the like."""
+    final = flatten(as_document(evaluation))
+    return [Metric(name.replace(".", "/"), value) for name, value in final.items() if isinstance(value, (int, float))]
 
 
 def extraction_totals(results: Sequence[ExtractResult]) -> dict[str, int]:
@@ -133,7 +148,10 @@ def _log_files(run: Run, tracking: Tracking, mlflow_run: "MlflowRun", release: U
         tracking.log_file(mlflow_run, plot, "plots")
 
 
-def _log_model(tracking: Tracking, mlflow_run: "MlflowRun", release: UPath, manifest: Manifest) -> str:
+def log_model(
+    tracking: Tracking, mlflow_run: "MlflowRun", release: UPath, manifest: Manifest, *, anew: bool = False
+) -> str:
+    """Log the ranker over a release's tables; the model's id in MLflow."""
     users = read_table(release, USER_VECTORS).column(USER_ID)
     item_type = read_table(release, ITEM_EMBEDDINGS).column(ITEM_ID).type
     with _local_tables(release) as tables:
@@ -142,6 +160,7 @@ def _log_model(tracking: Tracking, mlflow_run: "MlflowRun", release: UPath, mani
             RANKER,
             tables,
             signature(users.type, item_type),
+            anew=anew,
             input_example=users.slice(0, 2).to_pandas().to_frame(USER_ID) if len(users) else None,
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             metadata={"run_id": manifest.run_id, "release_digest": manifest.release_digest},
@@ -177,7 +196,7 @@ def _local_tables(release: UPath) -> Iterator[dict[str, Path]]:
         yield {ITEM_EMBEDDINGS: items, USER_VECTORS: users}
 
 
-def parameters(run: Run) -> dict[str, str]:
-    """The configuration as MLflow's parameters, which are for good: what a run keeps."""
-    settings = flatten(run.config.as_dict())
+def parameters(configuration: dict[str, Any]) -> dict[str, str]:
+    """A resolved configuration as MLflow's parameters, which are for good: what a run keeps."""
+    settings = flatten(configuration)
     return {key: spelled(value) for key, value in settings.items() if is_frozen(key)}

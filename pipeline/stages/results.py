@@ -1,12 +1,16 @@
 """The stages and what each of them returns: one frozen dataclass a stage, which `pipeline.run` writes and reads."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from pipeline.catalogue.pin import Pin
 from pipeline.dataset.records import EncoderRecord, Evaluation, Training
+from pipeline.registry.connection import SQLITE
 from pipeline.run import Stage, StageResult
 from pipeline.stages.validation_report import ValidationReport
+from pipeline.storage.layout import Store
+
+ROOT = "{store.root}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +88,20 @@ class ExportResult(StageResult):
     """Of stage `export`."""
 
     release: str
-    """Its folder."""
+    """Its folder; relative to the store in the store's files, absolute in those of earlier versions."""
     digest: str
     counts: dict[str, int]
     """Rows by table."""
+
+    def kept_in(self, store: Store) -> Self:
+        return replace(self, release=store.inside(store.release(self._name)))
+
+    def found_in(self, store: Store) -> Self:
+        return replace(self, release=str(store.release(self._name)))
+
+    @property
+    def _name(self) -> str:
+        return self.release.rpartition("/")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +113,13 @@ class RegisterResult(StageResult):
     model_name: str
     model_version: str
     tracking_uri: str
-    """Without a password."""
+    """Without a password; in the store's files with `{store.root}` where the database is in the store."""
+
+    def kept_in(self, store: Store) -> Self:
+        return replace(self, tracking_uri=self.tracking_uri.replace(f"{SQLITE}{store.root}/", f"{SQLITE}{ROOT}/"))
+
+    def found_in(self, store: Store) -> Self:
+        return replace(self, tracking_uri=self.tracking_uri.replace(ROOT, str(store.root)))
 
 
 VALIDATE = Stage("validate", ValidateResult)

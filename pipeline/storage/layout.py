@@ -31,6 +31,10 @@ class Store:
     def champion(self) -> UPath:
         return self.root / "champion.json"
 
+    def inside(self, path: UPath) -> str:
+        """How the store's own files spell a path in it: relative to the root, so that it may be moved or mirrored."""
+        return str(path.path).removeprefix(str(self.root.path).rstrip("/") + "/")
+
     def run(self, run_id: str) -> UPath:
         return self.runs / run_id
 

@@ -94,7 +94,18 @@ def test_approved_night_is_published_registered_and_promoted_by_force(fake_micro
     assert export == ["export", *common, "--run-id", "night-1"]
     assert register == ["register", *common, "--run-id", "night-1"]
     why = "approved by Ada: recall@20 fell by a tenth"
-    assert promote == ["promote", "7", "--force", "--reason", why, "--as-of", NIGHT["as_of"], *common]
+    assert promote == [
+        "promote",
+        "7",
+        "--force",
+        "--reason",
+        why,
+        "--as-of",
+        NIGHT["as_of"],
+        *common,
+        "--run-id",
+        "night-1",
+    ]
     event = {"run_id": "night-1", **RELEASE, "metrics": {"validation": METRICS["validation"]}}
     assert events_since("microrec_champion") == [{**event, "model_version": "7"}]
     assert events_since("microrec_release") == [{**event, "trial": False}]

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from rich.console import Console
+from upath import UPath
 
 from pipeline.cli.show import show_moved
 from pipeline.dataset.records import Evaluation
@@ -12,6 +13,7 @@ from pipeline.registry.champion import Champion
 from pipeline.registry.promotion import Moved
 from pipeline.registry.standing import standing
 from pipeline.storage.files import write_json
+from pipeline.storage.layout import Store
 from tests.commands import microrec
 from tests.pipeline.release_factory import make_config
 
@@ -55,9 +57,14 @@ def test_champion_hold_without_a_reason_is_refused(shop):
     assert microrec("champion", "hold", "-c", shop).returncode == 2
 
 
-def test_show_moved_leaves_out_what_only_programs_read():
+def test_show_moved_leaves_out_what_only_programs_read(tmp_path):
     champion = Champion(run_id="r1", digest="d1", model_name="microrec", model_version="1", previous=None)
-    moved = Moved(**vars(standing(champion)), changed=True, counts={"user_vectors": 6}, metrics=Evaluation())
+    moved = Moved(
+        **vars(standing(Store(UPath(str(tmp_path))), champion)),
+        changed=True,
+        counts={"user_vectors": 6},
+        metrics=Evaluation(),
+    )
     console = Console(file=io.StringIO(), width=120)
     show_moved(moved, console)
     shown = console.file.getvalue()

@@ -80,7 +80,7 @@ def test_champion_without_model_is_none(config):
 
 
 def test_shown_uri_hides_the_password(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.registry.tracking.connect", lambda uri, database: None)
+    monkeypatch.setattr("pipeline.registry.tracking.connect", lambda uri, database, artifacts: None)
     config = make_config(tmp_path, mlflow={"tracking_uri": "postgresql+psycopg2://me:s3cret@db:5432/mlflow"})
     assert config.open_tracking().shown_uri == "postgresql+psycopg2://me:***@db:5432/mlflow"
 

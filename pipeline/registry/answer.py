@@ -1,0 +1,51 @@
+"""Whether a registered model answers: it is loaded as a consumer loads it, and asked once."""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.columns import EMBEDDING, ITEM_ID, SCORE, USER_ID
+from pipeline.faults.fault import one_line
+from pipeline.faults.find import raise_if_passing
+from pipeline.registry.tracking import Tracking
+from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS, read_table
+from pipeline.storage.arrow import vectors_of
+from pipeline.storage.layout import Store
+
+TOLERANCE = 1e-4
+"""Relative, of a score that another machine may have added up in another order."""
+
+
+def answer_problem(store: Store, tracking: Tracking, run_id: str, name: str) -> str | None:
+    """What is wrong with a model (`@champion`, `/3`) that was registered from a release; None where it answers.
+
+    Raises `PassingError` where MLflow or its artifacts cannot be reached now.
+    """
+    uri = f"models:/{tracking.model_name}{name}"
+    release = store.release(run_id)
+    users, items = read_table(release, USER_VECTORS), read_table(release, ITEM_EMBEDDINGS)
+    asked = users.column(USER_ID).slice(0, 1).to_pandas().to_frame(USER_ID)
+    try:
+        with tracking.loaded(name) as model:
+            answer = model.predict(asked, params={"k": 1})
+    except Exception as error:  # noqa: BLE001  loading runs the code of MLflow, of its store and of the model
+        raise_if_passing(error, uri)
+        return (
+            f"{uri} cannot be loaded: {one_line(error)}. Are its artifacts there, at {tracking.artifacts_of(name)}? "
+            f"`microrec register --again --release {run_id}` registers it anew"
+        )
+    if not (len(asked) and items.num_rows):
+        return None
+    item_ID, user_D = vectors_of(items, EMBEDDING), vectors_of(users.slice(0, 1), EMBEDDING)[0]
+    if _is_best(answer, items.column(ITEM_ID).to_pylist(), item_ID @ user_D):
+        return None
+    return f"{uri} does not answer as release {run_id} would: it holds other vectors"
+
+
+def _is_best(answer: Any, item_id: list[Any], score_I: np.ndarray) -> bool:
+    """Whether an answer of one row is the item of the highest score."""
+    if len(answer) != 1 or answer[ITEM_ID].iloc[0] not in item_id:
+        return False
+    best, said = score_I.max(), answer[SCORE].iloc[0]
+    given = score_I[item_id.index(answer[ITEM_ID].iloc[0])]
+    return bool(np.allclose([said, given], best, rtol=TOLERANCE, atol=TOLERANCE))
