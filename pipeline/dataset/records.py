@@ -50,13 +50,42 @@ class InputCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContentYardstick:
+    """What one modality's features come to without any training, measured as the model is.
+
+    Users' lists are by the sum of cosines with what the user has, an item's neighbours by cosine.
+    """
+
+    test: Metrics | None = None
+    cold_open: Metrics | None = None
+    new_items: Metrics | None = None
+    similar_items: Metrics | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a model comes to on one dataset; a part without interactions has no metrics."""
+    """What a model comes to on one dataset; a part without interactions has no metrics.
+
+    A new item is one that training has not seen, a warm one has training interactions. docs/formats.md has the
+    formulas.
+    """
 
     validation: Metrics | None = None
     test: Metrics | None = None
     cold: Metrics | None = None
-    """Of test, items that training has not seen, which alone compete."""
+    """Of test, new items, which alone compete."""
+    cold_open: Metrics | None = None
+    """Of test, new items, all items competing."""
+    warm: Metrics | None = None
+    """Of test, warm items, all items competing."""
+    warm_alone: Metrics | None = None
+    """Of test, warm items, which alone compete."""
+    new_items: Metrics | None = None
+    """Their number, their share of the catalogue and of the places in the tested users' lists."""
+    similar_items: Metrics | None = None
+    """Of an item's ten nearest neighbours by the learned vectors."""
+    yardsticks: dict[str, ContentYardstick] = field(default_factory=dict)
+    """By modality."""
     slices: dict[str, Metrics] = field(default_factory=dict)
     """Of test, by a name for people."""
     popularity: Metrics | None = None
