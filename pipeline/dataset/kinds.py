@@ -26,7 +26,8 @@ def require_kind(config: EvaluationConfig, schema: pl.Schema, where: str) -> Non
         return
     if config.kind not in schema:
         raise InputError(
-            f"{where} has no column {config.kind!r}, which evaluation.kind names; {nearest(config.kind, schema.names())}"
+            f"{where} has no column {config.kind!r}, which evaluation.kind names; "
+            f"{nearest(config.kind, schema.names())}"
         )
     if schema[config.kind].is_nested() or schema[config.kind] == pl.Binary:
         raise InputError(

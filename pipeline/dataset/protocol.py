@@ -147,7 +147,7 @@ class OpenContest:
     def new_items(self) -> Metrics | None:
         """How many items are new, their share of the catalogue, and of the places of the lists; None without lists.
 
-            slot_share@20 = places of the test users' top 20 that a new item holds / places of these lists
+        slot_share@20 = places of the test users' top 20 that a new item holds / places of these lists
         """
         if not len(self.relevant.key_P):
             return None

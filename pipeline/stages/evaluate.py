@@ -26,7 +26,7 @@ from pipeline.storage.files import local_copy, write_json
 
 
 def evaluate(run: Run, folder: Path) -> EvaluateResult:
-    """Measure the trained vectors, and popularity and content beside them; a part without interactions has no metrics."""
+    """Measure the trained vectors, popularity and content alone; a part without interactions has no metrics."""
     dataset = load_dataset(run.folder(stages.PREPARE))
     metrics = measure_all(dataset, EvaluationProtocol(dataset, run.config.split), _trained(run))
     write_json(UPath(str(folder / "metrics.json")), as_document(metrics))

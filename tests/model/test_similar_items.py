@@ -52,7 +52,7 @@ def test_same_kind_share_random_data_equal_naive_loop(seed):
 
 
 def test_same_kind_share_hand_computed_case():
-    """Anchor 0 has one of two, the unknown one counting as another kind; anchor 1 has no kind, anchor 2 no neighbour."""
+    """Anchor 0 has one of two, the unknown one counting as another kind; 1 has no kind, 2 no neighbour."""
     kind = torch.tensor([7, NONE, 7, 7])
     nearest = torch.tensor([[3, 1], [0, 2], [NONE, NONE]])
     assert same_kind_share(torch.tensor([0, 1, 2]), nearest, kind) == 0.5
