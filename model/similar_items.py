@@ -37,9 +37,8 @@ def nearest_items(
     nearest_AK = anchor_A.new_full((len(anchor_A), num_neighbours), NONE)
     rows = block.rows(num_items, vector_ID.device)
     for anchor_C, nearest_CK in zip(anchor_A.split(rows), nearest_AK.split(rows), strict=True):
-        cosine_CI = (vector_ID[anchor_C] @ vector_ID.T).mul_(
-            scale_I
-        )  # times the anchor's length: the order is the same
+        # Times the anchor's length, which does not change the order.
+        cosine_CI = (vector_ID[anchor_C] @ vector_ID.T).mul_(scale_I)
         cosine_CI.masked_fill_(~listed_I, -torch.inf)
         cosine_CI[torch.arange(len(anchor_C), device=anchor_C.device), anchor_C] = -torch.inf
         value_CK, place_CK = top_k(cosine_CI, kept)

@@ -75,8 +75,8 @@ MUTATIONS = [
     Mutation(
         "new items: those of the users' lists are counted among the warm ones",
         "pipeline/dataset/protocol.py",
-        "share = slot_share(self._ranking, SLOTS, untrained_I)",
-        "share = slot_share(self._ranking, SLOTS, ~untrained_I)",
+        "slot_share(self._ranking, max(CUTOFFS), untrained_I)",
+        "slot_share(self._ranking, max(CUTOFFS), ~untrained_I)",
         "tests/pipeline/dataset/test_protocol.py",
     ),
     Mutation(

@@ -14,15 +14,12 @@ from model.evaluation import Pairs, Ranking, Scorer, metrics_per_user, rank_item
 from model.paper_protocol import paper_metrics
 from pipeline.columns import TEST, TRAIN, VALIDATION
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.records import Metrics
+from pipeline.dataset.records import SLOT_SHARE, Metrics
 from pipeline.dataset.split import SplitConfig
 
 CUTOFFS = (10, 20)
 LIGHT_USER_INTERACTIONS = 10
 """A light user has fewer training interactions than this."""
-SLOTS = max(CUTOFFS)
-SLOT_SHARE = f"slot_share@{SLOTS}"
-"""Name of the share of the places of all tested users' lists that new items hold."""
 SEED = 0
 """Of what is measured on a sample."""
 
@@ -152,7 +149,7 @@ class OpenContest:
         if not len(self.relevant.key_P):
             return None
         untrained_I = self._protocol.untrained_I
-        share = slot_share(self._ranking, SLOTS, untrained_I)
+        share = slot_share(self._ranking, max(CUTOFFS), untrained_I)
         return {
             "items": float(untrained_I.sum()),
             "catalogue_share": float(untrained_I.double().mean()),

@@ -9,10 +9,9 @@ from torch import Generator, Tensor
 from model.similar_items import bought_together, found_share, nearest_items, same_kind_share
 from pipeline.columns import TEST, TRAIN
 from pipeline.dataset.protocol import SEED, EvaluationProtocol
-from pipeline.dataset.records import Metrics
+from pipeline.dataset.records import CO_PURCHASES, SAME_KIND, Metrics
 
 NEIGHBOURS = 10
-SAME_KIND, CO_PURCHASES = f"same_kind@{NEIGHBOURS}", f"co_purchases@{NEIGHBOURS}"
 MOST_ANCHORS = 20_000
 MOST_PAIRS = 1_000_000
 WORK = 1 << 41

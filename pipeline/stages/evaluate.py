@@ -15,7 +15,7 @@ from pipeline import stages
 from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.dataset.kinds import kind_numbers
 from pipeline.dataset.protocol import EvaluationProtocol
-from pipeline.dataset.records import ContentYardstick, Evaluation
+from pipeline.dataset.records import Evaluation, ItemQuality
 from pipeline.dataset.similar import MOST_ANCHORS, SimilarItems, affordable
 from pipeline.documents import as_document
 from pipeline.errors import StoreError
@@ -71,12 +71,10 @@ def _similar_items(dataset: Dataset, protocol: EvaluationProtocol, item_ID: Tens
     return SimilarItems(protocol, None if kinds is None else torch.from_numpy(kinds), most)
 
 
-def _yardstick(
-    data: TrainingData, modality: str, protocol: EvaluationProtocol, similar: SimilarItems
-) -> ContentYardstick:
+def _yardstick(data: TrainingData, modality: str, protocol: EvaluationProtocol, similar: SimilarItems) -> ItemQuality:
     feature_ID = data.features[modality]
     contest = protocol.open_contest(content_taste(data, modality), affordable(*feature_ID.shape))
-    return ContentYardstick(
+    return ItemQuality(
         test=contest.test(),
         cold_open=contest.cold(),
         new_items=contest.new_items(),
