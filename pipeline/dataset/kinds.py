@@ -16,12 +16,12 @@ class EvaluationConfig:
     """What is measured beside the ranking."""
 
     kind: str | None = None
-    """Column of the catalogue that names the kind of an item, such as its product type. With it `evaluate` measures
-    how many of an item's nearest neighbours are of its kind."""
+    """Column of the catalogue that names the kind of an item, such as its product type: `evaluate` then measures how
+    many of an item's nearest neighbours are of its kind. Of a list, all of it is one kind."""
 
 
 def require_kind(config: EvaluationConfig, schema: pl.Schema, where: str) -> None:
-    """Raise `InputError` where the catalogue lacks the column of kinds, or it holds no single values."""
+    """Raise `InputError` where the catalogue lacks the column of kinds, or it holds no words, numbers or lists of them."""
     if config.kind is None:
         return
     if config.kind not in schema:
@@ -29,18 +29,24 @@ def require_kind(config: EvaluationConfig, schema: pl.Schema, where: str) -> Non
             f"{where} has no column {config.kind!r}, which evaluation.kind names; "
             f"{nearest(config.kind, schema.names())}"
         )
-    if schema[config.kind].is_nested() or schema[config.kind] == pl.Binary:
+    kind = schema[config.kind]
+    single = kind.inner if isinstance(kind, pl.List) else kind
+    if single.is_nested() or single == pl.Binary:
         raise InputError(
-            f"{where}, column {config.kind!r}: evaluation.kind needs one value an item, such as a word or a number, "
-            f"got {schema[config.kind]}"
+            f"{where}, column {config.kind!r}: evaluation.kind needs words or numbers, or lists of them, got {kind}"
         )
 
 
 def with_kind(items: pl.DataFrame, config: EvaluationConfig) -> pl.DataFrame:
-    """Add the column `kind` as text, null where it is empty; the items as they are where no column is configured."""
+    """Add the column `kind` as text, null where it is empty; the items as they are where no column is configured.
+
+    A list, such as the path of categories that leads to an item, is one kind as a whole.
+    """
     if config.kind is None:
         return items
-    text = pl.col(config.kind).cast(pl.String).str.strip_chars()
+    column = pl.col(config.kind)
+    is_list = isinstance(items.schema[config.kind], pl.List)
+    text = (column.cast(pl.List(pl.String)).list.join(" | ") if is_list else column.cast(pl.String)).str.strip_chars()
     return items.with_columns(pl.when(text != "").then(text).alias(KIND))
 
 

@@ -1,11 +1,13 @@
 """New items and similar items for people: what the model comes to, beside content alone."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.dataset.records import CO_PURCHASES, SAME_KIND, SLOT_SHARE, Evaluation, ItemQuality, Metrics
 
+Columns = dict[str, Callable[[ItemQuality], str]]
+"""Name of a column to what stands in it."""
 LEARNED = "learned vectors"
 RECALL = "recall@20"
 
@@ -27,18 +29,20 @@ def new_items_panel(metrics: Evaluation) -> Panel | None:
     new = metrics.new_items
     if not new or not new["items"]:
         return None
-    columns: dict[str, Callable[[ItemQuality], str]] = {
-        "of the places in the users’ top 20": lambda one: percent(_value(one.new_items, SLOT_SHARE)),
-        "of what users took of them later, found": lambda one: percent(_value(one.cold_open, RECALL)),
-    }
+    columns: Columns = {"places in users’ top 20": lambda one: percent(_value(one.new_items, SLOT_SHARE))}
+    if metrics.cold_open:
+        columns["their later purchases found"] = lambda one: percent(_value(one.cold_open, RECALL))
+    rows = _rows(metrics, columns)
+    rows["share of the catalogue"] = [percent(new["catalogue_share"]), *([""] * (len(columns) - 1))]
     warm, alone = _value(metrics.warm, RECALL), _value(metrics.warm_alone, RECALL)
     told = warm is not None and alone is not None
     return Panel(
         title="New items",
         lead=f"{new['items']:,.0f} items, {percent(new['catalogue_share'])} of the catalogue, have no interactions to "
-        "learn from. They compete with all others for the places in the users’ lists.",
+        "learn from. How many places do they get in the lists of 20, where all items compete?"
+        + (" How much of what users took of them later stands there?" if metrics.cold_open else ""),
         columns=list(columns),
-        rows=_rows(metrics, columns),
+        rows=rows,
         note=f"What they cost the others: {RECALL} of items with interactions is {warm:.4f} with the new ones in the "
         f"contest, {alone:.4f} without them."
         if told
@@ -53,14 +57,14 @@ def similar_items_panel(metrics: Evaluation, kind: str = "kind") -> Panel | None
         metrics: of one model.
         kind: what the catalogue calls the kind of an item.
     """
-    columns: dict[str, Callable[[ItemQuality], str]] = {}
+    columns: Columns = {}
     told = ["An item’s ten nearest neighbours."]
     similar = metrics.similar_items or {}
     if SAME_KIND in similar:
-        columns["of the same kind"] = lambda one: percent(_value(one.similar_items, SAME_KIND))
+        columns["same kind"] = lambda one: percent(_value(one.similar_items, SAME_KIND))
         told.append(f"How many of them are of the same kind ({kind})?")
     if CO_PURCHASES in similar:
-        columns["of later purchases, found"] = lambda one: percent(_value(one.similar_items, CO_PURCHASES))
+        columns["later purchases found"] = lambda one: percent(_value(one.similar_items, CO_PURCHASES))
         told.append("A user had one item and took another one later: how often is that among the first one’s ten?")
     if not columns:
         return None
@@ -75,7 +79,7 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.{decimals}f} %"
 
 
-def _rows(metrics: Evaluation, columns: Mapping[str, Callable[[ItemQuality], str]]) -> dict[str, list[str]]:
+def _rows(metrics: Evaluation, columns: Columns) -> dict[str, list[str]]:
     model = ItemQuality(
         test=metrics.test,
         cold_open=metrics.cold_open,

@@ -18,9 +18,17 @@ def test_kind_numbers_are_alike_for_the_same_kind_and_none_without():
 
 
 @pytest.mark.parametrize(
-    "kinds", [[3, 1, 3], [1.5, 2.0, 1.5], [True, False, True], pl.Series(["a", "b", "a"], dtype=pl.Categorical)]
+    "kinds",
+    [
+        [3, 1, 3],
+        [1.5, 2.0, 1.5],
+        [True, False, True],
+        pl.Series(["a", "b", "a"], dtype=pl.Categorical),
+        [["home", "lamps"], ["home"], ["home", "lamps"]],
+        [[1, None], [2], [1]],
+    ],
 )
-def test_kind_numbers_of_any_single_value(kinds):
+def test_kind_numbers_of_any_value_or_list(kinds):
     first, second, third = kind_numbers(with_kind(items(kinds), EvaluationConfig(kind="type"))).tolist()
     assert first == third != second
 
@@ -36,12 +44,19 @@ def test_require_kind_unknown_column_names_the_nearest():
         require_kind(EvaluationConfig(kind="tipe"), items(["a"]).schema, "shop")
 
 
-@pytest.mark.parametrize("kinds", [[["a", "b"]], [{"a": 1}], [b"a"]])
-def test_require_kind_no_single_value_is_refused(kinds):
-    with pytest.raises(InputError, match="evaluation\\.kind needs one value an item"):
+def test_kind_numbers_empty_list_is_no_kind():
+    assert (
+        kind_numbers(with_kind(items([["a"], [], None]), EvaluationConfig(kind="type"))).tolist()[1:] == [NO_KIND] * 2
+    )
+
+
+@pytest.mark.parametrize("kinds", [[[["a"]]], [{"a": 1}], [b"a"], [[b"a"]]])
+def test_require_kind_of_something_else_is_refused(kinds):
+    with pytest.raises(InputError, match="evaluation\\.kind needs words or numbers"):
         require_kind(EvaluationConfig(kind="type"), items(kinds).schema, "shop")
 
 
 def test_require_kind_fits_or_is_not_asked_for():
     require_kind(EvaluationConfig(kind="type"), items(["a"]).schema, "shop")
-    require_kind(EvaluationConfig(), items([["a"]]).schema, "shop")
+    require_kind(EvaluationConfig(kind="type"), items([["a"]]).schema, "shop")
+    require_kind(EvaluationConfig(), items([b"a"]).schema, "shop")
