@@ -21,7 +21,7 @@ class EvaluationConfig:
 
 
 def require_kind(config: EvaluationConfig, schema: pl.Schema, where: str) -> None:
-    """Raise `InputError` where the catalogue lacks the column of kinds, or it holds no words, numbers or lists of them."""
+    """Raise `InputError` where the catalogue lacks the column, or it holds no words, numbers or lists of them."""
     if config.kind is None:
         return
     if config.kind not in schema:

@@ -29,9 +29,9 @@ def new_items_panel(metrics: Evaluation) -> Panel | None:
     new = metrics.new_items
     if not new or not new["items"]:
         return None
-    columns: Columns = {"places in users’ top 20": lambda one: percent(_value(one.new_items, SLOT_SHARE))}
+    columns: Columns = {"places in the top 20": lambda one: percent(_value(one.new_items, SLOT_SHARE))}
     if metrics.cold_open:
-        columns["their later purchases found"] = lambda one: percent(_value(one.cold_open, RECALL))
+        columns["purchases found"] = lambda one: percent(_value(one.cold_open, RECALL))
     rows = _rows(metrics, columns)
     rows["share of the catalogue"] = [percent(new["catalogue_share"]), *([""] * (len(columns) - 1))]
     warm, alone = _value(metrics.warm, RECALL), _value(metrics.warm_alone, RECALL)
@@ -39,8 +39,12 @@ def new_items_panel(metrics: Evaluation) -> Panel | None:
     return Panel(
         title="New items",
         lead=f"{new['items']:,.0f} items, {percent(new['catalogue_share'])} of the catalogue, have no interactions to "
-        "learn from. How many places do they get in the lists of 20, where all items compete?"
-        + (" How much of what users took of them later stands there?" if metrics.cold_open else ""),
+        "learn from. How many places in the users’ lists of 20 do they get, where all items compete?"
+        + (
+            " And how many purchases of them, which training did not see, do the lists find?"
+            if metrics.cold_open
+            else ""
+        ),
         columns=list(columns),
         rows=rows,
         note=f"What they cost the others: {RECALL} of items with interactions is {warm:.4f} with the new ones in the "
@@ -58,14 +62,17 @@ def similar_items_panel(metrics: Evaluation, kind: str = "kind") -> Panel | None
         kind: what the catalogue calls the kind of an item.
     """
     columns: Columns = {}
-    told = ["An item’s ten nearest neighbours."]
+    told = []
     similar = metrics.similar_items or {}
     if SAME_KIND in similar:
         columns["same kind"] = lambda one: percent(_value(one.similar_items, SAME_KIND))
-        told.append(f"How many of them are of the same kind ({kind})?")
+        told.append(f"How many of an item’s ten nearest neighbours are of its kind ({kind})?")
     if CO_PURCHASES in similar:
-        columns["later purchases found"] = lambda one: percent(_value(one.similar_items, CO_PURCHASES))
-        told.append("A user had one item and took another one later: how often is that among the first one’s ten?")
+        columns["co-purchases found"] = lambda one: percent(_value(one.similar_items, CO_PURCHASES))
+        told.append(
+            "Where a user took two items and training did not see one of them: how often does that one stand among the "
+            "other’s ten nearest?"
+        )
     if not columns:
         return None
     return Panel(title="Similar items", lead=" ".join(told), columns=list(columns), rows=_rows(metrics, columns))
