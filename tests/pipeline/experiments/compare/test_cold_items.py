@@ -114,9 +114,12 @@ def test_compare_each_seed_is_another_split_and_training_measured_on_its_part(fo
     for row in result.rows:
         fits = [Stage(f"compare/{row['name']}/seed-{seed}", FitResult) for seed in range(2)]
         values = [run.require(fit).metrics[part]["recall@20"] for fit in fits]
-        among_all = [run.require(fit).metrics["cold_open"]["recall@20"] for fit in fits]
-        assert row["open recall@20"] == (pytest.approx(np.mean(among_all)) if part == "cold" else None)
-        assert row["slot_share@20"] is not None
+        among_all = [run.require(fit).metrics["cold_open"] for fit in fits]
+        expected = np.mean([one["recall@20"] for one in among_all]) if part == "cold" else None
+        assert row["open recall@20"] == (expected if expected is None else pytest.approx(expected))
+        new = [run.require(fit).metrics["new_items"] for fit in fits]
+        shares = [one["slot_share@20"] for one in new if one["items"]]
+        assert row["slot_share@20"] == (pytest.approx(np.mean(shares)) if len(shares) == 2 else None)
         files = [run.folder(fit) / "per_user.parquet" for fit in fits]
         assert row["recall@20"] == pytest.approx(np.mean(values))
         assert [pl.read_parquet(file)["recall@20"].mean() for file in files] == pytest.approx(values)
