@@ -83,7 +83,7 @@ class Pairs:
         kept = item_mask_I[self.item_P]
         return Pairs(self.user_P[kept], self.item_P[kept], self.num_users, self.num_items)
 
-    def of(self, user_mask_U: Tensor) -> "Pairs":
+    def restricted_to_users(self, user_mask_U: Tensor) -> "Pairs":
         """The pairs whose user is in the mask."""
         kept = user_mask_U[self.user_P]
         return Pairs(self.user_P[kept], self.item_P[kept], self.num_users, self.num_items)

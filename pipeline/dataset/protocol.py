@@ -111,7 +111,7 @@ class OpenContest:
             drawn = torch.randperm(len(users), generator=torch.Generator().manual_seed(SEED))[:most_users]
             chosen_U = torch.zeros(protocol.num_users, dtype=torch.bool)
             chosen_U[users[drawn]] = True
-            relevant = relevant.of(chosen_U)
+            relevant = relevant.restricted_to_users(chosen_U)
         self.relevant = relevant
 
     @cached_property
@@ -137,7 +137,9 @@ class OpenContest:
             f"items without {name}": self.relevant.restricted_to(~torch.from_numpy(present_I))
             for name, present_I in self._protocol.present.items()
         }
-        parts[f"users with fewer than {LIGHT_USER_INTERACTIONS} interactions"] = self.relevant.of(light_U)
+        parts[f"users with fewer than {LIGHT_USER_INTERACTIONS} interactions"] = self.relevant.restricted_to_users(
+            light_U
+        )
         measured = {name: self._read(pairs) for name, pairs in parts.items()}
         return {name: metrics for name, metrics in measured.items() if metrics}
 

@@ -80,8 +80,8 @@ def test_metrics_per_user_ndcg_equals_scikit_learn():
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-12)
 
 
-def test_pairs_of_some_users_are_theirs_alone():
-    pairs = make_pairs([(0, 1), (1, 2), (2, 0), (2, 3)], 3, 4).of(torch.tensor([True, False, True]))
+def test_pairs_restricted_to_users_are_theirs_alone():
+    pairs = make_pairs([(0, 1), (1, 2), (2, 0), (2, 3)], 3, 4).restricted_to_users(torch.tensor([True, False, True]))
     assert list(zip(pairs.user_P.tolist(), pairs.item_P.tolist(), strict=True)) == [(0, 1), (2, 0), (2, 3)]
     assert pairs.count_U.tolist() == [1, 0, 2]
 
