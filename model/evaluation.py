@@ -83,6 +83,11 @@ class Pairs:
         kept = item_mask_I[self.item_P]
         return Pairs(self.user_P[kept], self.item_P[kept], self.num_users, self.num_items)
 
+    def restricted_to_users(self, user_mask_U: Tensor) -> "Pairs":
+        """The pairs whose user is in the mask."""
+        kept = user_mask_U[self.user_P]
+        return Pairs(self.user_P[kept], self.item_P[kept], self.num_users, self.num_items)
+
     def users(self) -> Tensor:
         """Users with at least one pair, ascending."""
         return self.count_U.nonzero().squeeze(1)
@@ -171,6 +176,13 @@ def coverage(ranking: Ranking, cutoff: int, num_candidates: int) -> float:
     """Share of the candidates that stand in at least one of the lists of `cutoff`."""
     listed = ranking.item_QK[:, :cutoff]
     return len(torch.unique(listed[listed >= 0])) / max(1, num_candidates)
+
+
+def slot_share(ranking: Ranking, cutoff: int, item_mask_I: Tensor) -> float | None:
+    """Share of the places of the lists of `cutoff` that items of the mask hold; None where no place is filled."""
+    listed = ranking.item_QK[:, :cutoff]
+    listed = listed[listed >= 0]
+    return float(item_mask_I[listed].double().mean()) if len(listed) else None
 
 
 def summarise(ranking: Ranking, relevant: Pairs, cutoffs: Sequence[int], num_candidates: int) -> dict[str, float]:

@@ -27,6 +27,7 @@ FOUND = "found"
 ITEM_INDEX = "item_index"
 USER_INDEX = "user_index"
 MODALITY = "modality"
+KIND = "kind"
 
 # Release
 EMBEDDING = "embedding"

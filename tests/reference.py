@@ -110,6 +110,23 @@ def full_ranking(user_vector, item_vectors, masked, candidates=None):
     return sorted(allowed, key=lambda i: -float(user_vector @ item_vectors[i]))
 
 
+def nearest_items(vectors, listed, anchor, k):
+    """The other listed items of largest cosine to an anchor, best first; none of an anchor that is not listed."""
+    others = [j for j in range(len(vectors)) if listed[j] and j != anchor] if listed[anchor] else []
+    return sorted(others, key=lambda j: -cosine(vectors[anchor], vectors[j]))[:k]
+
+
+def same_kind_share(anchors, nearest, kinds):
+    """Of the neighbours of anchors with a kind, the share of the same kind; -1 is no neighbour, and no kind."""
+    same = [
+        kinds[neighbour] == kinds[anchor]
+        for anchor, row in zip(anchors, nearest, strict=True)
+        for neighbour in row
+        if neighbour >= 0 and kinds[anchor] >= 0
+    ]
+    return sum(same) / len(same) if same else None
+
+
 def squares_loss(user_vectors, item_vectors, pairs, users, candidates, unobserved_weight):
     """Squared distance of the pairs' scores from 1, and of all scores from 0, over the number of pairs."""
     observed = sum((1 - float(user_vectors[user] @ item_vectors[item])) ** 2 for user, item in pairs)

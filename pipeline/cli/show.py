@@ -9,7 +9,7 @@ from rich.table import Table
 from pipeline.columns import ITEM_ID, SCORE, TITLE
 
 if TYPE_CHECKING:
-    from pipeline.dataset.records import Metrics
+    from pipeline.dataset.records import Evaluation, Metrics
     from pipeline.experiments.compare.compare import Comparison, Waiting
     from pipeline.registry.promotion import Moved
     from pipeline.registry.standing import History
@@ -28,7 +28,8 @@ GATE_COLUMNS = {
 PARTS = {
     "test": "test",
     "validation": "validation",
-    "cold": "test, cold items only",
+    "cold": "test, new items among themselves",
+    "cold_open": "test, new items among all",
     "popularity": "test, by popularity",
 }
 PROGRAMS_ONLY = ("counts", "metrics")
@@ -40,6 +41,7 @@ def show_run(summary: "RunSummary", console: Console) -> None:
     measured = {label: metrics for label, metrics in parts.items() if metrics}
     if measured:
         console.print(_metric_table(measured))
+    _show_items(summary.metrics, console)
     if summary.verdict:
         show_verdict(summary.verdict, console)
     mlflow = summary.mlflow
@@ -66,6 +68,23 @@ def show_verdict(verdict: "Verdict", console: Console) -> None:
         cells = (row.name, row.verdict, row.shown_figure, row.shown_interval, row.shown_limit, row.note)
         table.add_row(*map(escape, cells))
     console.print(table)
+
+
+def _show_items(metrics: "Evaluation", console: Console) -> None:
+    """New items and similar items, the model's above those of content alone."""
+    from pipeline.release.item_panels import new_items_panel, similar_items_panel
+
+    for panel in (new_items_panel(metrics), similar_items_panel(metrics)):
+        if panel is None:
+            continue
+        table = Table(box=None, pad_edge=False)
+        for number, name in enumerate((panel.title.lower(), *panel.columns)):
+            table.add_column(name, justify="right" if number else "left")
+        for name, cells in panel.rows.items():
+            table.add_row(escape(name), *cells)
+        console.print(table)
+        if panel.note:
+            console.print(panel.note, markup=False, soft_wrap=True)
 
 
 def _metric_table(measured: "dict[str, Metrics]") -> Table:

@@ -20,6 +20,7 @@ from pipeline.catalogue.catalogue import Catalogue, CatalogueConfig
 from pipeline.config.airflow import AirflowConfig
 from pipeline.config.compare import CompareConfig
 from pipeline.config.search_space import TuneConfig
+from pipeline.dataset.kinds import EvaluationConfig
 from pipeline.dataset.split import SplitConfig
 from pipeline.documents import without_passwords
 from pipeline.errors import ConfigError, nearest
@@ -55,6 +56,7 @@ class Config:
 
     catalogue: CatalogueConfig
     split: SplitConfig = field(default_factory=SplitConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     modalities: dict[str, ModalityConfig] = field(default_factory=_default_modalities)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

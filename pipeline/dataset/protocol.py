@@ -2,21 +2,26 @@
 
 On validation, training interactions are masked; on test, training and validation ones. Every item competes,
 but where whole items are held out: there only items without a training interaction do.
+A new item is one without a training interaction, a warm one has some.
 """
+
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from model.evaluation import Pairs, Ranking, Scorer, metrics_per_user, rank_items, summarise
+from model.evaluation import Pairs, Ranking, Scorer, metrics_per_user, rank_items, slot_share, summarise
 from model.paper_protocol import paper_metrics
 from pipeline.columns import TEST, TRAIN, VALIDATION
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.records import Metrics
+from pipeline.dataset.records import SLOT_SHARE, Metrics
 from pipeline.dataset.split import SplitConfig
 
 CUTOFFS = (10, 20)
 LIGHT_USER_INTERACTIONS = 10
 """A light user has fewer training interactions than this."""
+SEED = 0
+"""Of what is measured on a sample."""
 
 
 class EvaluationProtocol:
@@ -37,9 +42,18 @@ class EvaluationProtocol:
         relevant = self.parts[VALIDATION]
         return self._measure(scorer, relevant, [TRAIN], self.validation_candidate_I)
 
+    def open_contest(self, scorer: Scorer, most_users: int | None = None) -> "OpenContest":
+        """The test users' lists, all items competing.
+
+        Args:
+            scorer: what ranks.
+            most_users: so many of the users only, drawn with a fixed seed.
+        """
+        return OpenContest(self, scorer, most_users)
+
     def test(self, scorer: Scorer) -> Metrics | None:
         """Metrics on test, all items competing."""
-        return self._measure(scorer, self.parts[TEST], [TRAIN, VALIDATION])
+        return self.open_contest(scorer).test()
 
     def cold(self, scorer: Scorer) -> Metrics | None:
         """Metrics on the test interactions with items that training has not seen, which alone compete."""
@@ -55,25 +69,10 @@ class EvaluationProtocol:
         """`test` for every user with a test interaction: user indices (Q,) and metrics, float64 (Q,)."""
         return self._per_user(scorer, self.parts[TEST])
 
-    def slices(self, scorer: Scorer) -> dict[str, Metrics]:
-        """Test metrics for a part of the relevant items or of the users, all items competing."""
-        relevant = self.parts[TEST]
-        if not len(relevant.key_P):
-            return {}
-        ranking = self._rank(scorer, relevant, [TRAIN, VALIDATION])
-        masks = {"cold items": self.untrained_I}
-        masks |= {f"items without {name}": ~torch.from_numpy(present_I) for name, present_I in self.present.items()}
-        slices = {name: relevant.restricted_to(mask_I) for name, mask_I in masks.items()}
-        light_U = self.parts[TRAIN].count_U < LIGHT_USER_INTERACTIONS
-        light = light_U[relevant.user_P]
-        slices[f"users with fewer than {LIGHT_USER_INTERACTIONS} interactions"] = Pairs(
-            relevant.user_P[light], relevant.item_P[light], self.num_users, self.num_items
-        )
-        return {
-            name: summarise(ranking, pairs, CUTOFFS, self.num_items)
-            for name, pairs in slices.items()
-            if len(pairs.key_P)
-        }
+    def warm_alone(self, scorer: Scorer) -> Metrics | None:
+        """Metrics on the test interactions with warm items, which alone compete (`OpenContest.warm`: with new ones)."""
+        relevant = self.parts[TEST].restricted_to(~self.untrained_I)
+        return self._measure(scorer, relevant, [TRAIN, VALIDATION], ~self.untrained_I)
 
     def paper(self, scorer: Scorer) -> Metrics | None:
         """Test metrics as the authors' code computes them; for comparison with published tables only."""
@@ -99,3 +98,71 @@ class EvaluationProtocol:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         ranking = self._rank(scorer, relevant, [TRAIN, VALIDATION], candidate_I)
         return ranking.user_Q, metrics_per_user(ranking, relevant, CUTOFFS)
+
+
+class OpenContest:
+    """The lists of the test users where all items compete, ranked once, and what can be read off them."""
+
+    def __init__(self, protocol: EvaluationProtocol, scorer: Scorer, most_users: int | None = None) -> None:
+        self._protocol, self._scorer = protocol, scorer
+        relevant = protocol.parts[TEST]
+        users = relevant.users()
+        if most_users is not None and most_users < len(users):
+            drawn = torch.randperm(len(users), generator=torch.Generator().manual_seed(SEED))[:most_users]
+            chosen_U = torch.zeros(protocol.num_users, dtype=torch.bool)
+            chosen_U[users[drawn]] = True
+            relevant = relevant.restricted_to_users(chosen_U)
+        self.relevant = relevant
+
+    @cached_property
+    def _ranking(self) -> Ranking:
+        return self._protocol._rank(self._scorer, self.relevant, [TRAIN, VALIDATION])
+
+    def test(self) -> Metrics | None:
+        """Metrics on test."""
+        return self._read(self.relevant)
+
+    def cold(self) -> Metrics | None:
+        """Metrics on the test interactions with new items."""
+        return self._read(self.relevant.restricted_to(self._protocol.untrained_I))
+
+    def warm(self) -> Metrics | None:
+        """Metrics on the test interactions with warm items."""
+        return self._read(self.relevant.restricted_to(~self._protocol.untrained_I))
+
+    def slices(self) -> dict[str, Metrics]:
+        """Metrics for parts of the relevant items or of the users; those without interactions are left out."""
+        light_U = self._protocol.parts[TRAIN].count_U < LIGHT_USER_INTERACTIONS
+        parts = {
+            f"items without {name}": self.relevant.restricted_to(~torch.from_numpy(present_I))
+            for name, present_I in self._protocol.present.items()
+        }
+        parts[f"users with fewer than {LIGHT_USER_INTERACTIONS} interactions"] = self.relevant.restricted_to_users(
+            light_U
+        )
+        measured = {name: self._read(pairs) for name, pairs in parts.items()}
+        return {name: metrics for name, metrics in measured.items() if metrics}
+
+    def new_items(self) -> Metrics | None:
+        """How many items are new, their share of the catalogue, and of the places of the lists; None without lists.
+
+        slot_share@20 = places of the test users' top 20 that a new item holds / places of these lists
+        """
+        if not len(self.relevant.key_P):
+            return None
+        untrained_I = self._protocol.untrained_I
+        share = slot_share(self._ranking, max(CUTOFFS), untrained_I)
+        return {
+            "items": float(untrained_I.sum()),
+            "catalogue_share": float(untrained_I.double().mean()),
+            **({} if share is None else {SLOT_SHARE: share}),
+            "users": float(len(self._ranking.user_Q)),
+        }
+
+    def _read(self, relevant: Pairs) -> Metrics | None:
+        """Metrics of the users who have some of these interactions, by their lists."""
+        if not len(relevant.key_P):
+            return None
+        counts_Q = relevant.count_U[self._ranking.user_Q] > 0
+        lists = Ranking(self._ranking.user_Q[counts_Q], self._ranking.item_QK[counts_Q])
+        return summarise(lists, relevant, CUTOFFS, self._protocol.num_items)

@@ -7,6 +7,10 @@ from pydantic import AliasChoices, Field
 
 SHOWN_METRICS = ("recall@10", "recall@20", "precision@20", "ndcg@10", "ndcg@20", "hit@20", "map@20", "coverage@20")
 """In the order in which people see them."""
+SLOT_SHARE = "slot_share@20"
+"""Share of the places of the tested users' lists that new items hold."""
+SAME_KIND, CO_PURCHASES = "same_kind@10", "co_purchases@10"
+"""Shares that the ten nearest neighbours come to (`pipeline.dataset.similar`)."""
 Metrics = dict[str, float]
 """Name, such as `recall@20`, to value."""
 
@@ -50,13 +54,45 @@ class InputCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ItemQuality:
+    """Users' lists where all items compete, and items' neighbours: of the model, or of content alone."""
+
+    test: Metrics | None = None
+    cold_open: Metrics | None = None
+    """Of test, new items."""
+    new_items: Metrics | None = None
+    """Their number, their share of the catalogue and of the places in the tested users' lists."""
+    similar_items: Metrics | None = None
+    """Of an item's ten nearest neighbours by cosine."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a model comes to on one dataset; a part without interactions has no metrics."""
+    """What a model comes to on one dataset; a part without interactions has no metrics.
+
+    A new item is one that training has not seen, a warm one has training interactions. docs/formats.md has the
+    formulas.
+    """
 
     validation: Metrics | None = None
     test: Metrics | None = None
     cold: Metrics | None = None
-    """Of test, items that training has not seen, which alone compete."""
+    """Of test, new items, which alone compete."""
+    cold_open: Metrics | None = None
+    """Of test, new items, all items competing."""
+    warm: Metrics | None = None
+    """Of test, warm items, all items competing."""
+    warm_alone: Metrics | None = None
+    """Of test, warm items, which alone compete."""
+    new_items: Metrics | None = None
+    """As of `ItemQuality`."""
+    similar_items: Metrics | None = None
+    """The same, by the learned vectors."""
+    yardsticks: dict[str, ItemQuality] = field(default_factory=dict)
+    """By modality: its features alone, without training. A user's list is by the sum of cosines with what the user has.
+
+    Measured as the model is, but of a very large catalogue on a part of the users.
+    """
     slices: dict[str, Metrics] = field(default_factory=dict)
     """Of test, by a name for people."""
     popularity: Metrics | None = None

@@ -12,13 +12,15 @@ from model.epoch import EpochReport
 from pipeline.dataset.records import SHOWN_METRICS, Evaluation, Metrics
 from pipeline.documents import flatten, without_passwords
 from pipeline.release.charts import Series, line_chart
+from pipeline.release.item_panels import new_items_panel, similar_items_panel
 from pipeline.release.verdict import Verdict
 
 MODEL_ROWS = {
     "test": "Test",
     "popularity": "Test, ranked by popularity",
     "validation": "Validation",
-    "cold": "Test, cold items only",
+    "cold": "Test, new items among themselves",
+    "cold_open": "Test, new items among all",
     "paper_protocol": "Test, as the authors’ code computes it",
 }
 LIFT = "Gain over popularity"
@@ -112,6 +114,7 @@ def write_report(path: Path, content: ReportContent) -> None:
         lstrip_blocks=True,
     )
     environment.filters["amount"] = format_amount
+    config = flatten(without_passwords(content.config))
     page = environment.get_template("report.html").render(
         content=content,
         figures=_figures(content),
@@ -119,9 +122,11 @@ def write_report(path: Path, content: ReportContent) -> None:
         metric_names=_metric_names(content.metrics),
         metric_groups=_metric_groups(content.metrics),
         counts=flatten(content.counts),
-        config=flatten(without_passwords(content.config)),
+        config=config,
         total_seconds=sum(content.seconds.values()),
         lanes=LANES,
+        new_items=new_items_panel(content.metrics),
+        similar_items=similar_items_panel(content.metrics, str(config.get("evaluation.kind") or "kind")),
     )
     path.write_text(page, encoding="utf-8")
 

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline.catalogue.catalogue import Catalogue
 from pipeline.catalogue.cleaning import clean_interactions, clean_items
 from pipeline.columns import IMAGE_PATH, ITEM_INDEX, SPLIT, TEST, TITLE, TRAIN, VALIDATION
 from pipeline.dataset.dataset import Dataset, index_interactions
 from pipeline.dataset.features import ModalityFeatures, load_features
+from pipeline.dataset.kinds import EvaluationConfig, require_kind, with_kind
 from pipeline.dataset.records import EncoderRecord
 from pipeline.dataset.split import SplitConfig, split_interactions
 from pipeline.run import Run
@@ -22,7 +24,7 @@ def prepare(run: Run, folder: Path) -> PrepareResult:
     """
     config, catalogue = run.config, run.config.open_catalogue()
     with input_of(run) as pin:
-        items = clean_items(catalogue, [TITLE, IMAGE_PATH])
+        items = read_items(catalogue, config.evaluation)
         features = load_features(catalogue, config.modalities, run.store, items)
         dataset = assemble(items, clean_interactions(catalogue, items), features, config.split)
     dataset.save(folder)
@@ -36,6 +38,16 @@ def prepare(run: Run, folder: Path) -> PrepareResult:
             for name, loaded in features.items()
         },
     )
+
+
+def read_items(catalogue: Catalogue, config: EvaluationConfig) -> pl.DataFrame:
+    """The cleaned items with what the report shows of them, and their kinds.
+
+    Raises `InputError` where there is no such column.
+    """
+    require_kind(config, catalogue.scan_items().collect_schema(), catalogue.settings.items)
+    shown = [TITLE, IMAGE_PATH, *([config.kind] if config.kind else [])]
+    return with_kind(clean_items(catalogue, shown), config)
 
 
 def _counts(dataset: Dataset) -> dict[str, int]:

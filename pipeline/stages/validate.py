@@ -17,6 +17,7 @@ from pipeline.catalogue.pin import take_pin, unmoved
 from pipeline.catalogue.precomputed import PRECOMPUTED, load_precomputed
 from pipeline.columns import CONTENT_HASH, IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
 from pipeline.config.config import Config
+from pipeline.dataset.kinds import require_kind
 from pipeline.dataset.split import split_interactions
 from pipeline.errors import InputError, InputMovedError
 from pipeline.run import Run
@@ -67,10 +68,11 @@ def check_catalogue(config: Config) -> ValidationReport:
 
     Raises:
         InputError: an input no run could use: a table that cannot be read, ids that do not fit, nothing left, or not
-            what `split` needs.
+            what `split` or `evaluation` needs.
         FeatureError: precomputed vectors that cannot be used.
     """
     catalogue = config.open_catalogue()
+    require_kind(config.evaluation, catalogue.scan_items().collect_schema(), catalogue.settings.items)
     items = clean_items(catalogue, [IMAGE_PATH])
     interactions, kept, users_before = _interactions(catalogue, items)
     split_interactions(kept, config.split)  # what cannot be split is refused before anything is encoded

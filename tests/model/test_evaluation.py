@@ -9,11 +9,13 @@ from model.blocks import Block
 from model.evaluation import (
     InnerProduct,
     Pairs,
+    Ranking,
     coverage,
     graded_gain,
     metrics_per_user,
     rank_items,
     rank_pairs,
+    slot_share,
     summarise,
 )
 from tests import reference
@@ -78,6 +80,12 @@ def test_metrics_per_user_ndcg_equals_scikit_learn():
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-12)
 
 
+def test_pairs_restricted_to_users_are_theirs_alone():
+    pairs = make_pairs([(0, 1), (1, 2), (2, 0), (2, 3)], 3, 4).restricted_to_users(torch.tensor([True, False, True]))
+    assert list(zip(pairs.user_P.tolist(), pairs.item_P.tolist(), strict=True)) == [(0, 1), (2, 0), (2, 3)]
+    assert pairs.count_U.tolist() == [1, 0, 2]
+
+
 def test_rank_items_holds_few_scores_at_once_same_lists():
     generator = torch.Generator().manual_seed(0)
     columns = RecordingColumns()
@@ -97,6 +105,14 @@ def test_rank_items_seen_and_non_candidates_never_listed():
     ranking = rank_items(scorer, torch.tensor([0]), [make_pairs([(0, 3)], 1, 6)], 6, candidates)
     assert ranking.item_QK.tolist() == [[2, 1, 0, -1, -1, -1]]
     assert coverage(ranking, 6, 4) == 3 / 4
+
+
+def test_slot_share_counts_filled_places_of_the_cut_lists():
+    ranking = Ranking(torch.arange(3), torch.tensor([[0, 1, 2], [3, -1, -1], [-1, -1, -1]]))
+    new_I = torch.tensor([False, True, True, False])
+    assert slot_share(ranking, 3, new_I) == 2 / 4
+    assert slot_share(ranking, 2, new_I) == 1 / 3
+    assert slot_share(Ranking(torch.arange(1), torch.tensor([[-1]])), 1, new_I) is None
 
 
 def test_summarise_users_without_relevant_items_do_not_count():

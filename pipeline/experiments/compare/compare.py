@@ -15,9 +15,10 @@ from pipeline.catalogue.cleaning import clean_interactions, clean_items
 from pipeline.columns import IMAGE_PATH, TITLE
 from pipeline.dataset.features import ModalityFeatures, load_features
 from pipeline.dataset.protocol import EvaluationProtocol
+from pipeline.dataset.records import SLOT_SHARE, Metrics
 from pipeline.errors import InputError
 from pipeline.experiments.compare.contestants import Contestant, choose_contestants
-from pipeline.experiments.compare.measure import SeedData, measure
+from pipeline.experiments.compare.measure import COMPARED, SeedData, measure
 from pipeline.experiments.compare.table import SeedResult, as_markdown, build_table
 from pipeline.experiments.compare.tracked import FitResult, log_comparison, log_measured
 from pipeline.run import Run, Stage, run_stage
@@ -199,4 +200,13 @@ def _read_result(run: Run, row: Contestant, seed: int, part: str) -> SeedResult:
     assert measured is not None, "SeedData has the part"
     assert validation is not None, "SeedData has a validation part"
     with local_copy(run.folder(fit) / PER_USER) as file:
-        return SeedResult(measured, validation, pl.read_parquet(file), result.fit_seconds)
+        per_user = pl.read_parquet(file)
+    return SeedResult(measured, validation, per_user, result.fit_seconds, _beside(result.metrics, part))
+
+
+def _beside(metrics: dict[str, Metrics | None], part: str) -> dict[str, float]:
+    """How new items fare among all: what they are found by counts where they are what is compared."""
+    found = (metrics.get("cold_open") or {}) if part == "cold" else {}
+    new = metrics.get("new_items") or {}
+    shares = {SLOT_SHARE: new[SLOT_SHARE]} if new.get("items") and SLOT_SHARE in new else {}
+    return {**{f"open {name}": found[name] for name in COMPARED if name in found}, **shares}

@@ -56,7 +56,7 @@ class Measured:
     tried: dict[str, float | None]
     """Validation recall@20 of every choice of settings, which are written as JSON; None where training diverged."""
     metrics: dict[str, dict[str, float] | None]
-    """`validation`, `test`, `cold` (test among the items that training has not seen) and `paper_protocol`."""
+    """By part, as of `Evaluation`: `validation`, `test`, `cold`, `cold_open`, `new_items` and `paper_protocol`."""
     seconds: float
     """Of the fit with these settings alone."""
     per_user: pl.DataFrame
@@ -78,10 +78,13 @@ def measure(contestant: Contestant, data: SeedData, reporter: Reporter) -> Measu
         del one  # before the next is fitted: neighbours and EASE hold a matrix of items by items
     if best is None:
         raise DivergedError(f"{contestant.name} diverges with every choice of its settings")
+    contest = data.protocol.open_contest(best.scorer)
     metrics = {
         "validation": best.validation,
-        "test": data.protocol.test(best.scorer),
+        "test": contest.test(),
         "cold": data.protocol.cold(best.scorer) if data.is_cold else None,
+        "cold_open": contest.cold(),
+        "new_items": contest.new_items(),
         "paper_protocol": data.protocol.paper(best.scorer),
     }
     return Measured(best.settings, tried, metrics, best.seconds, _per_user(best.scorer, data))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,13 @@ import polars as pl
 from scipy import stats
 
 from pipeline.columns import USER_ID
+from pipeline.dataset.records import SLOT_SHARE
 from pipeline.experiments.compare.contestants import Contestant
 from pipeline.experiments.compare.measure import COMPARED
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
+BESIDE = (*(f"open {name}" for name in COMPARED), SLOT_SHARE)
+"""How new items fare where all items compete: how many are found, and the share of the places that they get."""
 VALIDATION = "validation recall@20"
 CONFIDENCE = 0.95
 
@@ -26,6 +29,8 @@ class SeedResult:
     validation: Mapping[str, float]
     per_user: pl.DataFrame
     seconds: float
+    beside: Mapping[str, float] = field(default_factory=dict)
+    """Those of `BESIDE` that were measured."""
 
 
 Results = Mapping[str, Sequence[SeedResult]]
@@ -59,11 +64,14 @@ def build_table(rows: Sequence[Contestant], results: Results) -> pl.DataFrame:
 
 
 def _over_seeds(results: Sequence[SeedResult]) -> dict[str, float | None]:
+    """Of `METRICS`, and of `BESIDE` where every seed has it, else null."""
     columns: dict[str, float | None] = {}
-    for name in METRICS:
-        values = np.array([result.metrics[name] for result in results])
-        columns[name] = float(values.mean())
-        columns[f"{name}_interval"] = _half_width(values)
+    for name in (*METRICS, *BESIDE):
+        found = [(result.metrics if name in METRICS else result.beside).get(name) for result in results]
+        values = np.array([value for value in found if value is not None])
+        is_whole = len(values) == len(found)
+        columns[name] = float(values.mean()) if is_whole else None
+        columns[f"{name}_interval"] = _half_width(values) if is_whole else None
     return columns
 
 
@@ -100,13 +108,19 @@ def strongest_other(table: pl.DataFrame) -> str | None:
 
 def as_markdown(table: pl.DataFrame, part: str) -> str:
     """The table for people, and the paired comparison with the strongest baseline in a sentence."""
+    names = (*METRICS, *(name for name in BESIDE if table[name].is_not_null().any()))
+    told = (
+        " open: new items among all; slot_share: share of the places of the users' lists that new items get."
+        if len(names) > len(METRICS)
+        else ""
+    )
     lines = [
         f"On {part}: mean ± 95 % interval over seeds; s, seconds of a fit. Δ is micro minus the row: each user's "
-        "recall@20 averaged over the seeds, then the mean difference over users; p is the paired t-test's.",
+        f"recall@20 averaged over the seeds, then the mean difference over users; p is the paired t-test's.{told}",
         "",
-        f"| | {VALIDATION} | {' | '.join(METRICS)} | Δ recall@20 | p | s |",
-        f"|---|{'---|' * (len(METRICS) + 4)}",
-        *(_line(row) for row in table.iter_rows(named=True)),
+        f"| | {VALIDATION} | {' | '.join(names)} | Δ recall@20 | p | s |",
+        f"|---|{'---|' * (len(names) + 4)}",
+        *(_line(row, names) for row in table.iter_rows(named=True)),
     ]
     strongest = strongest_other(table)
     if strongest is not None and "micro" in table["name"]:
@@ -121,8 +135,8 @@ def _paired(row: dict[str, Any], name: str) -> str:
     return f"{name} {_cell(difference, interval, '+')} (p {_as_p(p)})"
 
 
-def _line(row: dict[str, Any]) -> str:
-    cells = [_cell(row[name], row[f"{name}_interval"]) for name in METRICS]
+def _line(row: dict[str, Any], names: Sequence[str]) -> str:
+    cells = ["" if row[name] is None else _cell(row[name], row[f"{name}_interval"]) for name in names]
     difference, p = row["recall@20_difference"], row["recall@20_p"]
     paired = ["", ""] if difference is None else [f"{difference:+.4f}", _as_p(p)]
     name = f"**{row['name']}**" if row["group"] == "model" else str(row["name"])

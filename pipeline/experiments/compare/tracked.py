@@ -25,7 +25,7 @@ class FitResult(StageResult):
     tried: dict[str, float | None]
     """Validation recall@20 by choice, as JSON; None where training diverged."""
     metrics: dict[str, Metrics | None]
-    """By part: `validation`, `test`, `cold`, `paper_protocol`."""
+    """By part: `validation`, `test`, `cold`, `cold_open`, `new_items`, `paper_protocol`; earlier versions lack some."""
     fit_seconds: float
 
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.baselines.chance import chance
+from model.baselines.content_taste import content_taste
 from model.baselines.ease import ease
 from model.baselines.neighbours import content_knn, item_knn
 from model.baselines.popularity import popularity
@@ -190,6 +191,12 @@ class TestContentKnn(IndexFreeContract):
     @staticmethod
     def fit(data, seed):
         return content_knn(data, "text", num_neighbours=3)
+
+
+class TestContentTaste(IndexFreeContract):
+    @staticmethod
+    def fit(data, seed):
+        return content_taste(data, "text")
 
 
 class TestChance(ScorerContract):

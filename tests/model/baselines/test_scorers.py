@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from model.baselines.chance import chance
+from model.baselines.content_taste import content_taste
 from model.baselines.ease import ease
 from model.baselines.neighbours import content_knn, item_knn
 from model.baselines.popularity import popularity
@@ -88,3 +89,16 @@ def test_chance_same_seed_same_order_other_seed_another(data):
     first, again, other = (chance(data, seed).scores(torch.arange(4)) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_content_taste_scores_are_sums_of_cosines_whatever_the_lengths(data):
+    data.features["text"][2] = torch.nan  # absent: ignored
+    data.features["text"][8] *= 100
+    features, present = data.features["text"].numpy(), data.present["text"].numpy()
+    expected = np.zeros((NUM_USERS, NUM_ITEMS))
+    for user, item in zip(data.user_T.tolist(), data.item_T.tolist(), strict=True):
+        for other in range(NUM_ITEMS):
+            if present[item] and present[other]:
+                expected[user, other] += reference.cosine(features[item], features[other])
+    got = content_taste(data, "text").scores(torch.arange(NUM_USERS))
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)

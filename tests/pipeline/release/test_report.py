@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.dataset.records import Evaluation
+from pipeline.dataset.records import Evaluation, ItemQuality
 from pipeline.release.charts import MAX_POINTS, Series, line_chart, nice_ticks
 from pipeline.release.report import (
     GridItem,
@@ -126,13 +126,34 @@ def test_report_shows_metrics_against_popularity(tmp_path):
     assert "Test 0.3000 0.2000 0.5000" in text
     assert "Gain over popularity +50 % \u221220 % +4900 %" in text
     assert "Items without image 0.3000" in text
-    assert "cold items" not in text
+    assert "new items" not in text
 
 
 def test_report_shows_neighbours_by_every_modality(tmp_path):
     text = " ".join(Page(written(tmp_path)).text)
     for part in ("Red shoe", "By image Blue shoe cosine 0.9", "By text No neighbours", "By learned vector S Sock"):
         assert part in text
+
+
+def test_report_shows_new_and_similar_items_beside_content_alone(tmp_path):
+    alone = ItemQuality(
+        new_items={"items": 2.0, "catalogue_share": 0.2, "slot_share@20": 0.17}, similar_items={"same_kind@10": 0.8}
+    )
+    metrics = Evaluation(
+        new_items={"items": 2.0, "catalogue_share": 0.2, "slot_share@20": 0.001},
+        similar_items={"same_kind@10": 0.41},
+        cold_open={"recall@20": 0.003},
+        yardsticks={NASTY: alone},
+    )
+    config = {"evaluation": {"kind": "product_type"}}
+    text = " ".join(Page(written(tmp_path, metrics=metrics, config=config)).text)
+    assert f"learned vectors 0.10 % 0.30 % {NASTY} alone 17.0 % – share of the catalogue 20.0 %" in text
+    assert "are of its kind (product_type)?" in text
+    assert f"learned vectors 41.0 % {NASTY} alone 80.0 %" in text
+
+
+def test_report_of_a_run_without_such_measures_has_no_such_section(tmp_path):
+    assert "New items and similar items" not in written(tmp_path)
 
 
 def test_report_escapes_everything_of_the_user(tmp_path):

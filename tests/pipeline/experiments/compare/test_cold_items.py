@@ -42,8 +42,8 @@ def begin(folder, run_id, *settings):
     return open_run(load_config(folder / "microrec.toml", [*SETTINGS, *settings]), run_id, Reporter())
 
 
-def recall_among_untrained(vectors, interactions, part, cutoff):
-    """Mean over users; of the items without training interactions but those masked, the best by inner product."""
+def recall_of_untrained(vectors, interactions, part, cutoff, among_all=False):
+    """Mean over users; of the items without training interactions, or of all, but those masked, the best."""
     rows = list(interactions.select("user_index", "item_index", "split").iter_rows())
     trained = {item for _, item, split in rows if split == TRAIN}
     masked = {VALIDATION: (TRAIN,), TEST: (TRAIN, VALIDATION)}[part]
@@ -52,7 +52,7 @@ def recall_among_untrained(vectors, interactions, part, cutoff):
         relevant = {item for other, item, split in rows if other == user and split == part} - trained
         seen = {item for other, item, split in rows if other == user and split in masked}
         untrained = set(range(len(vectors["item_ID"]))) - trained
-        ranked = full_ranking(vectors["user_UD"][user], vectors["item_ID"], seen, untrained)
+        ranked = full_ranking(vectors["user_UD"][user], vectors["item_ID"], seen, None if among_all else untrained)
         recalls += [ranking_metrics(ranked, relevant, cutoff)["recall"]] if relevant else []
     return np.mean(recalls)
 
@@ -65,10 +65,18 @@ def test_run_cold_items_stops_and_reports_by_items_that_training_has_not_seen(fo
         load_file(run.folder(stages.TRAIN) / VECTORS),
         load_dataset(run.folder(stages.PREPARE)).interactions,
     )
-    expected = {part: recall_among_untrained(vectors, interactions, part, 10) for part in (VALIDATION, TEST)}
+    expected = {part: recall_of_untrained(vectors, interactions, part, 10) for part in (VALIDATION, TEST)}
     assert metrics.validation["recall@10"] == pytest.approx(expected[VALIDATION])
     assert metrics.cold["recall@10"] == pytest.approx(expected[TEST])
-    assert metrics.test["recall@10"] < metrics.cold["recall@10"]
+    among_all = recall_of_untrained(vectors, interactions, TEST, 10, among_all=True)
+    assert metrics.cold_open["recall@10"] == pytest.approx(among_all)
+    assert metrics.cold_open["recall@10"] < metrics.cold["recall@10"]
+    assert metrics.warm is None
+    assert metrics.warm_alone is None
+    assert set(metrics.yardsticks) == {"image", "text"}
+    assert metrics.yardsticks["text"].cold_open["recall@10"] > 0
+    assert 0 <= metrics.new_items["slot_share@20"] <= 1
+    assert 0 < metrics.similar_items["same_kind@10"] <= 1
     best = [epoch for epoch in history if epoch.is_best][-1]
     assert best.validation["recall@10"] == pytest.approx(expected[VALIDATION])
 
@@ -106,6 +114,12 @@ def test_compare_each_seed_is_another_split_and_training_measured_on_its_part(fo
     for row in result.rows:
         fits = [Stage(f"compare/{row['name']}/seed-{seed}", FitResult) for seed in range(2)]
         values = [run.require(fit).metrics[part]["recall@20"] for fit in fits]
+        among_all = [run.require(fit).metrics["cold_open"] for fit in fits]
+        expected = np.mean([one["recall@20"] for one in among_all]) if part == "cold" else None
+        assert row["open recall@20"] == (expected if expected is None else pytest.approx(expected))
+        new = [run.require(fit).metrics["new_items"] for fit in fits]
+        shares = [one["slot_share@20"] for one in new if one["items"]]
+        assert row["slot_share@20"] == (pytest.approx(np.mean(shares)) if len(shares) == 2 else None)
         files = [run.folder(fit) / "per_user.parquet" for fit in fits]
         assert row["recall@20"] == pytest.approx(np.mean(values))
         assert [pl.read_parquet(file)["recall@20"].mean() for file in files] == pytest.approx(values)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -72,3 +74,26 @@ def test_as_markdown_one_seed_has_no_interval_and_no_model_no_pairs(table):
 def test_as_markdown_names_the_strongest_baseline(table):
     text = as_markdown(build_table(*table), "test")
     assert "Against the baseline that is strongest on validation, ease: recall@20 +0.0" in text
+
+
+def test_build_table_what_every_seed_has_beside_is_averaged_else_null(table):
+    rows, results = table
+    beside = [{"open recall@20": 0.1, "slot_share@20": 0.2}, {"open recall@20": 0.3}, {"open recall@20": 0.2}]
+    results["ease"] = [replace(one, beside=these) for one, these in zip(results["ease"], beside, strict=True)]
+    row = build_table(rows, results).row(by_predicate=pl.col("name") == "ease", named=True)
+    assert row["open recall@20"] == pytest.approx(0.2)
+    assert row["open recall@20_interval"] == pytest.approx(stats.t.ppf(0.975, 2) * 0.1 / 3**0.5)
+    assert row["slot_share@20"] is None
+    assert row["open ndcg@20"] is None
+
+
+def test_as_markdown_has_columns_of_what_some_row_has_beside(table):
+    rows, results = table
+    text = as_markdown(build_table(rows, results), "test")
+    assert "open" not in text
+    results["ease"] = [replace(one, beside={"slot_share@20": 0.25}) for one in results["ease"]]
+    head, line, *cells = [row for row in as_markdown(build_table(rows, results), "test").split("\n") if "|" in row]
+    assert "| slot_share@20 | Δ recall@20 |" in head
+    assert {row.count("|") for row in (head, line, *cells)} == {head.count("|")}
+    ease = next(row for row in cells if row.startswith("| ease"))
+    assert "| 0.2500 ± 0.0000 |" in ease
