@@ -73,6 +73,18 @@ def test_item_knn_equals_naive_loop(data):
     np.testing.assert_allclose(got, neighbour_scores(similarity, matrix), atol=1e-5)
 
 
+def test_item_knn_shrunk_equals_naive_loop(data):
+    matrix = dense(data)
+    similarity = np.array(
+        [
+            [(a @ b) / (np.linalg.norm(a) * np.linalg.norm(b) + 5) if a.any() and b.any() else 0 for b in matrix.T]
+            for a in matrix.T
+        ]
+    )
+    got = item_knn(data, NUM_NEIGHBOURS, shrinkage=5.0).scores(torch.arange(NUM_USERS)).numpy()
+    np.testing.assert_allclose(got, neighbour_scores(similarity, matrix), atol=1e-5)
+
+
 def test_content_knn_equals_naive_loop_and_scores_untouched_items(data):
     features, trained = data.features["text"].double().numpy(), set(data.item_T.tolist())
     similarity = np.array([[max(0, reference.cosine(a, b)) for b in features] for a in features])
