@@ -15,8 +15,6 @@ from model.data import TrainingData
 FLOAT = 4  # bytes
 MIB, GIB = 1 << 20, 1 << 30
 SAMPLE_SIZE = 1024
-BLOCKS = 4
-"""Blocks that neighbours are found in: users, counts, similarities, the largest ones and their places."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,9 @@ def nothing(data: TrainingData) -> Cost:
 
 
 def neighbours_cost(data: TrainingData) -> Cost:
-    """Weights of items by items, of this choice and of the best so far, and a block; features turned and scaled."""
+    """Weights of items by items, of this choice and of the best so far, and three blocks; features on their way."""
     width = sum(feature_ID.shape[1] for feature_ID in data.features.values())
-    matrix = data.num_items**2 * FLOAT
-    return Cost(2 * matrix + BLOCKS * min(BLOCK_ELEMENTS * FLOAT, matrix) + 4 * data.num_items * width * FLOAT)
+    return Cost(2 * _matrix(data) + 3 * _block(data) + 4 * data.num_items * width * FLOAT)
 
 
 def taste_cost(data: TrainingData) -> Cost:
@@ -48,10 +45,16 @@ def taste_cost(data: TrainingData) -> Cost:
 
 
 def ease_cost(data: TrainingData) -> Cost:
-    """Four matrices of items by items, one of them the best so far's; time is the cube's of a small one."""
-    matrix = data.num_items**2 * FLOAT
-    block = BLOCKS * min(BLOCK_ELEMENTS * FLOAT, matrix)
-    return Cost(4 * matrix + block, (data.num_items / SAMPLE_SIZE) ** 3 * _seconds_of_sample())
+    """Three matrices of items by items, one of them the best so far's, and a block; time is the cube of a sample's."""
+    return Cost(3 * _matrix(data) + _block(data), (data.num_items / SAMPLE_SIZE) ** 3 * _seconds_of_sample())
+
+
+def _matrix(data: TrainingData) -> int:
+    return data.num_items**2 * FLOAT
+
+
+def _block(data: TrainingData) -> int:
+    return min(BLOCK_ELEMENTS * FLOAT, _matrix(data))
 
 
 @cache
