@@ -11,6 +11,7 @@ import polars as pl
 import torch
 
 from model.allocator import freed_memory_kept
+from model.baselines.own_loss import with_own_loss
 from model.evaluation import InnerProduct, Scorer
 from model.training import DivergedError, HeldOut, Trainer
 from pipeline.columns import TEST, USER_ID, VALIDATION
@@ -148,6 +149,7 @@ def _fit(contestant: Contestant, settings: Settings, data: SeedData, reporter: R
     held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=data.protocol.validation_candidate_I)
     model = partial(contestant.model, **own) if own else contestant.model
     trainer = Trainer(training, held_out, config.model, config.train, model, freed_memory_kept)
+    trainer.ranking_loss = with_own_loss(trainer.ranking_loss, trainer.model)
     with reporter.task(contestant.name, config.train.max_epochs) as task:
         for report in trainer.fit():
             metric = "" if report.metric is None else f" recall@20 {report.metric:.4f}"
