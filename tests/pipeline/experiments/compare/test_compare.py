@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import tomllib
 import weakref
@@ -19,8 +20,11 @@ from pipeline.config.config import load_config
 from pipeline.dataset.protocol import EvaluationProtocol
 from pipeline.documents import flatten
 from pipeline.errors import InputError
-from pipeline.experiments.compare.contestants import PAPER, Contestant, choose_contestants, contestants
+from pipeline.experiments.compare.contestant import Contestant
+from pipeline.experiments.compare.contestants import choose_contestants, contestants
 from pipeline.experiments.compare.measure import SeedData, measure
+from pipeline.experiments.compare.search import MOST_FURTHER
+from pipeline.experiments.compare.settings import PAPER
 from pipeline.opening import open_run
 from pipeline.progress import Reporter
 from pipeline.sample import write_sample
@@ -162,9 +166,53 @@ def test_measure_choice_that_diverges_is_left_out_and_all_of_them_refused(folder
 def test_measure_choice_without_a_solution_is_left_out(folder):
     """With an L2 of 0, items without interactions leave EASE's matrix singular."""
     row = contestants([], 8)["ease"]
-    measured = measure(dataclasses.replace(row, choices=({"l2": 0.0}, {"l2": 10.0})), seed_data(folder), Reporter())
+    row = dataclasses.replace(row, choices=({"l2": 0.0}, {"l2": 10.0}), steps={})
+    measured = measure(row, seed_data(folder), Reporter())
     assert measured.settings == {"l2": 10.0}
     assert measured.tried['{"l2": 0.0}'] is None
+
+
+def test_measure_searches_on_from_the_best_choice_and_ends_inside_of_what_was_tried(folder):
+    data, best_l2 = seed_data(folder), 37.0
+
+    def fit(training, seed, l2):
+        """Finds the more of validation the nearer its l2 is to the best."""
+        found = round(20 / (1 + abs(math.log(l2 / best_l2))))
+        liked_IU = torch.zeros(training.num_items, training.num_users)
+        user_P, item_P = data.dataset.pairs("validation")
+        liked_IU[item_P[:found], user_P[:found]] = 1
+        return InnerProduct(torch.eye(training.num_users), liked_IU)
+
+    row = Contestant(name="x", group="baseline", fit=fit, choices=({"l2": 1.0}, {"l2": 4.0}), steps={"l2": 2.0})
+    measured = measure(row, data, Reporter())
+    assert measured.settings == {"l2": 32.0}
+    assert [json.loads(choice)["l2"] for choice in measured.tried] == [1.0, 4.0, 8.0, 16.0, 32.0, 64.0]
+    assert measured.edges == []
+    (tested,) = data.protocol.tested
+    assert data.protocol.validation(tested)["recall@20"] == max(measured.tried.values())
+
+
+def test_measure_search_that_finds_no_end_stops_and_names_the_edge(folder):
+    data, said = seed_data(folder), []
+
+    class Said(Reporter):
+        def say(self, text):
+            said.append(text)
+
+    def fit(training, seed, l2):
+        """Finds the more of validation the larger its l2 is."""
+        liked_IU = torch.zeros(training.num_items, training.num_users)
+        user_P, item_P = data.dataset.pairs("validation")
+        liked_IU[item_P, user_P] = 1
+        wrong_IU = torch.rand(liked_IU.shape, generator=torch.Generator().manual_seed(0))
+        return InnerProduct(torch.eye(training.num_users), liked_IU + wrong_IU * 10 / l2)
+
+    row = Contestant(name="x", group="baseline", fit=fit, choices=({"l2": 1.0},), steps={"l2": 1.01})
+    measured = measure(row, data, Said())
+    assert len(measured.tried) == 1 + MOST_FURTHER
+    ((told,),) = [[line for line in said if "edge" in line]]
+    assert told == f"x: the best choice is at the edge of what was tried: {measured.edges[0]}"
+    assert measured.edges[0].endswith("(highest)")
 
 
 def test_measure_keeps_no_scorer_but_the_best_while_it_fits_another(folder):
@@ -189,8 +237,8 @@ def test_choose_contestants_without_content_none_needs_it_and_none_stands_twice(
     config = load_config(folder / "microrec.toml", ["model.modalities=[]"])
     names = [row.name for row in choose_contestants(config)]
     assert {"ease", "lightgcn", "micro", "micro, backbone-mf"} < set(names)
-    assert not {"vbpr", "lattice", "micro, no-contrast", "micro, fusion-mean"} & set(names)
-    assert not [name for name in names if name.startswith("content-knn")]
+    assert not {"vbpr", "lattice", "freedom", "mgcn", "micro, no-contrast", "micro, fusion-mean"} & set(names)
+    assert not [name for name in names if name.startswith("content-")]
     twice = load_config(folder / "microrec.toml", ['compare.models=["ease", "ease"]'])
     assert [row.name for row in choose_contestants(twice)] == ["ease"]
 
@@ -199,8 +247,8 @@ def test_choose_contestants_are_of_the_modalities_in_use(folder):
     names = [
         row.name for row in choose_contestants(load_config(folder / "microrec.toml", ['model.modalities=["text"]']))
     ]
-    assert {"content-knn-text", "vbpr", "lattice"} < set(names)
-    assert not [name for name in names if "image" in name or "only" in name]
+    assert {"content-knn-text", "content-taste-text", "vbpr", "lattice", "freedom", "mgcn"} < set(names)
+    assert not [name for name in names if "image" in name or "only" in name or "joined" in name]
 
 
 @pytest.mark.integration

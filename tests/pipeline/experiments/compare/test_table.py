@@ -1,9 +1,11 @@
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
 
-from pipeline.experiments.compare.contestants import Contestant
+from pipeline.experiments.compare.contestant import Contestant
 from pipeline.experiments.compare.table import SeedResult, as_markdown, build_table, strongest_other
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
@@ -72,3 +74,46 @@ def test_as_markdown_one_seed_has_no_interval_and_no_model_no_pairs(table):
 def test_as_markdown_names_the_strongest_baseline(table):
     text = as_markdown(build_table(*table), "test")
     assert "Against the baseline that is strongest on validation, ease: recall@20 +0.0" in text
+
+
+def test_as_markdown_row_whose_choice_is_at_the_edge_is_marked_and_explained(table):
+    rows, results = table
+    edges = [["l2 = 3000 (highest)"], [], ["l2 = 3000 (highest)"]]
+    results["ease"] = [dataclasses.replace(one, edges=edge) for one, edge in zip(results["ease"], edges, strict=True)]
+    built = build_table(rows, results)
+    assert built["at_edge"].to_list() == [None, "l2 = 3000 (highest)", None, None]
+    text = as_markdown(built, "test")
+    assert "| ease † |" in text
+    assert text.count("†") == 2
+    assert "a better one may lie beyond. ease: l2 = 3000 (highest)." in text
+    assert "†" not in as_markdown(build_table(*table_of(rows, results, without="ease")), "test")
+
+
+def table_of(rows, results, without):
+    return [row for row in rows if row.name != without], results
+
+
+def test_build_table_skipped_row_has_its_reason_and_no_figures(table):
+    rows, results = table
+    measured = {name: found for name, found in results.items() if name != "ease"}
+    built = build_table(rows, measured, {"ease": "needs 9 GiB"})
+    row = built.row(by_predicate=pl.col("name") == "ease", named=True)
+    assert (row["skipped"], row["seeds"]) == ("needs 9 GiB", 0)
+    figures = {
+        key: value for key, value in row.items() if key not in ("name", "group", "embedding", "seeds", "skipped")
+    }
+    assert set(figures.values()) == {None}
+    assert built.columns == build_table(rows, results).columns
+    text = as_markdown(built, "test")
+    (line,) = [line for line in text.splitlines() if line.startswith("| ease ")]
+    assert line.startswith("| ease | skipped: needs 9 GiB |")
+    assert line.count("|") == text.splitlines()[2].count("|")
+    assert strongest_other(built) == "popularity"
+
+
+def test_build_table_skipped_model_leaves_the_others_without_a_comparison(table):
+    rows, results = table
+    measured = {name: found for name, found in results.items() if name != "micro"}
+    built = build_table(rows, measured, {"micro": "needs 9 GiB"})
+    assert built["recall@20_p"].null_count() == len(rows)
+    assert "Against" not in as_markdown(built, "test")
