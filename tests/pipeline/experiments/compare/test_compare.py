@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import pipeline.experiments.compare.compare
+import pipeline.experiments.compare.measure
 from model.evaluation import InnerProduct
 from model.training import DivergedError
 from pipeline.config.config import load_config
@@ -23,7 +24,6 @@ from pipeline.errors import InputError
 from pipeline.experiments.compare.contestant import Contestant
 from pipeline.experiments.compare.contestants import choose_contestants, contestants
 from pipeline.experiments.compare.measure import SeedData, measure
-from pipeline.experiments.compare.search import MOST_FURTHER
 from pipeline.experiments.compare.settings import PAPER
 from pipeline.opening import open_run
 from pipeline.progress import Reporter
@@ -172,19 +172,27 @@ def test_measure_choice_without_a_solution_is_left_out(folder):
     assert measured.tried['{"l2": 0.0}'] is None
 
 
+def finds(data, found):
+    """A scorer that has so many of the validation interactions above everything else, the others below."""
+    liked_IU = torch.zeros(60, 10)
+    user_P, item_P = data.dataset.pairs("validation")
+    liked_IU[item_P, user_P] = -1
+    liked_IU[item_P[:found], user_P[:found]] = 1
+    return InnerProduct(torch.eye(10), liked_IU)
+
+
+def searched(fit, choices):
+    return Contestant(name="x", group="baseline", fit=fit, choices=choices, steps={"l2": 2.0})
+
+
 def test_measure_searches_on_from_the_best_choice_and_ends_inside_of_what_was_tried(folder):
-    data, best_l2 = seed_data(folder), 37.0
+    data = seed_data(folder)
 
     def fit(training, seed, l2):
-        """Finds the more of validation the nearer its l2 is to the best."""
-        found = round(20 / (1 + abs(math.log(l2 / best_l2))))
-        liked_IU = torch.zeros(training.num_items, training.num_users)
-        user_P, item_P = data.dataset.pairs("validation")
-        liked_IU[item_P[:found], user_P[:found]] = 1
-        return InnerProduct(torch.eye(training.num_users), liked_IU)
+        """Finds the more the nearer its l2 is to 37."""
+        return finds(data, round(10 / (1 + abs(math.log(l2 / 37)))))
 
-    row = Contestant(name="x", group="baseline", fit=fit, choices=({"l2": 1.0}, {"l2": 4.0}), steps={"l2": 2.0})
-    measured = measure(row, data, Reporter())
+    measured = measure(searched(fit, ({"l2": 1.0}, {"l2": 4.0})), data, Reporter())
     assert measured.settings == {"l2": 32.0}
     assert [json.loads(choice)["l2"] for choice in measured.tried] == [1.0, 4.0, 8.0, 16.0, 32.0, 64.0]
     assert measured.edges == []
@@ -192,27 +200,22 @@ def test_measure_searches_on_from_the_best_choice_and_ends_inside_of_what_was_tr
     assert data.protocol.validation(tested)["recall@20"] == max(measured.tried.values())
 
 
-def test_measure_search_that_finds_no_end_stops_and_names_the_edge(folder):
+def test_measure_search_that_finds_no_end_stops_and_names_the_edge(folder, monkeypatch):
     data, said = seed_data(folder), []
+    monkeypatch.setattr(pipeline.experiments.compare.measure, "MOST_FURTHER", 5)
 
     class Said(Reporter):
         def say(self, text):
             said.append(text)
 
     def fit(training, seed, l2):
-        """Finds the more of validation the larger its l2 is."""
-        liked_IU = torch.zeros(training.num_items, training.num_users)
-        user_P, item_P = data.dataset.pairs("validation")
-        liked_IU[item_P, user_P] = 1
-        wrong_IU = torch.rand(liked_IU.shape, generator=torch.Generator().manual_seed(0))
-        return InnerProduct(torch.eye(training.num_users), liked_IU + wrong_IU * 10 / l2)
+        """Finds the more the larger its l2 is."""
+        return finds(data, 1 + round(math.log2(l2)))
 
-    row = Contestant(name="x", group="baseline", fit=fit, choices=({"l2": 1.0},), steps={"l2": 1.01})
-    measured = measure(row, data, Said())
-    assert len(measured.tried) == 1 + MOST_FURTHER
-    ((told,),) = [[line for line in said if "edge" in line]]
-    assert told == f"x: the best choice is at the edge of what was tried: {measured.edges[0]}"
-    assert measured.edges[0].endswith("(highest)")
+    measured = measure(searched(fit, ({"l2": 1.0},)), data, Said())
+    assert [json.loads(choice)["l2"] for choice in measured.tried] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    assert measured.edges == ["l2 = 32 (highest)"]
+    assert said == ["x: the best choice is at the edge of what was tried: l2 = 32 (highest)"]
 
 
 def test_measure_keeps_no_scorer_but_the_best_while_it_fits_another(folder):
