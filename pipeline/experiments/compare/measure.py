@@ -130,6 +130,8 @@ def _try(contestant: Contestant, settings: Settings, data: SeedData, reporter: R
     seconds = time.monotonic() - start
     validation = data.protocol.validation(scorer)
     assert validation is not None, "SeedData has a validation part"
+    found = f"validation {CHOSEN_BY} {validation[CHOSEN_BY]:.4f}, fitted in {seconds:.0f} s"
+    reporter.say(f"{contestant.name}{f' with {dict(settings)}' if settings else ''}: {found}")
     return _Tried(settings, scorer, validation, seconds)
 
 

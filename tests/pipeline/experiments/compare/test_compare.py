@@ -215,7 +215,11 @@ def test_measure_search_that_finds_no_end_stops_and_names_the_edge(folder, monke
     measured = measure(searched(fit, ({"l2": 1.0},)), data, Said())
     assert [json.loads(choice)["l2"] for choice in measured.tried] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
     assert measured.edges == ["l2 = 32 (highest)"]
-    assert said == ["x: the best choice is at the edge of what was tried: l2 = 32 (highest)"]
+    assert [line.split(", fitted")[0] for line in said[:2]] == [
+        "x with {'l2': 1.0}: validation recall@20 0.1000",
+        "x with {'l2': 2.0}: validation recall@20 0.2000",
+    ]
+    assert said[6:] == ["x: the best choice is at the edge of what was tried: l2 = 32 (highest)"]
 
 
 def test_measure_keeps_no_scorer_but_the_best_while_it_fits_another(folder):
