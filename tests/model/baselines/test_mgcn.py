@@ -1,6 +1,5 @@
 """MGCN against a dense float64 formulation that knows nothing of the model's code."""
 
-
 import numpy as np
 import pytest
 import torch
