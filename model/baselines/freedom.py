@@ -15,7 +15,6 @@ of vectors and features.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +28,7 @@ from model.micro import Vectors
 from model.normalisation import normalise_edges
 from model.parallel import WHOLE, Columns
 from model.ranking import RankingLoss
+from model.sampling import TripleBatch
 from model.sparse import EdgePattern, SparseMatrix
 from model.user_item import UserItemGraph
 
@@ -117,20 +117,22 @@ class Freedom(nn.Module):
             content_ID = self.item_graph @ content_ID
         if not self.training:
             item_ID = item_ID * self.trained_I[:, None]
-        parts = zip(self.projections, self.features, self.present, strict=True)
-        projected = [projection(feature_IF) * present_I[:, None] for projection, feature_IF, present_I in parts]
-        modality_IMD = torch.stack(projected, dim=1)
+        modality_IMD = content_ID.new_zeros(len(content_ID), 0, self._dim)  # the loss projects what it looks at
         return Vectors(
             user_UD=user_UD, item_ID=item_ID + content_ID, content_ID=content_ID, modality_IMD=modality_IMD,
-            modality_weight_IM=modality_IMD.new_zeros(modality_IMD.shape[:2]), fused_ID=content_ID, user_B=user_B,
+            modality_weight_IM=modality_IMD[..., 0], fused_ID=content_ID, user_B=user_B,
         )  # fmt: skip
 
-    def own_loss(self, vectors: Vectors, batch: Any, ranking_loss: RankingLoss, generator: Generator) -> Tensor:
+    def own_loss(self, vectors: Vectors, batch: TripleBatch, ranking_loss: RankingLoss, generator: Generator) -> Tensor:
         """The ranking loss of the users' vectors with every modality's projected features."""
         total = vectors.item_ID.new_zeros(())
-        if self.modality_weight:
-            for projected_ID in vectors.modality_IMD.unbind(1):
-                total = total + ranking_loss.terms(replace(vectors, item_ID=projected_ID), batch, generator)[0]
+        if not self.modality_weight:
+            return total
+        item_P = torch.unique(torch.cat([batch.seen_P, batch.unseen_P]))
+        for projection, feature_IF, present_I in zip(self.projections, self.features, self.present, strict=True):
+            projected_PD = projection(feature_IF[item_P]) * present_I[item_P, None]
+            projected_ID = torch.zeros_like(vectors.item_ID).index_copy(0, item_P, projected_PD)
+            total = total + ranking_loss.terms(replace(vectors, item_ID=projected_ID), batch, generator)[0]
         return self.modality_weight * total
 
 
