@@ -46,7 +46,7 @@ def trained_baselines(modalities: list[str]) -> list[Contestant]:
 def _with_content(modalities: list[str]) -> list[Contestant]:
     leading = [{name: 9.0 if name == leader else 1.0 for name in modalities} for leader in modalities]
     freedom = tuple(
-        {L2: 1e-2, "own.dropout": dropout, "own.shares": shares, "own.modality_weight": 1e-3}
+        {L2: 1e-3, "own.dropout": dropout, "own.shares": shares, "own.modality_weight": 0.1}
         for shares, dropout in product(leading, (0.0, 0.8))
     )
     mgcn = tuple({L2: 1e-2, "own.contrast": weight} for weight in (1e-3, 1e-2, 0.1))
