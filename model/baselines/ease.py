@@ -20,9 +20,12 @@ def ease(data: TrainingData, l2: float) -> HistoryScorer:
 
     Raises `torch.linalg.LinAlgError` where l2 is too small for the matrix to be inverted in float32.
     """
-    gram_II = torch.cat([count_CI for _, count_CI in shared_users(data)])
-    gram_II.diagonal().add_(l2)
-    inverse_II = torch.cholesky_inverse(torch.linalg.cholesky(gram_II))
-    weight_II = inverse_II / -inverse_II.diagonal()
+    matrix_II = torch.empty(data.num_items, data.num_items, device=data.item_T.device)  # at most three at once
+    for item_C, count_CI in shared_users(data):
+        matrix_II[item_C] = count_CI
+    matrix_II.diagonal().add_(l2)
+    matrix_II = torch.linalg.cholesky(matrix_II)
+    weight_II = torch.cholesky_inverse(matrix_II)
+    weight_II /= -weight_II.diagonal().clone()
     weight_II.fill_diagonal_(0)
     return HistoryScorer(history_of(data), weight_II)

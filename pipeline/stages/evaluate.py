@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from upath import UPath
 
-from model.baselines.content_taste import content_taste
+from model.baselines.cosines import summed_cosines
 from model.baselines.popularity import popularity
 from model.data import TrainingData
 from model.evaluation import InnerProduct
@@ -73,7 +73,7 @@ def _similar_items(dataset: Dataset, protocol: EvaluationProtocol, item_ID: Tens
 
 def _yardstick(data: TrainingData, modality: str, protocol: EvaluationProtocol, similar: SimilarItems) -> ItemQuality:
     feature_ID = data.features[modality]
-    contest = protocol.open_contest(content_taste(data, modality), affordable(*feature_ID.shape))
+    contest = protocol.open_contest(summed_cosines(data, modality), affordable(*feature_ID.shape))
     return ItemQuality(
         test=contest.test(),
         cold_open=contest.cold(),

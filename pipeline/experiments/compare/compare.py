@@ -17,7 +17,9 @@ from pipeline.dataset.features import ModalityFeatures, load_features
 from pipeline.dataset.protocol import EvaluationProtocol
 from pipeline.dataset.records import SLOT_SHARE, Metrics
 from pipeline.errors import InputError
-from pipeline.experiments.compare.contestants import Contestant, choose_contestants
+from pipeline.experiments.compare.contestant import Contestant, folder_name
+from pipeline.experiments.compare.contestants import choose_contestants
+from pipeline.experiments.compare.forecast import forecast, keep_skip, skipped, told, too_large
 from pipeline.experiments.compare.measure import COMPARED, SeedData, measure
 from pipeline.experiments.compare.table import SeedResult, as_markdown, build_table
 from pipeline.experiments.compare.tracked import FitResult, log_comparison, log_measured
@@ -63,7 +65,8 @@ def compare(run: Run, shard: tuple[int, int] = (0, 1)) -> Comparison | Waiting:
         shard: measure every n-th fit only (contestants in order, the seeds of each after another), for several
             processes at once; the table is written by whichever finds everything measured.
 
-    Seed after seed, so that one seed's data are in memory at a time.
+    Seed after seed, so that one seed's data are in memory at a time; of a seed, what is soon measured first. A row that
+    needs more memory than is free is skipped, and stands in the table with the reason.
 
     Raises:
         ConfigError: a model that does not exist.
@@ -87,7 +90,8 @@ def compare(run: Run, shard: tuple[int, int] = (0, 1)) -> Comparison | Waiting:
             f"training diverges with every choice of settings of {', '.join(failed)}; leave them out of "
             f"compare.models, or begin a new run with another configuration"
         )
-    waiting = [f"{row.name}, seed {seed}" for row, seed in fits if _result(run, row, seed) is None]
+    missing_fits = [(row, seed) for row, seed in fits if _result(run, row, seed) is None]
+    waiting = [f"{row.name}, seed {seed}" for row, seed in missing_fits if skipped(run, row, seed) is None]
     if waiting:
         return Waiting(run_id=run.id, waiting_for=waiting)
     return _write_table(run, rows, "cold" if run.config.split.strategy == "cold-items" else "test")
@@ -98,7 +102,7 @@ def _seeds(run: Run) -> range:
 
 
 def _fit(row: Contestant, seed: int) -> Stage[FitResult]:
-    return Stage(f"{FOLDER}/{row.name.replace(', ', '-')}/seed-{seed}", FitResult)
+    return Stage(f"{FOLDER}/{folder_name(row)}/seed-{seed}", FitResult)
 
 
 def _result(run: Run, row: Contestant, seed: int) -> FitResult | None:
@@ -160,12 +164,21 @@ def _measure_all(run: Run, rows: list[Contestant], seed: int, data: SeedData) ->
             tried=measured.tried,
             metrics=measured.metrics,
             fit_seconds=measured.seconds,
+            edges=measured.edges,
         )
         log_measured(this, result)  # before the commit: what is committed is logged, whenever this process dies
         return result
 
     diverged = []
-    for row in rows:
+    counts = data.dataset.training_data()
+    for row in sorted(rows, key=lambda row: row.effort):
+        cost = forecast(row, data.config, counts)
+        run.reporter.say(told(row, cost))
+        reason = too_large(cost)
+        if reason is not None:
+            run.reporter.say(f"{row.name}: skipped: {reason}")
+            keep_skip(run, row, seed, reason)
+            continue
         try:
             run_stage(run, _fit(row, seed), partial(work, row))
         except DivergedError:
@@ -174,8 +187,13 @@ def _measure_all(run: Run, rows: list[Contestant], seed: int, data: SeedData) ->
 
 
 def _write_table(run: Run, rows: list[Contestant], part: str) -> Comparison:
-    results = {row.name: [_read_result(run, row, seed, part) for seed in _seeds(run)] for row in rows}
-    table = build_table(rows, results)
+    reasons = {row.name: _skip_reason(run, row) for row in rows}
+    results = {
+        row.name: [_read_result(run, row, seed, part) for seed in _seeds(run)]
+        for row in rows
+        if reasons[row.name] is None
+    }
+    table = build_table(rows, results, {name: reason for name, reason in reasons.items() if reason is not None})
     markdown = as_markdown(table, "cold items" if part == "cold" else part)
     folder = run.path / FOLDER
     publish_bytes(folder / MARKDOWN, markdown.encode())
@@ -193,6 +211,12 @@ def _write_table(run: Run, rows: list[Contestant], part: str) -> Comparison:
     )
 
 
+def _skip_reason(run: Run, row: Contestant) -> str | None:
+    """Why a row has no figures on some seed; None where it has all."""
+    missing = [seed for seed in _seeds(run) if _result(run, row, seed) is None]
+    return skipped(run, row, missing[0]) if missing else None
+
+
 def _read_result(run: Run, row: Contestant, seed: int, part: str) -> SeedResult:
     fit = _fit(row, seed)
     result = run.require(fit)
@@ -201,7 +225,7 @@ def _read_result(run: Run, row: Contestant, seed: int, part: str) -> SeedResult:
     assert validation is not None, "SeedData has a validation part"
     with local_copy(run.folder(fit) / PER_USER) as file:
         per_user = pl.read_parquet(file)
-    return SeedResult(measured, validation, per_user, result.fit_seconds, _beside(result.metrics, part))
+    return SeedResult(measured, validation, per_user, result.fit_seconds, _beside(result.metrics, part), result.edges)
 
 
 def _beside(metrics: dict[str, Metrics | None], part: str) -> dict[str, float]:

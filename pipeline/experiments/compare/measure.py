@@ -2,12 +2,16 @@
 
 import json
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import polars as pl
 import torch
 
 from model.allocator import freed_memory_kept
+from model.baselines.own_loss import with_own_loss
 from model.evaluation import InnerProduct, Scorer
 from model.training import DivergedError, HeldOut, Trainer
 from pipeline.columns import TEST, USER_ID, VALIDATION
@@ -15,7 +19,8 @@ from pipeline.config.config import Config
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.protocol import EvaluationProtocol
 from pipeline.errors import InputError
-from pipeline.experiments.compare.contestants import Contestant, Settings
+from pipeline.experiments.compare.contestant import OWN, Contestant, Settings
+from pipeline.experiments.compare.search import MOST_FURTHER, at_edge, next_choice
 from pipeline.progress import Reporter
 
 CHOSEN_BY = "recall@20"
@@ -61,16 +66,18 @@ class Measured:
     """Of the fit with these settings alone."""
     per_user: pl.DataFrame
     """user_id and the compared metrics, on `cold` where whole items are held out, else on `test`."""
+    edges: list[str]
+    """Of the settings chosen, those that are the highest or lowest of all tried."""
 
 
 def measure(contestant: Contestant, data: SeedData, reporter: Reporter) -> Measured:
-    """Fit with every choice, keep the one that validation likes best, and look at test with that alone.
+    """Fit with every choice, then with choices beside the best, keep the best on validation, look at test with that.
 
     Raises `DivergedError` where training diverges with every choice.
     """
     best: _Tried | None = None
     tried: dict[str, float | None] = {}
-    for settings in contestant.choices:
+    for settings in _choices(contestant, tried):
         one = _try(contestant, settings, data, reporter)
         tried[json.dumps(dict(settings))] = None if one is None else one.validation[CHOSEN_BY]
         if one is not None and (best is None or one.validation[CHOSEN_BY] > best.validation[CHOSEN_BY]):
@@ -79,6 +86,9 @@ def measure(contestant: Contestant, data: SeedData, reporter: Reporter) -> Measu
     if best is None:
         raise DivergedError(f"{contestant.name} diverges with every choice of its settings")
     contest = data.protocol.open_contest(best.scorer)
+    edges = at_edge(contestant.steps, best.settings, map(json.loads, tried))
+    if edges:
+        reporter.say(f"{contestant.name}: the best choice is at the edge of what was tried: {', '.join(edges)}")
     metrics = {
         "validation": best.validation,
         "test": contest.test(),
@@ -87,7 +97,21 @@ def measure(contestant: Contestant, data: SeedData, reporter: Reporter) -> Measu
         "new_items": contest.new_items(),
         "paper_protocol": data.protocol.paper(best.scorer),
     }
-    return Measured(best.settings, tried, metrics, best.seconds, _per_user(best.scorer, data))
+    return Measured(best.settings, tried, metrics, best.seconds, _per_user(best.scorer, data), edges)
+
+
+def _choices(contestant: Contestant, tried: Mapping[str, float | None]) -> Iterator[Settings]:
+    """Those of the contestant, then those that a search for the best adds (`next_choice`); `tried` grows meanwhile."""
+    yield from contestant.choices
+    for _ in range(MOST_FURTHER):
+        measured = {key: value for key, value in tried.items() if value is not None}
+        if not measured:
+            return
+        best = json.loads(max(measured, key=lambda key: measured[key]))
+        further = next_choice(contestant.steps, best, map(json.loads, tried))
+        if further is None:
+            return
+        yield further
 
 
 @dataclass(frozen=True)
@@ -109,6 +133,8 @@ def _try(contestant: Contestant, settings: Settings, data: SeedData, reporter: R
     seconds = time.monotonic() - start
     validation = data.protocol.validation(scorer)
     assert validation is not None, "SeedData has a validation part"
+    found = f"validation {CHOSEN_BY} {validation[CHOSEN_BY]:.4f}, fitted in {seconds:.0f} s"
+    reporter.say(f"{contestant.name}{f' with {dict(settings)}' if settings else ''}: {found}")
     return _Tried(settings, scorer, validation, seconds)
 
 
@@ -123,13 +149,22 @@ def _fit(contestant: Contestant, settings: Settings, data: SeedData, reporter: R
     training = data.dataset.training_data()
     if contestant.fit is not None:
         return contestant.fit(training, seed=data.config.train.seed, **settings)
-    config = data.config.with_values({**(contestant.settings or {}), **settings})
+    config, own = resolved(contestant, settings, data.config)
     user_P, item_P = data.dataset.pairs(VALIDATION)
     held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=data.protocol.validation_candidate_I)
-    trainer = Trainer(training, held_out, config.model, config.train, contestant.model, freed_memory_kept)
+    model = partial(contestant.model, **own) if own else contestant.model
+    trainer = Trainer(training, held_out, config.model, config.train, model, freed_memory_kept)
+    trainer.ranking_loss = with_own_loss(trainer.ranking_loss, trainer.model)
     with reporter.task(contestant.name, config.train.max_epochs) as task:
         for report in trainer.fit():
             metric = "" if report.metric is None else f" recall@20 {report.metric:.4f}"
             task.advance(note=f"loss {report.loss:.4f}{metric}")
     vectors = trainer.best_vectors()
     return InnerProduct(vectors.user_UD.cpu(), vectors.item_ID.cpu())
+
+
+def resolved(contestant: Contestant, choice: Settings, config: Config) -> tuple[Config, dict[str, Any]]:
+    """The configuration that a trained contestant has with this choice, and the arguments that are its model's own."""
+    settings = {**(contestant.settings or {}), **choice}
+    own = {key.removeprefix(OWN): value for key, value in settings.items() if key.startswith(OWN)}
+    return config.with_values({key: value for key, value in settings.items() if not key.startswith(OWN)}), own

@@ -11,13 +11,15 @@ from scipy import stats
 
 from pipeline.columns import USER_ID
 from pipeline.dataset.records import SLOT_SHARE
-from pipeline.experiments.compare.contestants import Contestant
+from pipeline.experiments.compare.contestant import Contestant
 from pipeline.experiments.compare.measure import COMPARED
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 BESIDE = (*(f"open {name}" for name in COMPARED), SLOT_SHARE)
 """How new items fare where all items compete: how many are found, and the share of the places that they get."""
 VALIDATION = "validation recall@20"
+EDGE, MARK = "at_edge", "†"
+"""Column of the settings of which no higher, or no lower, value was tried than the best; and how the table says it."""
 CONFIDENCE = 0.95
 
 
@@ -31,36 +33,55 @@ class SeedResult:
     seconds: float
     beside: Mapping[str, float] = field(default_factory=dict)
     """Those of `BESIDE` that were measured."""
+    edges: Sequence[str] = ()
+    """Chosen settings that are the highest or lowest of all tried."""
 
 
 Results = Mapping[str, Sequence[SeedResult]]
 """By the contestant's name, a result per seed in the same order."""
 
 
-def build_table(rows: Sequence[Contestant], results: Results) -> pl.DataFrame:
+def build_table(rows: Sequence[Contestant], results: Results, skipped: Mapping[str, str] | None = None) -> pl.DataFrame:
     """One row a contestant: mean and half-width of the 95 % interval (Student's t over seeds) of every metric.
 
     `<metric>_difference`, `_interval` and `_p` compare `micro` with the row over users, each user's metric averaged
     over the seeds: mean difference, half-width of its 95 % interval, and p of the paired t-test. They are null where
     `micro` was not compared, and in its own row.
+
+    Args:
+        skipped: why rows without results have none, by name; all their figures are null.
     """
-    model = results.get("micro")
+    model, skipped = results.get("micro"), skipped or {}
     return pl.DataFrame(
         [
             {
                 "name": row.name,
                 "group": row.group,
                 "embedding": row.is_embedding,
-                "seeds": len(results[row.name]),
-                **_over_seeds(results[row.name]),
-                VALIDATION: float(np.mean([one.validation["recall@20"] for one in results[row.name]])),
-                **_against(model, results[row.name] if row.name != "micro" else None),
-                "seconds": float(np.mean([result.seconds for result in results[row.name]])),
+                **_figures(row, model, results.get(row.name, [])),
+                "skipped": skipped.get(row.name),
             }
             for row in rows
         ],
         infer_schema_length=None,
+        schema_overrides={"skipped": pl.String, EDGE: pl.String},
     )
+
+
+def _figures(
+    row: Contestant, model: Sequence[SeedResult] | None, results: Sequence[SeedResult]
+) -> dict[str, float | str | None]:
+    if not results:
+        empty = dict.fromkeys((*METRICS, *(f"{name}_interval" for name in METRICS), VALIDATION, "seconds", EDGE))
+        return {"seeds": 0, **empty, **_against(None, None)}
+    return {
+        "seeds": len(results),
+        **_over_seeds(results),
+        VALIDATION: float(np.mean([one.validation["recall@20"] for one in results])),
+        **_against(model, results if row.name != "micro" else None),
+        "seconds": float(np.mean([result.seconds for result in results])),
+        EDGE: "; ".join(sorted({edge for result in results for edge in result.edges})) or None,
+    }
 
 
 def _over_seeds(results: Sequence[SeedResult]) -> dict[str, float | None]:
@@ -102,7 +123,8 @@ def _mean_per_user(results: Sequence[SeedResult]) -> pl.DataFrame:
 
 def strongest_other(table: pl.DataFrame) -> str | None:
     """Name of the baseline that validation likes best; None where there is none."""
-    baselines = table.filter(pl.col("group") == "baseline").sort(VALIDATION, descending=True)
+    measured = table.filter(pl.col("skipped").is_null())
+    baselines = measured.filter(pl.col("group") == "baseline").sort(VALIDATION, descending=True)
     return None if baselines.is_empty() else str(baselines["name"][0])
 
 
@@ -123,10 +145,14 @@ def as_markdown(table: pl.DataFrame, part: str) -> str:
         *(_line(row, names) for row in table.iter_rows(named=True)),
     ]
     strongest = strongest_other(table)
-    if strongest is not None and "micro" in table["name"]:
+    if strongest is not None and "micro" in table.filter(pl.col("skipped").is_null())["name"]:
         row = table.row(by_predicate=pl.col("name") == strongest, named=True)
         told = ", ".join(_paired(row, name) for name in COMPARED)
         lines += ["", f"Against the baseline that is strongest on validation, {strongest}: {told}."]
+    edges = table.filter(pl.col(EDGE).is_not_null())
+    if len(edges):
+        told = "; ".join(f"{name}: {edge}" for name, edge in edges.select("name", EDGE).iter_rows())
+        lines += ["", f"{MARK} The best choice is at the edge of what was tried; a better one may lie beyond. {told}."]
     return "\n".join(lines) + "\n"
 
 
@@ -136,11 +162,14 @@ def _paired(row: dict[str, Any], name: str) -> str:
 
 
 def _line(row: dict[str, Any], names: Sequence[str]) -> str:
-    cells = ["" if row[name] is None else _cell(row[name], row[f"{name}_interval"]) for name in names]
+    name = f"**{row['name']}**" if row["group"] == "model" else str(row["name"])
+    if row["skipped"] is not None:
+        return f"| {name} | skipped: {row['skipped']} {'| ' * (len(names) + 4)}"
+    cells = ["" if row[one] is None else _cell(row[one], row[f"{one}_interval"]) for one in names]
     difference, p = row["recall@20_difference"], row["recall@20_p"]
     paired = ["", ""] if difference is None else [f"{difference:+.4f}", _as_p(p)]
-    name = f"**{row['name']}**" if row["group"] == "model" else str(row["name"])
-    return f"| {name} | {row[VALIDATION]:.4f} | {' | '.join([*cells, *paired])} | {row['seconds']:.0f} |"
+    mark = "" if row[EDGE] is None else f" {MARK}"
+    return f"| {name}{mark} | {row[VALIDATION]:.4f} | {' | '.join([*cells, *paired])} | {row['seconds']:.0f} |"
 
 
 def _cell(mean: float, half_width: float | None, sign: str = "") -> str:

@@ -1,6 +1,6 @@
 """What became of one contestant on one seed, and the comparison in MLflow: a run for the whole, a child run a fit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from upath import UPath
@@ -27,6 +27,8 @@ class FitResult(StageResult):
     metrics: dict[str, Metrics | None]
     """By part: `validation`, `test`, `cold`, `cold_open`, `new_items`, `paper_protocol`; earlier versions lack some."""
     fit_seconds: float
+    edges: list[str] = field(default_factory=list)
+    """Chosen settings that are the highest or lowest of all tried; an earlier version did not look."""
 
 
 def log_measured(run: Run, result: FitResult) -> None:

@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.baselines.chance import chance
-from model.baselines.content_taste import content_taste
+from model.baselines.cosines import summed_cosines
 from model.baselines.ease import ease
-from model.baselines.neighbours import content_knn, item_knn
+from model.baselines.neighbours import content_knn, item_knn, whitened_knn
 from model.baselines.popularity import popularity
+from model.baselines.taste import content_taste
 from model.baselines.vbpr import Vbpr
 from model.config import ModelConfig, TrainConfig
 from model.data import TrainingData
@@ -193,10 +194,22 @@ class TestContentKnn(IndexFreeContract):
         return content_knn(data, "text", num_neighbours=3)
 
 
+class TestSummedCosines(IndexFreeContract):
+    @staticmethod
+    def fit(data, seed):
+        return summed_cosines(data, "text")
+
+
+class TestWhitenedKnn(IndexFreeContract):
+    @staticmethod
+    def fit(data, seed):
+        return whitened_knn(data, {"text": 1.0}, num_neighbours=3, power=0.25, dimensions=4)
+
+
 class TestContentTaste(IndexFreeContract):
     @staticmethod
     def fit(data, seed):
-        return content_taste(data, "text")
+        return content_taste(data, {"text": 1.0}, power=0.25, dimensions=4)
 
 
 class TestChance(ScorerContract):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model.baselines.chance import chance
-from model.baselines.content_taste import content_taste
+from model.baselines.cosines import summed_cosines
 from model.baselines.ease import ease
 from model.baselines.neighbours import content_knn, item_knn
 from model.baselines.popularity import popularity
@@ -74,6 +74,18 @@ def test_item_knn_equals_naive_loop(data):
     np.testing.assert_allclose(got, neighbour_scores(similarity, matrix), atol=1e-5)
 
 
+def test_item_knn_shrunk_equals_naive_loop(data):
+    matrix = dense(data)
+    similarity = np.array(
+        [
+            [(a @ b) / (np.linalg.norm(a) * np.linalg.norm(b) + 5) if a.any() and b.any() else 0 for b in matrix.T]
+            for a in matrix.T
+        ]
+    )
+    got = item_knn(data, NUM_NEIGHBOURS, shrinkage=5.0).scores(torch.arange(NUM_USERS)).numpy()
+    np.testing.assert_allclose(got, neighbour_scores(similarity, matrix), atol=1e-5)
+
+
 def test_content_knn_equals_naive_loop_and_scores_untouched_items(data):
     features, trained = data.features["text"].double().numpy(), set(data.item_T.tolist())
     similarity = np.array([[max(0, reference.cosine(a, b)) for b in features] for a in features])
@@ -91,7 +103,7 @@ def test_chance_same_seed_same_order_other_seed_another(data):
     assert not torch.equal(first, other)
 
 
-def test_content_taste_scores_are_sums_of_cosines_whatever_the_lengths(data):
+def test_summed_cosines_are_sums_of_cosines_whatever_the_lengths(data):
     data.features["text"][2] = torch.nan  # absent: ignored
     data.features["text"][8] *= 100
     features, present = data.features["text"].numpy(), data.present["text"].numpy()
@@ -100,5 +112,5 @@ def test_content_taste_scores_are_sums_of_cosines_whatever_the_lengths(data):
         for other in range(NUM_ITEMS):
             if present[item] and present[other]:
                 expected[user, other] += reference.cosine(features[item], features[other])
-    got = content_taste(data, "text").scores(torch.arange(NUM_USERS))
+    got = summed_cosines(data, "text").scores(torch.arange(NUM_USERS))
     np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import tomllib
 import weakref
@@ -13,14 +14,17 @@ import pytest
 import torch
 
 import pipeline.experiments.compare.compare
+import pipeline.experiments.compare.measure
 from model.evaluation import InnerProduct
 from model.training import DivergedError
 from pipeline.config.config import load_config
 from pipeline.dataset.protocol import EvaluationProtocol
 from pipeline.documents import flatten
 from pipeline.errors import InputError
-from pipeline.experiments.compare.contestants import PAPER, Contestant, choose_contestants, contestants
+from pipeline.experiments.compare.contestant import Contestant
+from pipeline.experiments.compare.contestants import choose_contestants, contestants
 from pipeline.experiments.compare.measure import SeedData, measure
+from pipeline.experiments.compare.settings import PAPER
 from pipeline.opening import open_run
 from pipeline.progress import Reporter
 from pipeline.sample import write_sample
@@ -162,9 +166,60 @@ def test_measure_choice_that_diverges_is_left_out_and_all_of_them_refused(folder
 def test_measure_choice_without_a_solution_is_left_out(folder):
     """With an L2 of 0, items without interactions leave EASE's matrix singular."""
     row = contestants([], 8)["ease"]
-    measured = measure(dataclasses.replace(row, choices=({"l2": 0.0}, {"l2": 10.0})), seed_data(folder), Reporter())
+    row = dataclasses.replace(row, choices=({"l2": 0.0}, {"l2": 10.0}), steps={})
+    measured = measure(row, seed_data(folder), Reporter())
     assert measured.settings == {"l2": 10.0}
     assert measured.tried['{"l2": 0.0}'] is None
+
+
+def finds(data, found):
+    """A scorer that has so many of the validation interactions above everything else, the others below."""
+    liked_IU = torch.zeros(60, 10)
+    user_P, item_P = data.dataset.pairs("validation")
+    liked_IU[item_P, user_P] = -1
+    liked_IU[item_P[:found], user_P[:found]] = 1
+    return InnerProduct(torch.eye(10), liked_IU)
+
+
+def searched(fit, choices):
+    return Contestant(name="x", group="baseline", fit=fit, choices=choices, steps={"l2": 2.0})
+
+
+def test_measure_searches_on_from_the_best_choice_and_ends_inside_of_what_was_tried(folder):
+    data = seed_data(folder)
+
+    def fit(training, seed, l2):
+        """Finds the more the nearer its l2 is to 37."""
+        return finds(data, round(10 / (1 + abs(math.log(l2 / 37)))))
+
+    measured = measure(searched(fit, ({"l2": 1.0}, {"l2": 4.0})), data, Reporter())
+    assert measured.settings == {"l2": 32.0}
+    assert [json.loads(choice)["l2"] for choice in measured.tried] == [1.0, 4.0, 8.0, 16.0, 32.0, 64.0]
+    assert measured.edges == []
+    (tested,) = data.protocol.tested
+    assert data.protocol.validation(tested)["recall@20"] == max(measured.tried.values())
+
+
+def test_measure_search_that_finds_no_end_stops_and_names_the_edge(folder, monkeypatch):
+    data, said = seed_data(folder), []
+    monkeypatch.setattr(pipeline.experiments.compare.measure, "MOST_FURTHER", 5)
+
+    class Said(Reporter):
+        def say(self, text):
+            said.append(text)
+
+    def fit(training, seed, l2):
+        """Finds the more the larger its l2 is."""
+        return finds(data, 1 + round(math.log2(l2)))
+
+    measured = measure(searched(fit, ({"l2": 1.0},)), data, Said())
+    assert [json.loads(choice)["l2"] for choice in measured.tried] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    assert measured.edges == ["l2 = 32 (highest)"]
+    assert [line.split(", fitted")[0] for line in said[:2]] == [
+        "x with {'l2': 1.0}: validation recall@20 0.1000",
+        "x with {'l2': 2.0}: validation recall@20 0.2000",
+    ]
+    assert said[6:] == ["x: the best choice is at the edge of what was tried: l2 = 32 (highest)"]
 
 
 def test_measure_keeps_no_scorer_but_the_best_while_it_fits_another(folder):
@@ -189,8 +244,8 @@ def test_choose_contestants_without_content_none_needs_it_and_none_stands_twice(
     config = load_config(folder / "microrec.toml", ["model.modalities=[]"])
     names = [row.name for row in choose_contestants(config)]
     assert {"ease", "lightgcn", "micro", "micro, backbone-mf"} < set(names)
-    assert not {"vbpr", "lattice", "micro, no-contrast", "micro, fusion-mean"} & set(names)
-    assert not [name for name in names if name.startswith("content-knn")]
+    assert not {"vbpr", "lattice", "freedom", "mgcn", "micro, no-contrast", "micro, fusion-mean"} & set(names)
+    assert not [name for name in names if name.startswith("content-")]
     twice = load_config(folder / "microrec.toml", ['compare.models=["ease", "ease"]'])
     assert [row.name for row in choose_contestants(twice)] == ["ease"]
 
@@ -199,8 +254,8 @@ def test_choose_contestants_are_of_the_modalities_in_use(folder):
     names = [
         row.name for row in choose_contestants(load_config(folder / "microrec.toml", ['model.modalities=["text"]']))
     ]
-    assert {"content-knn-text", "vbpr", "lattice"} < set(names)
-    assert not [name for name in names if "image" in name or "only" in name]
+    assert {"content-knn-text", "content-taste-text", "vbpr", "lattice", "freedom", "mgcn"} < set(names)
+    assert not [name for name in names if "image" in name or "only" in name or "joined" in name]
 
 
 @pytest.mark.integration

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 import pipeline.experiments.compare.measure
-from model.baselines.neighbours import content_knn
+from model.baselines.freedom import Freedom
+from model.baselines.mgcn import Mgcn
+from model.baselines.neighbours import content_knn, whitened_knn
+from model.baselines.taste import content_taste
 from model.baselines.vbpr import Vbpr
 from model.micro import Micro
 from model.training import DivergedError, Trainer
@@ -16,12 +19,18 @@ from pipeline.config.config import compose
 from pipeline.dataset.features import ModalityFeatures
 from pipeline.dataset.protocol import EvaluationProtocol
 from pipeline.documents import flatten
-from pipeline.experiments.compare.contestants import PAPER, contestants
+from pipeline.experiments.compare.contestant import LOOKED_UP, folder_name
+from pipeline.experiments.compare.contestant import TRAINED as LAST
+from pipeline.experiments.compare.contestants import contestants
+from pipeline.experiments.compare.implicit_models import als
 from pipeline.experiments.compare.measure import SeedData, measure
+from pipeline.experiments.compare.settings import PAPER
 from pipeline.progress import Reporter
 from pipeline.stages.prepare import assemble
 
 NUM_USERS, NUM_ITEMS, NUM_FAMILIES, DIM = 60, 80, 4, 8
+MODELS = {"vbpr": Vbpr, "freedom": Freedom, "mgcn": Mgcn}
+"""Of the rows that train another than `Micro`."""
 ROWS = contestants(["image", "text"], DIM)
 COMPUTED = [name for name, row in ROWS.items() if row.fit is not None]
 TRAINED = [name for name, row in ROWS.items() if row.settings is not None]
@@ -41,6 +50,8 @@ CHANGES = {
         "train.objective.ranking": "bpr",
         "train.objective.contrastive_weight": 0,
     },
+    "freedom": {"train.objective.ranking": "bpr", "train.objective.contrastive_weight": 0},
+    "mgcn": {"train.objective.ranking": "bpr", "train.objective.contrastive_weight": 0},
     "micro-paper": dict(PAPER),
     "micro-paper-sampled": {**PAPER, "train.objective.contrastive": "sampled"},
     "micro": {},
@@ -135,7 +146,8 @@ def changed(runs, settings):
 def test_contestants_trained_ones_change_exactly_what_is_meant(runs, name):
     row, expected = ROWS[name], CHANGES[name]
     for choice in row.choices:
-        found = changed(runs, {**row.settings, **choice})
+        settings = {**row.settings, **choice}
+        found = changed(runs, {key: value for key, value in settings.items() if not key.startswith("own.")})
         if "train.objective.ranking" in expected and not name.startswith("micro-paper"):
             chosen = {key for key, value in found.items() if is_number(value) or key == "train.batch_size"}
             free = chosen - set(expected)
@@ -145,14 +157,35 @@ def test_contestants_trained_ones_change_exactly_what_is_meant(runs, name):
 
 def test_contestants_are_the_baselines_and_ablations_of_the_published_tables_in_their_groups():
     wanted = {"chance", "popularity", "item-knn", "content-knn-image", "content-knn-text", "ease", "als", "bpr"}
-    assert set(ROWS) == wanted | set(CHANGES)
+    of_content = {
+        f"content-{kind}-{name}" for kind in ("knn-whitened", "taste") for name in ("image", "text", "joined")
+    }
+    assert set(ROWS) == wanted | of_content | {"content-knn-joined"} | set(CHANGES)
     for name, row in ROWS.items():
         assert row.name == name
         ablation = "ablation" if name.startswith("micro, ") else "baseline"
         assert row.group == ("model" if name == "micro" else ablation)
         assert (row.fit is None) == (row.settings is not None)
-        assert row.model is (Vbpr if name == "vbpr" else Micro)
-        assert row.is_embedding == (name in {*TRAINED, "als", "bpr"})
+        assert row.model is MODELS.get(name, Micro)
+        assert row.is_embedding == (name in {*TRAINED, "als", "bpr"} or name.startswith("content-taste"))
+        assert (row.effort == LAST) == (name in {*TRAINED, "bpr"})
+    assert {name for name, row in ROWS.items() if row.effort == LOOKED_UP} == {"chance", "popularity"}
+
+
+def test_contestants_every_number_that_is_searched_is_one_of_the_choices():
+    for row in ROWS.values():
+        for name, factor in row.steps.items():
+            assert factor > 1
+            assert any(isinstance(choice.get(name), int | float) for choice in row.choices), (row.name, name)
+
+
+def test_contestants_every_l2_is_searched():
+    for row in ROWS.values():
+        assert row.choices == ({},) or "train.objective.l2" not in row.choices[0] or "train.objective.l2" in row.steps
+
+
+def test_folder_name_of_an_ablation_has_no_comma():
+    assert folder_name(ROWS["micro, no-contrast"]) == "micro-no-contrast"
 
 
 def test_contestants_computed_factors_have_the_dimension_of_the_run():
@@ -210,9 +243,9 @@ def test_contestants_trained_ones_find_planted_families_by_their_settings(plante
     row = dataclasses.replace(ROWS[name], settings=settings, choices=({},))
     measured = measure(row, planted, Reporter())
     (trainer,) = trainers
-    resolved = planted.config.with_values(settings)
-    assert (trainer.config, type(trainer.model)) == (resolved.train, Vbpr if name == "vbpr" else Micro)
-    assert name == "vbpr" or trainer.model.config == resolved.model
+    resolved = planted.config.with_values({key: value for key, value in settings.items() if not key.startswith("own.")})
+    assert (trainer.config, type(trainer.model)) == (resolved.train, MODELS.get(name, Micro))
+    assert name in MODELS or trainer.model.config == resolved.model
     assert measured.metrics["test"]["recall@20"] > 1.5 * by_chance
 
 
@@ -224,21 +257,75 @@ def test_contestants_content_knn_is_of_its_own_modality(planted, modality):
     assert torch.equal(found.scores(everyone), expected.scores(everyone))
 
 
+def test_contestants_joined_content_is_weighed_by_the_shares(planted):
+    data, everyone = planted.dataset.training_data(), torch.arange(NUM_USERS)
+    shares = {"share_image": 1.0, "share_text": 5.0}
+    knn = ROWS["content-knn-whitened-joined"].fit(data, seed=0, **shares, num_neighbours=5, power=0.5, dimensions=4)
+    taste = ROWS["content-taste-joined"].fit(data, seed=0, **shares, power=0.5, dimensions=4)
+    by_share = {"image": 1.0, "text": 5.0}
+    assert torch.equal(knn.scores(everyone), whitened_knn(data, by_share, 5, 0.5, 4).scores(everyone))
+    assert torch.equal(taste.scores(everyone), content_taste(data, by_share, 0.5, 4).scores(everyone))
+
+
+@pytest.mark.parametrize("row", [ROWS["content-knn-joined"], ROWS["content-taste-joined"]])
+def test_contestants_shares_of_the_joined_are_all_alike_or_one_leads_and_the_first_stays(row):
+    shares = {(choice["share_image"], choice["share_text"]) for choice in row.choices}
+    assert shares == {(1.0, 1.0), (1.0, 3.0), (1.0, 1 / 3)}
+    assert "share_text" in row.steps
+    assert "share_image" not in row.steps
+
+
+@pytest.mark.parametrize("name", ["freedom", "mgcn"])
+def test_contestants_models_own_settings_reach_the_model(planted, name, monkeypatch):
+    built = []
+
+    class Remembered(MODELS[name]):
+        def __init__(self, *given, **own):
+            super().__init__(*given, **own)
+            built.append(own)
+
+    choice = ROWS[name].choices[-1]
+    row = dataclasses.replace(
+        ROWS[name],
+        model=Remembered,
+        settings={**ROWS[name].settings, "train.max_epochs": 1},
+        choices=(choice,),
+        steps={},
+    )
+    measured = measure(row, planted, Reporter())
+    assert built == [{key.removeprefix("own."): value for key, value in choice.items() if key.startswith("own.")}]
+    assert measured.settings == choice
+
+
 @pytest.mark.parametrize(
-    ("name", "setting"), [(name, setting) for name in COMPUTED for setting in ROWS[name].choices[0]]
+    ("name", "setting"),
+    [
+        (name, setting)
+        for name in COMPUTED
+        for setting in ROWS[name].choices[-1]
+        if name.endswith("-joined") or not setting.startswith("share_")
+    ],
 )
 def test_contestants_computed_ones_heed_every_setting_that_is_chosen(planted, name, setting):
     data, everyone, row = planted.dataset.training_data(), torch.arange(NUM_USERS), ROWS[name]
-    settings = row.choices[0]
+    settings = row.choices[-1]
     first = row.fit(data, seed=0, **settings).scores(everyone)
-    other = row.fit(data, seed=0, **{**settings, setting: type(settings[setting])(settings[setting] / 4)})
+    smaller = {"num_neighbours": 2, "dimensions": 3}.get(setting, type(settings[setting])(settings[setting] / 4))
+    other = row.fit(data, seed=0, **{**settings, setting: smaller})
     assert not torch.equal(first, other.scores(everyone))
 
 
 def test_contestants_als_that_diverges_says_so(planted):
     settings = {"factors": DIM, "alpha": float("inf"), "regularization": 1.0}
     with pytest.raises(DivergedError, match="NaN"):
-        ROWS["als"].fit(planted.dataset.training_data(), seed=0, **settings)
+        als(planted.dataset.training_data(), seed=0, **settings)
+
+
+def test_contestants_als_regularises_in_proportion_to_the_confidence(planted):
+    data, everyone = planted.dataset.training_data(), torch.arange(NUM_USERS)
+    found = ROWS["als"].fit(data, seed=0, factors=DIM, alpha=20.0, ratio=0.5)
+    expected = als(data, seed=0, factors=DIM, alpha=20.0, regularization=10.0)
+    assert torch.equal(found.scores(everyone), expected.scores(everyone))
 
 
 @pytest.mark.parametrize(("name", "seeded"), [("popularity", False), ("ease", False), ("als", True), ("bpr", True)])

@@ -18,7 +18,7 @@ from model.sparse import CompressedRows, row_starts
 
 
 @dataclass(frozen=True)
-class ContentTaste:
+class SummedCosines:
     """The sum of an item's cosines with the items of the user's history; 0 where either side has no content."""
 
     history: Pairs
@@ -42,7 +42,7 @@ class ContentTaste:
         return score_BI.mul_(self.scale_I).masked_fill_(self.scale_I == 0, 0)
 
 
-def content_taste(data: TrainingData, modality: str) -> ContentTaste:
+def summed_cosines(data: TrainingData, modality: str) -> SummedCosines:
     """Taste in one modality, from the training interactions.
 
     Args:
@@ -52,4 +52,4 @@ def content_taste(data: TrainingData, modality: str) -> ContentTaste:
     present_I, feature_ID = data.present[modality], data.features[modality]
     length_I = torch.linalg.vector_norm(feature_ID, dim=1)
     scale_I = torch.where(present_I & (length_I > 0), 1 / length_I, 0.0)
-    return ContentTaste(history_of(data).restricted_to(scale_I > 0), feature_ID, scale_I)
+    return SummedCosines(history_of(data).restricted_to(scale_I > 0), feature_ID, scale_I)
