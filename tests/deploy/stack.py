@@ -136,7 +136,7 @@ class TestStack:
 
     def refused_night(self, *overrides: str) -> Night:
         """Run a night that must end red."""
-        return self.finish_night(self.start_night(*overrides), "failed")
+        return self.finish_night(self.start_night(*overrides, shards=1), "failed")
 
     def finish_run(self, dag_id: str, run_id: str) -> None:
         """Follow a run of another DAG to its end, which must be a good one."""
