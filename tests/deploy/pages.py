@@ -22,9 +22,13 @@ class Pages(Browser):
 
     def __enter__(self):
         super().__enter__()
-        self.open(self.stack.airflow.base)
-        self.set_cookie("_token", self.stack.airflow.log_in())
-        self.remember("default_dag_view", '"grid"')
+        try:
+            self.open(self.stack.airflow.base)
+            self.set_cookie("_token", self.stack.airflow.log_in())
+            self.remember("default_dag_view", '"grid"')
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def save(self, name):
