@@ -55,7 +55,7 @@ test: setup ## Run all tests, the DAG's in the Airflow environment
 bench: .venv/.done ## Measure every hot path beside a plain formulation, write docs/benchmarks.md
 	$(ML)/python -m bench
 
-test-stack: setup redis ## Run nights, a backfill, drills and mistakes on the whole stack, an hour on two cores
+test-stack: setup redis ## Run nights, a backfill, drills and mistakes on the whole stack
 	MICROREC_TEST_STACK=1 $(ML)/python -m pytest -q tests/deploy/test_stack.py tests/deploy/test_stack_drills.py tests/deploy/test_stack_mistakes.py
 
 demo: .venv/.done ## Run the main job on the sample catalogue, in demo/
