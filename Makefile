@@ -55,8 +55,8 @@ test: setup ## Run all tests, the DAG's in the Airflow environment
 bench: .venv/.done ## Measure every hot path beside a plain formulation, write docs/benchmarks.md
 	$(ML)/python -m bench
 
-test-stack: setup redis ## Run nights, a backfill and SIGKILL drills on the whole stack, half an hour on two cores
-	MICROREC_TEST_STACK=1 $(ML)/python -m pytest -q tests/deploy/test_stack.py tests/deploy/test_stack_drills.py
+test-stack: setup redis ## Run nights, a backfill, drills and mistakes on the whole stack
+	MICROREC_TEST_STACK=1 $(ML)/python -m pytest -q tests/deploy/test_stack.py tests/deploy/test_stack_drills.py tests/deploy/test_stack_mistakes.py
 
 demo: .venv/.done ## Run the main job on the sample catalogue, in demo/
 	$(ML)/microrec sample demo

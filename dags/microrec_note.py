@@ -22,8 +22,11 @@ LONGEST_LINE, REASONS = 120, 4
 
 
 def compose(results: dict[str, Any]) -> str:
-    """Markdown lines from the results of the night's tasks, by task id; those that did not run are left out."""
-    lines = [f"run `{results['run_id']}`"]
+    """Markdown lines from the results of the night's tasks, by task id; those that did not run are left out.
+
+    How the night ended comes first: the run's page shows one line until it is opened.
+    """
+    lines = [_outcome(results), f"run `{results['run_id']}`"]
     lines += _input_lines(results.get("checks"))
     modalities: dict[str, list[dict[str, Any]]] = {}
     for shard in (*(results.get("extract_image") or ()), *(results.get("extract_text") or ())):
@@ -51,13 +54,7 @@ def compose(results: dict[str, Any]) -> str:
     seconds = {name: sum(filter(None, shards)) for name, shards in results.get("seconds", {}).items()}
     if any(seconds.values()):
         lines.append(f"seconds: {', '.join(f'{name} {value:.1f}' for name, value in seconds.items() if value)}")
-    return _fit(lines, _outcome(results))
-
-
-def _fit(lines: list[str], last: str) -> str:
-    """The lines as a list, cut to what Airflow keeps; the last one stays."""
-    ending = f"\n- {last}"
-    return "\n".join(f"- {line}" for line in lines)[: LONGEST - len(ending)] + ending
+    return "\n".join(f"- {line}" for line in lines)[:LONGEST]
 
 
 def _input_lines(checks: dict[str, Any] | None) -> list[str]:
@@ -83,6 +80,8 @@ def _outcome(results: dict[str, Any]) -> str:
         return "**promoted**"
     if refused := results.get("refused"):
         return f"**refused**, waits for an approval: {refused['reason']}"
+    if (checks := results.get("checks")) and checks["verdict"] == "refused":
+        return f"**refused** by the checks of the input: {checks['reasons'][0]}"
     return f"not promoted: {reason}" if (reason := results.get("stays")) else "not promoted"
 
 

@@ -18,13 +18,13 @@ SECONDS_BETWEEN_LOOKS = 2.0
 MARKS = {"success": "done", "failed": "FAILED", "skipped": "skipped", "upstream_failed": "not reached"}
 
 
-def follow(airflow: Airflow, run_id: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def follow(airflow: Airflow, run_id: str, dag_id: str = DAG) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the run's state and its tasks until it has ended; an api-server that restarts is waited for."""
     state = ""
     while state not in ENDED:
         try:
-            state = airflow.run(DAG, run_id)["state"]
-            yield state, airflow.tasks(DAG, run_id)
+            state = airflow.run(dag_id, run_id)["state"]
+            yield state, airflow.tasks(dag_id, run_id)
         except OSError as error:
             sys.stderr.write(f"Airflow does not answer ({error}); trying again\n")
         if state not in ENDED:

@@ -316,7 +316,7 @@ def test_nightly_refused_input_fails_at_once_and_the_note_says_which_rows(nightl
     assert ("--accept-change" in call.split()) == accept
     note = tasks["summarise"].xcom_pull("summarise")
     assert "- input **refused**, compared with `night-0`\n- items: 577 then, 144 now (allowed: at least 520)\n" in note
-    assert "- warning: three\n- and 1 more warnings\n" in note
+    assert "- warning: three\n- and 1 more warnings" in note
     assert "four" not in note
 
 

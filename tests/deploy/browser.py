@@ -14,6 +14,9 @@ OPTIONS = (
     "--disable-background-networking", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1600,1000",
 )  # fmt: skip
 
+PATIENCE = 600
+"""Seconds until a page must be there: on a machine that is busy, minutes."""
+
 
 class Browser:
     """One window; use it as a context manager."""
@@ -27,7 +30,7 @@ class Browser:
             ["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self._base = f"http://127.0.0.1:{port}"
-        self.wait(lambda: self._call("GET", "/status")["ready"], 60)
+        self.wait(lambda: self._call("GET", "/status")["ready"], PATIENCE)
         chrome = {"args": [*OPTIONS, f"--user-data-dir={self._profile.name}"]}
         session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}})
         self._base += f"/session/{session['sessionId']}"
@@ -46,10 +49,10 @@ class Browser:
             {"Content-Type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)["value"]
 
-    def open(self, address, *texts, without="", seconds=90):
+    def open(self, address, *texts, without="", seconds=PATIENCE):
         """Open a page and wait until it shows all the texts, and no longer the one that stands there meanwhile."""
         self._call("POST", "/url", {"url": address})
         self.wait(lambda: all(text in self.text() for text in texts), seconds)

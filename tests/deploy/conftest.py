@@ -1,4 +1,4 @@
-"""One stack for all tests that need one, with a sample catalogue in its store."""
+"""A stack for each module whose tests need one, with a sample catalogue in its store."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from tests.deploy.stack import TestStack, free_ports
 SETTINGS = {
     "SEED_ITEMS": "120",
     "SEED_USERS": "150",
-    "MAX_EPOCHS": "5",
+    "MAX_EPOCHS": "200",  # to early stopping: a model of five epochs is refused, for item-kNN beats it
     "COMPOSE_PROFILES": "cpu",
     # A lost worker is noticed sooner than in production: the tests wait for it.
     "TASK_HEARTBEAT_TIMEOUT": "40",
@@ -32,9 +32,9 @@ def statsd():
         yield receiver
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(statsd):
-    """A stack of its own, seeded; its end leaves nothing running."""
+    """A stack of its own, seeded; its end leaves nothing running. A module's champion is none of another's."""
     if not os.environ.get("MICROREC_TEST_STACK"):
         pytest.skip("MICROREC_TEST_STACK is not set")
     if shutil.which("redis-server") is None:

@@ -1,5 +1,6 @@
 """A stack for tests to use and to damage: services as processes, nights, what they left in the store."""
 
+import io
 import json
 import os
 import socket
@@ -11,7 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import polars as pl
+import psycopg2
 import s3fs
 
 from deploy.airflow_api import Airflow
@@ -21,12 +25,14 @@ from deploy.night import DAG, follow
 from deploy.processes import Processes
 
 BUCKET = "microrec"
+APPROVAL, CHAMPION, CONSUMER = "microrec_approval", "microrec_champion", "microrec_to_pgvector"
 MAPPED = ("extract_image", "extract_text")
+WITHOUT_RESULT = ("plan_shards", "changes", "refused", "ask_approval")
 
 
 @dataclass(frozen=True)
 class Night:
-    """A night that has ended well."""
+    """A night that has ended."""
 
     run_id: str
     """Airflow's; ours stands in `release`."""
@@ -90,33 +96,67 @@ class TestStack:
         """Give settings other values."""
         self.env_file.write_text("".join(f"{name}={value}\n" for name, value in (self.settings | settings).items()))
 
-    def pause(self, dag_id: str) -> None:
-        """Let a DAG start no more runs."""
-        self.airflow.call("PATCH", f"dags/{dag_id}?update_mask=is_paused", {"is_paused": True})
+    def pause(self, dag_id: str, paused: bool = True) -> None:
+        """Let a DAG start no more runs, nor the next task of one that runs."""
+        self.airflow.call("PATCH", f"dags/{dag_id}?update_mask=is_paused", {"is_paused": paused})
+
+    def resume(self, dag_id: str) -> None:
+        """Let it go on."""
+        self.pause(dag_id, paused=False)
+
+    def clear(self, run_id: str, task_id: str) -> None:
+        """Have a task and all that follow it done again, as the button of Airflow's page does."""
+        asked = {"dag_run_id": run_id, "task_ids": [task_id], "dry_run": False, "only_failed": False}
+        path = f"dags/{DAG}/clearTaskInstances"
+        self.airflow.call("POST", path, asked | {"include_downstream": True, "reset_dag_runs": True})
 
     def start_night(self, *overrides: str, **params: Any) -> str:
         """Trigger a night with overrides of the configuration; return Airflow's run id."""
         return self.airflow.trigger(DAG, {"set": list(overrides), **params})
 
-    def finish_night(self, run_id: str) -> Night:
-        """Follow a night to its end, which must be a good one."""
-        *_, (state, tasks) = follow(self.airflow, run_id)
-        assert state == "success", {task["task_id"]: task["state"] for task in tasks}
+    def finish_night(self, run_id: str, state: str = "success", dag_id: str = DAG) -> Night:
+        """Follow a night to its end, which must be the one expected."""
+        *_, (ended, tasks) = follow(self.airflow, run_id, dag_id)
+        assert ended == state, {task["task_id"]: task["state"] for task in tasks}
         results: dict[str, Any] = {}
         for task in sorted(tasks, key=lambda task: task["map_index"]):
             name, index = task["task_id"], task["map_index"]
-            if task["state"] != "success" or name.startswith(("plan", "changes")):
+            if task["state"] != "success" or name.startswith(WITHOUT_RESULT):
                 continue
-            value = self.airflow.result(DAG, run_id, name, index)
+            value = self.airflow.result(dag_id, run_id, name, index)
             if name in MAPPED:
                 results.setdefault(name, []).append(value)
             else:
                 results[name] = value
-        return Night(run_id, tasks, results, self.airflow.run(DAG, run_id)["note"])
+        return Night(run_id, tasks, results, self.airflow.run(dag_id, run_id)["note"])
 
     def night(self, *overrides: str, **params: Any) -> Night:
         """Run a night to its end."""
         return self.finish_night(self.start_night(*overrides, **params))
+
+    def refused_night(self, *overrides: str) -> Night:
+        """Run a night that must end red."""
+        return self.finish_night(self.start_night(*overrides, shards=1), "failed")
+
+    def finish_run(self, dag_id: str, run_id: str) -> None:
+        """Follow a run of another DAG to its end, which must be a good one."""
+        *_, (state, tasks) = follow(self.airflow, run_id, dag_id)
+        assert state == "success", {task["task_id"]: task["state"] for task in tasks}
+
+    def question(self, run_id: str) -> dict[str, Any] | None:
+        """What an approval asks; None before it does."""
+        path = f"dags/{APPROVAL}/dagRuns/{quote(run_id, safe='')}/hitlDetails"
+        found = self.airflow.call("GET", path)["hitl_details"]
+        return dict(found[0]) if found else None
+
+    def answer(self, run_id: str, option: str) -> None:
+        """Answer it, as the page's button does."""
+        path = f"dags/{APPROVAL}/dagRuns/{quote(run_id, safe='')}/taskInstances/ask/-1/hitlDetails"
+        self.airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {}})
+
+    def dags(self) -> set[str]:
+        """Names of the DAGs that Airflow knows now."""
+        return {dag["dag_id"] for dag in self.airflow.call("GET", "dags?limit=100")["dags"]}
 
     def task_state(self, run_id: str, task_id: str) -> str | None:
         """State of a task that is not mapped."""
@@ -137,6 +177,37 @@ class TestStack:
             use_listings_cache=False,
             skip_instance_cache=True,
         )
+
+    @property
+    def champion(self) -> dict[str, Any]:
+        """`champion.json` of the configured store."""
+        return dict(self.read_json(f"{BUCKET}/store/champion.json"))
+
+    def read_table(self, name: str) -> pl.DataFrame:
+        """`items` or `interactions` of the catalogue."""
+        return pl.read_parquet(io.BytesIO(self.store.cat_file(f"{BUCKET}/catalogue/{name}.parquet")))
+
+    def replace_table(self, name: str, table: pl.DataFrame) -> None:
+        """Write one of them anew, as whoever delivers the catalogue does."""
+        payload = io.BytesIO()
+        table.write_parquet(payload)
+        self.store.pipe_file(f"{BUCKET}/catalogue/{name}.parquet", payload.getvalue())
+
+    def consumed(self, schema: str = "public") -> tuple[str, int] | None:
+        """Digest and number of items that the consumer's tables in PostgreSQL hold; None before the first."""
+        password, port = (self.settings[name] for name in ("VECTORS_DB_PASSWORD", "POSTGRES_PORT"))
+        connection = psycopg2.connect(f"postgresql://vectors:{password}@127.0.0.1:{port}/vectors")
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"SELECT digest, (SELECT count(*) FROM {schema}.item_vectors) FROM {schema}.vectors_release"
+                )
+                row = cursor.fetchone()
+        except psycopg2.errors.UndefinedTable:
+            return None
+        finally:
+            connection.close()
+        return (str(row[0]), int(row[1])) if row else None
 
     def read_json(self, place: str) -> Any:
         return json.loads(self.store.cat_file(place))

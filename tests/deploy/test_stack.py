@@ -1,25 +1,19 @@
 """The whole stack for real: processes on loopback, nights, the consumer's table, metrics, pages."""
 
-import io
-import os
 import shutil
 import threading
 import time
 from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import polars as pl
-import psycopg2
 import pytest
 
 from deploy.night import DAG
-from tests.deploy.browser import Browser
-from tests.deploy.stack import BUCKET, wait_for
+from tests.deploy.pages import Pages, screens_folder
+from tests.deploy.stack import BUCKET, CONSUMER, wait_for
 
-CONSUMER = "microrec_to_pgvector"
-SCREENS = ("airflow-graph", "airflow-grid", "mlflow-run", "mlflow-registry")
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
 
@@ -44,12 +38,7 @@ def test_first_night_fills_the_consumers_table(first, stack):
     runs = wait_for(lambda: stack.airflow.runs(CONSUMER), pause=1)
     wait_for(lambda: stack.airflow.runs(CONSUMER)[0]["state"] not in ("queued", "running"), pause=1)
     assert stack.airflow.run(CONSUMER, runs[0]["dag_run_id"])["state"] == "success"
-    password, port = (stack.settings[name] for name in ("VECTORS_DB_PASSWORD", "POSTGRES_PORT"))
-    dsn = f"postgresql://vectors:{password}@127.0.0.1:{port}/vectors"
-    with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT digest, (SELECT count(*) FROM item_vectors) FROM vectors_release")
-        assert cursor.fetchone() == (first.digest, int(stack.settings["SEED_ITEMS"]))
-    connection.close()
+    assert stack.consumed() == (first.digest, int(stack.settings["SEED_ITEMS"]))
 
 
 def test_same_night_again_calls_no_encoder_and_keeps_the_digest(first, stack):
@@ -101,9 +90,7 @@ def ended(night, task_id):
 
 @pytest.mark.skipif(shutil.which("chromedriver") is None, reason="chromium-driver is not installed")
 def test_pages_show_the_night_and_its_model(first, stack, tmp_path):
-    folder = Path(os.environ.get("MICROREC_SCREENSHOTS", tmp_path))
-    take_screenshots(stack, first, folder)
-    assert all((folder / f"{name}.png").stat().st_size > 20_000 for name in SCREENS)
+    take_screenshots(stack, first, screens_folder(tmp_path))
 
 
 def test_metrics_reach_statsd_from_scheduler_and_worker(first, statsd):
@@ -147,49 +134,29 @@ def collector():
 
 def take_screenshots(stack, night, folder):
     """The pages of a night that has ended well, as PNG files."""
-    server = f"127.0.0.1:{stack.settings['MLFLOW_PORT']}"
-    mlflow = f"http://{server}"
     registered = night.results["register"]
-    page = f"{stack.airflow.base}/dags/{DAG}/runs/{night.run_id}"
-    with Browser() as browser:
-        browser.open(stack.airflow.base)
-        browser.set_cookie("_token", stack.airflow.log_in())
-        browser.remember("default_dag_view", '"grid"')
-        browser.open(page, "extract_image", "promote")
-        time.sleep(5)  # it is drawn after its texts are there
-        browser.save(folder / "airflow-grid.png")
-        browser.remember("default_dag_view", '"graph"')
-        browser.open(page, "extract_image", "promote")
+    with Pages(stack, folder) as pages:
+        pages.open_run(DAG, night.run_id, "extract_image", "promote")
+        pages.save("airflow-grid")
+        pages.remember("default_dag_view", '"graph"')
+        pages.open_run(DAG, night.run_id, "extract_image", "promote")
         for button in ("Collapse Details", "Expand all task groups", "Fit View"):
             time.sleep(2)
-            browser.click(button)
-        time.sleep(2)
-        browser.save(folder / "airflow-graph.png")
-        # The browser logs in once and remembers; the page itself may not be opened by an address with a password.
-        browser.open(f"http://admin:{stack.settings['MLFLOW_ADMIN_PASSWORD']}@{server}/", "Experiments")
-        browser.remember("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true")
-        browser.remember("mlflow.assistant.panelOpen_v1", "false")
-        browser.open(f"{mlflow}/")
+            pages.click(button)
+        pages.save("airflow-graph")
+        pages.log_in_to_mlflow()
         # Until MLflow knows whether there are child runs, grey bars stand in their place.
-        browser.open(f"{mlflow}/#/experiments/1/runs/{registered['run_id']}", "recall_at_20", without="Child runs")
-        browser.save(folder / "mlflow-run.png")
-        model = f"{mlflow}/#/models/{registered['model_name']}"
-        browser.open(model, "champion")
-        browser.save(folder / "mlflow-registry.png")
-        browser.open(f"{model}/versions/{registered['model_version']}", night.digest[:16])
+        pages.open_mlflow(f"experiments/1/runs/{registered['run_id']}", "recall_at_20", without="Child runs")
+        pages.save("mlflow-run")
+        model = f"models/{registered['model_name']}"
+        pages.open_mlflow(model, "champion")
+        pages.save("mlflow-registry")
+        pages.open_mlflow(f"{model}/versions/{registered['model_version']}", night.digest[:16])
 
 
 def change_titles(stack, count):
     """Give the first items that have a title another one."""
-    place = f"{BUCKET}/catalogue/items.parquet"
-    items = pl.read_parquet(io.BytesIO(stack.store.cat_file(place)))
+    items = stack.read_table("items")
     titled = items.filter(pl.col("title").is_not_null())["item_id"].head(count)
-    changed = items.with_columns(
-        pl.when(pl.col("item_id").is_in(titled.implode()))
-        .then(pl.col("title") + " anew")
-        .otherwise("title")
-        .alias("title")
-    )
-    buffer = io.BytesIO()
-    changed.write_parquet(buffer)
-    stack.store.pipe_file(place, buffer.getvalue())
+    title = pl.when(pl.col("item_id").is_in(titled.implode())).then(pl.col("title") + " anew").otherwise("title")
+    stack.replace_table("items", items.with_columns(title.alias("title")))

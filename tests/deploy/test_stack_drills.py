@@ -10,9 +10,8 @@ import pytest
 
 from deploy.processes import proc_stat
 from tests.deploy.drill import Drill, kill_service
-from tests.deploy.stack import wait_for
+from tests.deploy.stack import CONSUMER, wait_for
 
-CONSUMER = "microrec_to_pgvector"
 GPU_WORKER = "gpu-worker-on-cpu"
 SECONDS_AWAY = 20
 """How long a server stays dead."""
