@@ -22,8 +22,9 @@ from upath import UPath
 
 from model.allocator import freed_memory_kept
 from model.config import ModelConfig, TrainConfig
+from model.data import HeldOut
 from model.micro import Micro
-from model.training import HeldOut, Trainer
+from model.training import Trainer
 from model.warm_start import KEEP, carry_over
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID, VALIDATION
 from pipeline.dataset.alignment import earlier_rows

@@ -14,9 +14,9 @@ from torch import Generator, Tensor
 
 from model.allocator import freed_memory_kept
 from model.config import ModelConfig, ObjectiveConfig, TrainConfig
-from model.data import TrainingData
+from model.data import HeldOut, TrainingData
 from model.micro import Micro
-from model.training import HeldOut, Trainer
+from model.training import Trainer
 
 ITEM_EXPONENT = 0.8  # popularity of the r-th item is proportional to r ** -ITEM_EXPONENT
 USER_EXPONENT = 0.6

@@ -64,9 +64,13 @@ class ModelConfig:
     """Convolutions of LightGCN and NGCF over the user-item graph."""
     normalisation: Normalisation = "symmetric"
     """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
-    new_items: Literal["map", "graphs"] = "map"
+    taste_weight: float | Literal["auto"] = "auto"
+    """Weight of a user's taste in content, of each modality, in mean scores of the trained model; `auto`: chosen on
+    validation; 0: none, as in the paper."""
+    new_items: Literal["raised", "map", "graphs"] = "raised"
     """What the vector of an item without interactions is: what a linear `map` fitted to the others' vectors makes of
-    its content, or, as in the paper, what the item `graphs` bring, added to its own, untrained, ID embedding."""
+    its content; `raised`: the same, made so long that it stands among the others as often as its content deserves;
+    or, as in the paper, what the item `graphs` bring, added to its own, untrained, ID embedding."""
 
     def __post_init__(self) -> None:
         backbone_name(self.backbone)
@@ -79,6 +83,9 @@ class ModelConfig:
             raise ValueError(f"content_weight must be finite and not negative, got {self.content_weight}")
         if self.content_weight == 0 and self.new_items == "graphs":
             raise ValueError("content_weight = 0 leaves new_items = 'graphs' nothing; set new_items = 'map'")
+        weight = self.taste_weight
+        if weight != "auto" and (isinstance(weight, bool | str) or not 0 <= weight < math.inf):
+            raise ValueError(f"taste_weight must be 'auto' or a finite number of at least 0, got {weight!r}")
         if not 0 <= self.initial_graph_weight <= 1:
             raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
 

@@ -1,6 +1,6 @@
 """What the model is trained on.
 
-Shapes: T training interactions, I items, D feature dimension.
+Shapes: T training interactions, P held-out ones, I items, D feature dimension.
 """
 
 from dataclasses import dataclass, replace
@@ -58,6 +58,18 @@ class TrainingData:
             features={name: feature_ID.to(device) for name, feature_ID in self.features.items()},
             present={name: present_I.to(device) for name, present_I in self.present.items()},
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Validation interactions, each once, and the items that compete for them."""
+
+    user_P: Tensor
+    """int64 (P,)."""
+    item_P: Tensor
+    """int64 (P,)."""
+    candidate_I: Tensor | None = None
+    """bool (I,); None: every item."""
 
 
 def mean_of_present(feature_ID: Tensor, present_I: Tensor) -> Tensor:

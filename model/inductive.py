@@ -18,9 +18,13 @@ from torch import Tensor
 from model.config import ModelConfig
 from model.content_map import content_rows
 from model.data import mean_of_present
+from model.finishing.finish import Finished
+from model.finishing.taste import ContentAxes
 from model.fusion import FUSIONS
 from model.graph import nearest_neighbours
 
+CONTENT, OWN, MEAN, AXIS, TASTE = "map_CD", "own_DD", "mean_F", "axis_FK", "taste_KD"
+"""Names in the file of maps; of the last three with the modality's behind."""
 BLOCK_ELEMENTS = 1 << 25  # similarities held at once (128 MiB of float32)
 
 
@@ -46,17 +50,18 @@ class NewItems:
 
 @torch.no_grad()
 def embed_new_items(
-    parameters: dict[str, Tensor], map_CD: Tensor, modalities: dict[str, ContentSide], config: ModelConfig
+    parameters: dict[str, Tensor], maps: dict[str, Tensor], modalities: dict[str, ContentSide], config: ModelConfig
 ) -> NewItems:
     """Vectors, content vectors and attention weights of new items.
 
     Args:
         parameters: of a trained `Micro`.
-        map_CD: its content map.
+        maps: its `new_item_maps`.
         modalities: in the model's order of modalities.
     """
     if config.item_graph_layers != 1:
         raise ValueError("new items can be embedded by a model with model.item_graph_layers = 1 only")
+    own_content = modalities
     if config.absent == "mean":
         modalities = {name: _with_means(side) for name, side in modalities.items()}
     hidden, present = [], []
@@ -71,8 +76,36 @@ def embed_new_items(
     fused_QD, weight_QM = fusion(torch.stack(hidden, dim=1), torch.stack(present, dim=1))
     content_QD = F.normalize(fused_QD, dim=1)
     rows_QC = content_rows([(side.new_QF, side.new_present_Q) for side in modalities.values()])
-    vector_QD = config.content_weight * content_QD if config.new_items == "graphs" else rows_QC @ map_CD
-    return NewItems(vector_QD=vector_QD, content_QD=content_QD, modality_weight_QM=weight_QM)
+    own_QD = config.content_weight * content_QD if config.new_items == "graphs" else rows_QC @ maps[CONTENT]
+    return NewItems(vector_QD=_joined(own_QD, maps, own_content), content_QD=content_QD, modality_weight_QM=weight_QM)
+
+
+def new_item_maps(map_CD: Tensor, finished: Finished) -> dict[str, Tensor]:
+    """What turns new items' content into released vectors, for a file: the content map, then the cut's parts.
+
+    Raised like the catalogue's own new items. Older files hold `map_CD` alone.
+    """
+    maps, cut = {CONTENT: map_CD}, finished.cut
+    if cut is None:
+        return maps
+    parts = (finished.new_item_scale * cut.item_JD).split(
+        [map_CD.shape[1], *(axes.axis_FK.shape[1] for axes in finished.axes.values())]
+    )
+    maps[OWN] = parts[0]
+    for (name, axes), part_KD in zip(finished.axes.items(), parts[1:], strict=True):
+        maps |= {f"{MEAN}.{name}": axes.mean_F, f"{AXIS}.{name}": axes.axis_FK, f"{TASTE}.{name}": part_KD}
+    return {name: value.contiguous() for name, value in maps.items()}
+
+
+def _joined(own_QD: Tensor, maps: dict[str, Tensor], modalities: dict[str, ContentSide]) -> Tensor:
+    """The model's vectors joined with content and cut, where the model was."""
+    if OWN not in maps:
+        return own_QD
+    joined_QD = own_QD @ maps[OWN]
+    for name, side in modalities.items():
+        axes = ContentAxes(maps[f"{MEAN}.{name}"], maps[f"{AXIS}.{name}"])
+        joined_QD += axes.place(side.new_QF, side.new_present_Q) @ maps[f"{TASTE}.{name}"]
+    return joined_QD
 
 
 def _with_means(side: ContentSide) -> ContentSide:

@@ -15,6 +15,8 @@ from model.config import ModelConfig, TrainConfig
 from model.content_map import BLOCK_ELEMENTS as CONTENT_ELEMENTS
 from model.data import TrainingData
 from model.exact import HALVES, ROWS
+from model.finishing.taste import COLUMNS as TASTE_COLUMNS
+from model.finishing.validation import USERS_AT_MOST
 from model.graph import SEARCH
 from model.parallel import Columns
 
@@ -83,6 +85,7 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
         parts[name] = int(GAPS * parts[name])
     building = [_graph_building(data.num_items, size, model) for size in [*dims, model.embedding_dim]]
     parts["building graphs"] = max(*building, _content_mapping(sum(size + 1 for size in dims)))
+    parts["finishing"] = _finishing(data, dims, model) if dims else 0
     return Prediction(_without_overlap(parts))
 
 
@@ -102,8 +105,17 @@ def _content_mapping(width: int) -> int:
     return 4 * width * width * LONG + CONTENT_ELEMENTS * FLOAT
 
 
+def _finishing(data: TrainingData, dims: list[int], model: ModelConfig) -> int:
+    """Content columns, all joined columns of the items and a sample's, the history, vectors before and after."""
+    content = sum(min(size, TASTE_COLUMNS) for size in dims)
+    joined = model.embedding_dim + content
+    items = data.num_items * (content + 2 * joined + 2 * model.embedding_dim)
+    users = min(data.num_users, USERS_AT_MOST) * joined + 2 * data.num_users * model.embedding_dim
+    return (items + users) * FLOAT + len(data.user_T) * LONG * 6 + _content_mapping(max(dims))
+
+
 def _without_overlap(parts: dict[str, int]) -> dict[str, int]:
-    """Graphs are built while no step runs: of the two only the larger counts."""
-    if sum(parts[name] for name in STEP) >= parts["building graphs"]:
-        return {name: size for name, size in parts.items() if name != "building graphs"}
-    return {name: size for name, size in parts.items() if name not in STEP}
+    """Steps, the building of graphs and the finishing follow each other: of the three only the largest counts."""
+    phases = [STEP, ("building graphs",), ("finishing",)]
+    largest = max(phases, key=lambda phase: sum(parts[name] for name in phase))
+    return {name: size for name, size in parts.items() if name in largest or not any(name in p for p in phases)}

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from model.config import ModelConfig, TrainConfig
-from model.data import TrainingData, resolve_device
+from model.data import HeldOut, TrainingData, resolve_device
 from model.epoch import VALIDATION_METRIC, EpochReport
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Vectors
@@ -32,18 +32,6 @@ SEARCH_EVERY = 10
 
 class DivergedError(RuntimeError):
     """The loss became NaN or infinite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeldOut:
-    """Validation interactions, each once, and the items that compete for them."""
-
-    user_P: Tensor
-    """int64 (P,)."""
-    item_P: Tensor
-    """int64 (P,)."""
-    candidate_I: Tensor | None = None
-    """bool (I,); None: every item."""
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,10 @@ class Training:
     """None: nothing was asked for."""
     modalities: list[str]
     """That the model uses, in the order of the attention weights."""
+    taste_weights: dict[str, float] = field(default_factory=dict)
+    """Of a user's taste in content, by modality; empty where none was joined."""
+    new_item_scale: float = 1.0
+    """Factor on the vectors of items without interactions."""
     device: str
     processes: int = 1
     threads: int

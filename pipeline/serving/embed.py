@@ -131,7 +131,7 @@ def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manife
         local_copy(run.folder(stages.TRAIN) / PARAMETERS) as file,
         local_copy(run.folder(stages.TRAIN) / CONTENT_MAP) as map_file,
     ):
-        found = embed_new_items(load_file(file), load_file(map_file)["map_CD"], sides, trained.model)
+        found = embed_new_items(load_file(file), load_file(map_file), sides, trained.model)
     weight_QM = found.modality_weight_QM
     has_content = weight_QM.sum(1).numpy() > 0
     columns = {

@@ -20,7 +20,7 @@ VECTORS = "vectors.safetensors"
 PARAMETERS = "parameters.safetensors"
 """Beside them: what a finished training leaves of its checkpoints."""
 CONTENT_MAP = "content_map.safetensors"
-"""Beside them: `map_CD`, from content to vectors of items without interactions (`model.content_map`)."""
+"""Beside them: from content to vectors of items without interactions (`model.inductive.new_item_maps`)."""
 
 
 def save_checkpoint(folder: UPath, state: TrainingState, history: list[EpochReport]) -> None:

@@ -7,14 +7,16 @@ from safetensors.torch import save_file
 from upath import UPath
 
 from model.allocator import freed_memory_kept
-from model.data import resolve_device
+from model.data import HeldOut, resolve_device
 from model.epoch import EpochReport
+from model.finishing.finish import Finished, finish
+from model.inductive import new_item_maps
 from model.memory import GIB, predicted_peak
 from model.micro import Micro
 from model.parallel import WHOLE, Columns
 from model.ranks import RankFailedError, joined, launch
 from model.split import Split
-from model.training import DivergedError, HeldOut, Trainer
+from model.training import DivergedError, Trainer
 from pipeline import errors, stages, torchrun
 from pipeline.columns import VALIDATION
 from pipeline.config.config import Config
@@ -96,7 +98,7 @@ def _train(run: Run, folder: Path) -> TrainResult:
         with run.reporter.task("train", run.config.train.max_epochs) as task:
             task.advance(trainer.epoch)
             _fit(trainer, history, checkpoints, task)
-        _write(trainer, folder)
+        finished = _write(trainer, dataset, run.config, folder)
     if columns.is_first:
         write_json(UPath(str(folder / HISTORY)), as_rows(history))
     return TrainResult(
@@ -104,6 +106,8 @@ def _train(run: Run, folder: Path) -> TrainResult:
         best_epoch=trainer.best_epoch,
         warm_start=started_from,
         modalities=trainer.model.modality_names,
+        taste_weights=finished.taste_weights if finished else {},
+        new_item_scale=finished.new_item_scale if finished else 1.0,
         predicted_peak_memory_bytes=predicted,
         peak_memory_bytes=peak_memory_bytes(),
         graph_recall=trainer.model.graph_recall(),
@@ -115,19 +119,24 @@ def _train(run: Run, folder: Path) -> TrainResult:
     )
 
 
-def _write(trainer: Trainer[Micro], folder: Path) -> None:
-    """Vectors and parameters of the best epoch."""
+def _write(trainer: Trainer[Micro], dataset: Dataset, config: Config, folder: Path) -> Finished | None:
+    """Finished vectors and parameters of the best epoch; None on all processes but the first."""
     vectors = trainer.best_vectors()
     whole = {name: trainer.columns.gather(getattr(vectors, name), Split(1)) for name in SPLIT_VECTORS}
     whole["modality_weight_IM"] = vectors.modality_weight_IM.cpu().contiguous()
     parameters = trainer.best_parameters()
-    if trainer.columns.is_first:
-        save_file(whole, folder / VECTORS)
-        save_file(parameters, folder / PARAMETERS)
-    if trainer.model.modality_names:
-        map_CD = trainer.columns.gather(trainer.model.content_map.fit(vectors.item_ID), Split(1))
-        if trainer.columns.is_first:
-            save_file({"map_CD": map_CD}, folder / CONTENT_MAP)
+    names = trainer.model.modality_names
+    map_CD = trainer.columns.gather(trainer.model.content_map.fit(vectors.item_ID), Split(1)) if names else None
+    if not trainer.columns.is_first:
+        return None
+    finished = finish(
+        whole["user_UD"], whole["item_ID"], dataset.training_data(), _held_out(dataset, config), config.model, names
+    )
+    save_file(whole | {"user_UD": finished.user_UD, "item_ID": finished.item_ID}, folder / VECTORS)
+    save_file(parameters, folder / PARAMETERS)
+    if map_CD is not None:
+        save_file(new_item_maps(map_CD, finished), folder / CONTENT_MAP)
+    return finished
 
 
 def _device(config: Config) -> torch.device:
@@ -169,14 +178,17 @@ def make_trainer(run: Run, dataset: Dataset, columns: Columns = WHOLE) -> Traine
 
     Raises `ConfigError` for a configuration that does not fit the data.
     """
-    user_P, item_P = dataset.pairs(VALIDATION)
-    candidate_I = EvaluationProtocol(dataset, run.config.split).validation_candidate_I
-    held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=candidate_I)
     try:
         data, config = dataset.training_data(), run.config
-        return Trainer(data, held_out, config.model, config.train, Micro, freed_memory_kept, columns)
+        return Trainer(data, _held_out(dataset, config), config.model, config.train, Micro, freed_memory_kept, columns)
     except ValueError as error:
         raise ConfigError(f"train: {error}") from error
+
+
+def _held_out(dataset: Dataset, config: Config) -> HeldOut:
+    user_P, item_P = dataset.pairs(VALIDATION)
+    candidate_I = EvaluationProtocol(dataset, config.split).validation_candidate_I
+    return HeldOut(user_P=user_P, item_P=item_P, candidate_I=candidate_I)
 
 
 def _begin(

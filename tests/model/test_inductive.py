@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from model.config import ModelConfig
-from model.inductive import ContentSide, embed_new_items
+from model.finishing.finish import finish
+from model.inductive import ContentSide, embed_new_items, new_item_maps
 from model.micro import Micro
 from tests.model.test_training import planted
 
@@ -24,7 +25,7 @@ def test_embed_new_items_equal_the_model_with_the_item_in_it():
         for name in ("image", "text")
     }
     map_CD = model.content_map.fit(model().item_ID)
-    found = embed_new_items(dict(model.state_dict()), map_CD, sides, shape)
+    found = embed_new_items(dict(model.state_dict()), {"map_CD": map_CD}, sides, shape)
     for nothing in (found.vector_QD, found.content_QD, found.modality_weight_QM):
         assert nothing[2].abs().sum() == 0
     torch.testing.assert_close(found.content_QD[[0, 1, 3]].norm(dim=1), torch.ones(3))
@@ -45,7 +46,7 @@ def test_embed_new_items_by_graphs_have_the_content_s_part_of_an_item_s_vector()
         )
         for name in model.modality_names
     }
-    found = embed_new_items(dict(model.state_dict()), torch.zeros(0, 8), sides, shape)
+    found = embed_new_items(dict(model.state_dict()), {}, sides, shape)
     torch.testing.assert_close(found.vector_QD, 0.3 * found.content_QD)
     torch.testing.assert_close(found.vector_QD.norm(dim=1), torch.full((4,), 0.3))
 
@@ -67,8 +68,32 @@ def test_embed_new_items_equal_those_of_the_catalogue_without_interactions(absen
         )
         for name in model.modality_names
     }
-    found = embed_new_items(dict(model.state_dict()), model.content_map.fit(in_model), sides, shape)
+    found = embed_new_items(dict(model.state_dict()), {"map_CD": model.content_map.fit(in_model)}, sides, shape)
     torch.testing.assert_close(found.vector_QD, in_model[70:])
+
+
+@pytest.mark.parametrize("absent", ["left-out", "mean"])
+@pytest.mark.parametrize("new_items", ["map", "raised"])
+def test_embed_new_items_equal_the_finished_ones_of_the_catalogue(absent, new_items):
+    data, held_out, _ = planted()
+    shape = ModelConfig(embedding_dim=8, absent=absent, new_items=new_items)
+    model = Micro(data, shape, torch.Generator().manual_seed(0)).eval()
+    with torch.no_grad():
+        vectors = model()
+        map_CD = model.content_map.fit(vectors.item_ID)
+    finished = finish(vectors.user_UD, vectors.item_ID, data, held_out, shape, model.modality_names)
+    assert any(finished.taste_weights.values())
+    sides = {
+        name: ContentSide(
+            known_IF=data.features[name],
+            known_present_I=data.present[name],
+            new_QF=data.features[name][70:],
+            new_present_Q=data.present[name][70:],
+        )
+        for name in model.modality_names
+    }
+    found = embed_new_items(dict(model.state_dict()), new_item_maps(map_CD, finished), sides, shape)
+    torch.testing.assert_close(found.vector_QD, finished.item_ID[70:], atol=1e-5, rtol=1e-4)
 
 
 def naive_vector(model, sides, shape, row):

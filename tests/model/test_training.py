@@ -9,13 +9,13 @@ import torch
 
 from model.approximate import Cells
 from model.config import ModelConfig, ObjectiveConfig, TrainConfig
-from model.data import TrainingData, resolve_device
+from model.data import HeldOut, TrainingData, resolve_device
 from model.graph import Search, nearest_neighbours
 from model.micro import Micro
 from model.objective import objective
 from model.ranking import make_ranking_loss
 from model.structure import ItemGraph
-from model.training import DivergedError, HeldOut, Trainer
+from model.training import DivergedError, Trainer
 from tests import reference
 
 NUM_USERS, NUM_ITEMS, NUM_FAMILIES = 60, 80, 4

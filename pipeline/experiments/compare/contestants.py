@@ -48,6 +48,8 @@ def _ours(modalities: list[str]) -> list[Contestant]:
             "contrast-exact": {"train.objective.contrastive": "exact"},
             "initial-graph": {"model.initial_graph_weight": 1.0},
             "learned-graph": {"model.initial_graph_weight": 0.0},
+            "no-taste": {"model.taste_weight": 0.0},
+            "new-items-map": {"model.new_items": "map"},
             "new-items-graphs": {"model.new_items": "graphs"},
             "absent-mean": {"model.absent": "mean"},
             "fusion-mean": {"model.fusion": "mean"},

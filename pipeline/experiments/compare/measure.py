@@ -12,8 +12,11 @@ import torch
 
 from model.allocator import freed_memory_kept
 from model.baselines.own_loss import with_own_loss
+from model.data import HeldOut
 from model.evaluation import InnerProduct, Scorer
-from model.training import DivergedError, HeldOut, Trainer
+from model.finishing.finish import finish
+from model.micro import Micro
+from model.training import DivergedError, Trainer
 from pipeline.columns import TEST, USER_ID, VALIDATION
 from pipeline.config.config import Config
 from pipeline.dataset.dataset import Dataset
@@ -160,7 +163,11 @@ def _fit(contestant: Contestant, settings: Settings, data: SeedData, reporter: R
             metric = "" if report.metric is None else f" recall@20 {report.metric:.4f}"
             task.advance(note=f"loss {report.loss:.4f}{metric}")
     vectors = trainer.best_vectors()
-    return InnerProduct(vectors.user_UD.cpu(), vectors.item_ID.cpu())
+    user_UD, item_ID = vectors.user_UD.cpu(), vectors.item_ID.cpu()
+    if not isinstance(trainer.model, Micro):
+        return InnerProduct(user_UD, item_ID)
+    finished = finish(user_UD, item_ID, training, held_out, config.model, trainer.model.modality_names)
+    return InnerProduct(finished.user_UD, finished.item_ID)
 
 
 def resolved(contestant: Contestant, choice: Settings, config: Config) -> tuple[Config, dict[str, Any]]:

@@ -13,6 +13,7 @@ PAPER: Settings = {
     "model.neighbours": 10,
     "model.initial_graph_weight": 0.9,
     "model.content_weight": 1.0,
+    "model.taste_weight": 0.0,
     "model.absent": "mean",
     "model.fusion": "attention",
     "model.item_graph_layers": 1,

@@ -52,7 +52,7 @@ def _with_content(modalities: list[str]) -> list[Contestant]:
     mgcn = tuple({L2: 1e-2, "own.contrast": weight} for weight in (1e-3, 1e-2, 0.1))
     return [
         _with_bpr("vbpr", {}, model=Vbpr),
-        _with_bpr("lattice", {"model.fusion": "graph"}),
+        _with_bpr("lattice", {"model.fusion": "graph", "model.taste_weight": 0.0, "model.new_items": "map"}),
         _with_bpr("freedom", {}, freedom, {L2: 3.0, "own.modality_weight": 10.0}, model=Freedom),
         _with_bpr("mgcn", {}, mgcn, {L2: 3.0, "own.contrast": 10.0}, model=Mgcn),
     ]

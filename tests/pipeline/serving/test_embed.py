@@ -138,8 +138,8 @@ def test_embed_items_known_content_gives_the_vectors_of_the_model(world):
         known_IF=features, known_present_I=present, new_QF=features[rows], new_present_Q=torch.ones(3, dtype=torch.bool)
     )
     parameters = load_file(local_path(folder / "train" / PARAMETERS))
-    map_CD = load_file(local_path(folder / "train" / CONTENT_MAP))["map_CD"]
-    expected = embed_new_items(parameters, map_CD, {"text": side}, world.config.model)
+    maps = load_file(local_path(folder / "train" / CONTENT_MAP))
+    expected = embed_new_items(parameters, maps, {"text": side}, world.config.model)
     np.testing.assert_allclose(vectors_of(world.table(), "embedding"), expected.vector_QD, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
         vectors_of(world.table(), "content_embedding"), expected.content_QD, rtol=1e-5, atol=1e-6
