@@ -445,6 +445,55 @@ MUTATIONS = [
         "True",
         "tests/pipeline/registry/test_answer.py",
     ),
+    Mutation(
+        "taste: content is not centred",
+        "model/finishing/taste.py",
+        "centred_QF = feature_QF - mean_F",
+        "centred_QF = feature_QF + 0 * mean_F",
+        "tests/model/finishing/test_taste.py",
+    ),
+    Mutation(
+        "taste: content is not whitened",
+        "model/finishing/taste.py",
+        "** -POWER, 0.0)",
+        "** 0, 0.0)",
+        "tests/model/finishing/test_taste.py",
+    ),
+    Mutation(
+        "joining: all modalities weigh alike",
+        "model/finishing/joining.py",
+        "self.scale * weights[name]",
+        "self.scale",
+        "tests/model/finishing/test_joining.py",
+    ),
+    Mutation(
+        "distilling: the cut learns nothing",
+        "model/finishing/distilling.py",
+        "settings.rate * float",
+        "0 * float",
+        "tests/model/finishing/test_distilling.py",
+    ),
+    Mutation(
+        "finishing: new items are raised beyond what their content deserves",
+        "model/finishing/finish.py",
+        "outcome.new_share <= deserved and",
+        "True and",
+        "tests/model/finishing/test_finish.py",
+    ),
+    Mutation(
+        "finishing: new items are raised whatever it costs the others",
+        "model/finishing/finish.py",
+        "fall <= MOST_FALL",
+        "fall <= 1",
+        "tests/model/finishing/test_finish.py",
+    ),
+    Mutation(
+        "embed: new items are not raised with the catalogue's",
+        "model/inductive.py",
+        "finished.new_item_scale * cut.item_JD",
+        "cut.item_JD",
+        "tests/model/test_inductive.py",
+    ),
 ]
 
 

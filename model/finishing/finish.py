@@ -83,18 +83,19 @@ def _weights(
         return dict.fromkeys(names, float(config.taste_weight))
     if sample is None:
         return dict.fromkeys(names, WITHOUT_VALIDATION)
-    best = dict.fromkeys(names, 0.0)
-    best_metric = sample.metric(_cut(joining, best, config, ROUGH))
-    candidates = [dict.fromkeys(names, weight) for weight in WEIGHTS]
-    for name in [*names, None]:
-        for weights in candidates:
-            metric = sample.metric(_cut(joining, weights, config, ROUGH))
-            if metric > best_metric:
-                best, best_metric = weights, metric
-        if name is None or len(names) == 1 or not any(best.values()):
-            break
-        candidates = [best | {name: factor * best[name]} for factor in FACTORS]
-    return best
+
+    def measured(weights: dict[str, float]) -> tuple[float, dict[str, float]]:
+        return sample.metric(_cut(joining, weights, config, ROUGH)), weights
+
+    best = max((measured(dict.fromkeys(names, weight)) for weight in (0.0, *WEIGHTS)), key=_metric)
+    for name in names if len(names) > 1 and any(best[1].values()) else ():
+        changed = [best[1] | {name: factor * best[1][name]} for factor in FACTORS]
+        best = max((best, *map(measured, changed)), key=_metric)  # of equals the first
+    return best[1]
+
+
+def _metric(measured: tuple[float, dict[str, float]]) -> float:
+    return measured[0]
 
 
 def _cut(joining: Joining, weights: dict[str, float], config: ModelConfig, distillation: Distillation) -> Cut:

@@ -98,7 +98,7 @@ def _train(run: Run, folder: Path) -> TrainResult:
         with run.reporter.task("train", run.config.train.max_epochs) as task:
             task.advance(trainer.epoch)
             _fit(trainer, history, checkpoints, task)
-        finished = _write(trainer, dataset, run.config, folder)
+        finished = _write(run, trainer, dataset, folder)
     if columns.is_first:
         write_json(UPath(str(folder / HISTORY)), as_rows(history))
     return TrainResult(
@@ -119,7 +119,7 @@ def _train(run: Run, folder: Path) -> TrainResult:
     )
 
 
-def _write(trainer: Trainer[Micro], dataset: Dataset, config: Config, folder: Path) -> Finished | None:
+def _write(run: Run, trainer: Trainer[Micro], dataset: Dataset, folder: Path) -> Finished | None:
     """Finished vectors and parameters of the best epoch; None on all processes but the first."""
     vectors = trainer.best_vectors()
     whole = {name: trainer.columns.gather(getattr(vectors, name), Split(1)) for name in SPLIT_VECTORS}
@@ -129,14 +129,22 @@ def _write(trainer: Trainer[Micro], dataset: Dataset, config: Config, folder: Pa
     map_CD = trainer.columns.gather(trainer.model.content_map.fit(vectors.item_ID), Split(1)) if names else None
     if not trainer.columns.is_first:
         return None
+    config = run.config
     finished = finish(
         whole["user_UD"], whole["item_ID"], dataset.training_data(), _held_out(dataset, config), config.model, names
     )
+    run.reporter.say(f"train: {told(finished)}")
     save_file(whole | {"user_UD": finished.user_UD, "item_ID": finished.item_ID}, folder / VECTORS)
     save_file(parameters, folder / PARAMETERS)
     if map_CD is not None:
         save_file(new_item_maps(map_CD, finished), folder / CONTENT_MAP)
     return finished
+
+
+def told(finished: Finished) -> str:
+    """What finishing came to, for people."""
+    weights = ", ".join(f"{name} {weight:.2g}" for name, weight in finished.taste_weights.items() if weight)
+    return f"taste in content: {weights or 'none'}; vectors of new items times {finished.new_item_scale:.2f}"
 
 
 def _device(config: Config) -> torch.device:

@@ -79,8 +79,23 @@ def test_finish_new_items_hidden_by_short_vectors_come_forward():
         done = finished(short, dataclasses.replace(config, new_items=new_items))
         _, ranking = recall(short, done.user_UD, done.item_ID)
         shares.append(float(new_I[ranking.item_QK].double().mean()))
-    assert shares[1] > shares[0]
+    joining = Joining(short.user_UD, short.item_ID, made.data.trained_items(), Taste(made.data, NAMES))
+    sample = ValidationSample(joining, made.data, made.held_out)
+    by_content = sample.by_content(dict.fromkeys(NAMES, 0.0))
+    assert shares[0] < shares[1] <= by_content.new_share
     assert done.new_item_scale > 1
+
+
+def test_finish_where_new_items_alone_compete_their_places_are_limited_by_content():
+    made = shop()
+    trained_I = made.data.trained_items()
+    new = (~trained_I).nonzero().squeeze(1)
+    held_out = HeldOut(user_P=torch.arange(300), item_P=new[torch.arange(300) % len(new)], candidate_I=~trained_I)
+    done = finished(made, held_out=held_out)
+    _, ranking = recall(made, done.user_UD, done.item_ID)
+    joining = Joining(made.user_UD, made.item_ID, trained_I, Taste(made.data, NAMES))
+    by_content = ValidationSample(joining, made.data, held_out).by_content(done.taste_weights)
+    assert float((~trained_I)[ranking.item_QK].double().mean()) <= by_content.new_share
 
 
 @pytest.mark.parametrize("weight", [0.25, 0.0])
@@ -110,13 +125,13 @@ def test_finish_twice_is_the_same():
     assert first.taste_weights == second.taste_weights
 
 
-def test_validation_sample_metric_is_the_recall_of_all_joined_columns():
+def test_validation_sample_metric_is_the_recall_of_all_users():
     made = shop()
     joining = Joining(made.user_UD, made.item_ID, made.data.trained_items(), Taste(made.data, NAMES))
     weights = {"noise": 0.1, "text": 0.8}
-    user_UJ = joining.users(torch.arange(300)) * joining.column_weights(weights)
-    expected, _ = recall(made, user_UJ, joining.items(torch.arange(120)))
-    assert ValidationSample(joining, made.data, made.held_out).metric(weights) == pytest.approx(expected)
+    cut = joining.cut(weights, 8)
+    expected, _ = recall(made, joining.all_users(cut), joining.all_items(cut))
+    assert ValidationSample(joining, made.data, made.held_out).metric(cut) == pytest.approx(expected)
 
 
 def test_validation_sample_only_candidates_compete_for_what_is_held_out():
@@ -128,4 +143,5 @@ def test_validation_sample_only_candidates_compete_for_what_is_held_out():
     sample = ValidationSample(joining, made.data, held_out)
     assert sample.is_cold
     whole = ValidationSample(joining, made.data, made.held_out)
-    assert sample.metric(dict.fromkeys(NAMES, 0.0)) != whole.metric(dict.fromkeys(NAMES, 0.0))
+    cut = joining.cut({"noise": 0.0, "text": 1.0}, 8)
+    assert sample.metric(cut) != whole.metric(cut)
