@@ -1,0 +1,109 @@
+"""docs/nights.md: what was drawn, what is right, what was seen."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+from bench.__main__ import KEPT, commit, machine
+from bench.nights.kinds import FINISHED
+from bench.nights.night import Night
+
+
+def told(night: Night) -> str:
+    """A night on one line, for whoever watches."""
+    wrong = "" if night.as_it_should else "  <- NOT AS IT SHOULD BE"
+    statuses = ", ".join(map(str, night.statuses))
+    return (
+        f"night {night.number:02}  {drawn(night)}: {night.seen} ({statuses}); "
+        f"champion {night.champion}, {night.seconds:.0f} s{wrong}"
+    )
+
+
+def drawn(night: Night) -> str:
+    """What was drawn, and in which stage it came."""
+    return f"{night.kind}, in {night.when}" if night.when else night.kind
+
+
+def write_page(page: Path, spent: Sequence[Night], *, seed: int, items: int, users: int) -> None:
+    """Write it; what people have written at its end stays."""
+    old = page.read_text(encoding="utf-8") if page.exists() else ""
+    kept = KEPT + old.partition(KEPT)[2] if KEPT in old else KEPT + "\n"
+    lines = [*heading(spent, seed, items, users), *summary(spent), *by_kind(spent), *by_night(spent), kept]
+    page.write_text("\n".join(lines), encoding="utf-8")
+
+
+def heading(spent: Sequence[Night], seed: int, items: int, users: int) -> list[str]:
+    """What this is, and how to make it again."""
+    measured = commit()
+    command = f"python -m bench.nights --nights {len(spent)} --seed {seed} --items {items} --users {users}"
+    return [
+        f"# {len(spent)} nights",
+        "",
+        f"Written by `{command}`. {datetime.now(UTC):%-d %B %Y}{f', {measured}' if measured else ''}; {machine()}.",
+        "",
+        "Each night is `microrec run --run-id night-NN` on a sample to which 1 % of interactions, and now and then an",
+        "item or a user, are added every night. Half of the nights have a fault, drawn from the kinds of",
+        "`bench/nights/kinds.py` as from a shuffled deck; the first two have none. What is right follows from what was",
+        "drawn. A try that ends with exit status 1 or a signal is made again, at most twice, as Airflow does.",
+        "",
+    ]
+
+
+def summary(spent: Sequence[Night]) -> list[str]:
+    """The figures that count."""
+    good = [night for night in spent if night.blame in ("nothing", "machine")]
+    rows = {
+        "nights; with a fault": f"{len(spent)}; {sum(night.kind != 'none' for night in spent)}",
+        "wrong champions after a night": str(sum(night.wrong_champion for night in spent)),
+        "good nights (input and settings faultless); promoted": f"{len(good)}; {sum(n.seen in FINISHED for n in good)}",
+        "good nights lost": str(sum(night.lost for night in spent)),
+        "first good night after a faulty input or setting; promoted": recovered(spent),
+        "nights that ended otherwise than is right": str(sum(not night.as_it_should for night in spent)),
+        "seconds of a night without fault, median": f"{median_seconds(spent):.0f}",
+    }
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items()), ""]
+
+
+def recovered(spent: Sequence[Night]) -> str:
+    """How many good nights that follow a refused one were promoted."""
+    after = [
+        night
+        for before, night in pairwise(spent)
+        if before.blame in ("input", "model", "operator") and night.blame in ("nothing", "machine")
+    ]
+    return f"{len(after)}; {sum(night.seen in FINISHED for night in after)}"
+
+
+def median_seconds(spent: Sequence[Night]) -> float:
+    """Of the nights without fault after the first, which encodes all contents."""
+    seconds = sorted(night.seconds for night in spent[1:] if night.kind == "none")
+    return seconds[len(seconds) // 2] if seconds else float("nan")
+
+
+def by_kind(spent: Sequence[Night]) -> list[str]:
+    """A row for each kind of fault."""
+    lines = ["## By kind of fault", "", "| fault | right | nights | as it should |", "|---|---|---|---|"]
+    for name in dict.fromkeys(night.kind for night in sorted(spent, key=lambda night: (night.blame, night.kind))):
+        nights = [night for night in spent if night.kind == name]
+        right = " or ".join(nights[0].right)
+        lines.append(f"| {name} | {right} | {len(nights)} | {sum(night.as_it_should for night in nights)} |")
+    return [*lines, ""]
+
+
+def by_night(spent: Sequence[Night]) -> list[str]:
+    """A row for each night."""
+    lines = [
+        "## By night",
+        "",
+        "| night | drawn | seen | exit status of each try | champion after it | s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for night in spent:
+        statuses = ", ".join(map(str, night.statuses)) + (f"; {night.note}" if night.note else "")
+        seen = night.seen if night.as_it_should else f"**{night.seen}**"
+        if night.verified is not None:
+            seen += ", verified" if night.verified else ", **not verified**"
+        champion = f"**{night.champion}: wrong**" if night.wrong_champion else night.champion
+        lines.append(f"| {night.number} | {drawn(night)} | {seen} | {statuses} | {champion} | {night.seconds:.0f} |")
+    return [*lines, ""]
