@@ -17,6 +17,8 @@ ARRIVING = 0.05
 FIRST_MORNING = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = 24 * 3600
 MOMENT = "moment"
+NO_PICTURES = "no-pictures"
+"""A folder in the shop's that is empty."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def open_shop(folder: Path, *, items: int, users: int, nights: int, seed: int) -
     Late ones are drawn at random from all: they follow the same taste. Of the users and items a few come late.
     """
     write_sample(folder, num_items=items, num_users=users, seed=seed)
+    (folder / NO_PICTURES).mkdir(exist_ok=True)
     rng = np.random.default_rng([seed, 1])
     item_table, pool = (pl.read_parquet(folder / f"{name}.parquet") for name in ("items", "interactions"))
     item_at = arrivals(item_table[ITEM_ID], nights, rng)

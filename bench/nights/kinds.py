@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from bench.nights import strikes
-from bench.nights.catalogue import Change, Tables
+from bench.nights.catalogue import NO_PICTURES, Change, Tables
 from bench.nights.strikes import Strike
 from pipeline.columns import ITEM_ID, USER_ID
 
@@ -68,6 +68,11 @@ HONEST = Kind(name="none", blame="nothing", right=frozenset({Outcome.PROMOTED}))
 
 def _input(name: str, change: Change, *right: Outcome) -> Kind:
     return Kind(name=name, blame="input", right=frozenset(right or {Outcome.CHECKS}), change=change)
+
+
+def _elsewhere(name: str, image_root: str, right: Outcome) -> Kind:
+    settings = (f"catalogue.image_root={image_root}",)
+    return Kind(name=name, blame="input", right=frozenset({right}), settings=settings)
 
 
 def _model(name: str, *settings: str) -> Kind:
@@ -151,12 +156,8 @@ KINDS: tuple[Kind, ...] = (
     _input("interactions shuffled", shuffled, Outcome.GATE),
     _input("items' ids exchanged", renamed(ITEM_ID), Outcome.GATE),
     _input("users' ids exchanged", renamed(USER_ID), Outcome.GATE),
-    Kind(
-        name="image_root without pictures",
-        blame="input",
-        right=frozenset({Outcome.CHECKS}),
-        settings=("catalogue.image_root=nowhere",),
-    ),
+    _elsewhere("image_root without pictures", NO_PICTURES, Outcome.CHECKS),
+    _elsewhere("image_root gone", "nowhere", Outcome.UNREADABLE),
     Kind(name="export older than the champion's", blame="input", right=frozenset({Outcome.CHECKS}), older=True),
     Kind(name="half-written export", blame="input", right=frozenset({Outcome.UNREADABLE}), half_written=True),
     _model("trained for two epochs", "train.max_epochs=2"),
@@ -164,8 +165,8 @@ KINDS: tuple[Kind, ...] = (
     _model("learning rate 1e38", "train.learning_rate=1e38"),
     Kind(name="another seed", blame="nothing", right=frozenset({Outcome.PROMOTED}), settings=("train.seed=1",)),
     _machine("SIGKILL", strikes.kill),
-    _machine("store fails for 5 s", strikes.fail_disk),
-    _machine("disk full for 5 s", strikes.fail_disk, number=errno.ENOSPC),
+    _machine("store fails for 10 s", strikes.fail_disk),
+    _machine("disk full for 10 s", strikes.fail_disk, number=errno.ENOSPC),
     _machine("MLflow's database locked for 20 s", strikes.lock_database, "register", "promote"),
     _machine("a second run of the same id", strikes.run_twice, "extract", "prepare", "train"),
     _machine("input replaced by a newer one", strikes.export_newer, "validate", "extract", "prepare", cleared=True),

@@ -16,7 +16,7 @@ import polars as pl
 from bench.nights.catalogue import Growing, Tables
 from pipeline.columns import ITEM_ID
 
-FAILING_SECONDS = 5.0
+FAILING_SECONDS = 10.0
 LOCKED_SECONDS = 20.0
 
 
