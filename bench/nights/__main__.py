@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.__main__ import commit
 from bench.nights.catalogue import open_shop
 from bench.nights.kinds import KINDS, Kind, draw
 from bench.nights.night import Night, Nights
@@ -32,9 +33,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a new folder for shop, store and logs; default a temporary one")
     parser.add_argument("--page", type=Path, default=PAGE)
     asked = parser.parse_args()
-    out = asked.out or Path(tempfile.mkdtemp(prefix="nights-"))
+    measured, out = commit(), asked.out or Path(tempfile.mkdtemp(prefix="nights-"))
     spent = spend_all(out, asked.nights, asked.seed, items=asked.items, users=asked.users)
-    write_page(asked.page, spent, seed=asked.seed, items=asked.items, users=asked.users)
+    write_page(asked.page, spent, seed=asked.seed, items=asked.items, users=asked.users, measured=measured)
     print(f"written: {asked.page}")
     sys.exit(0 if all(night.as_it_should for night in spent) else 1)
 

@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from bench.__main__ import KEPT, commit, machine
+from bench.__main__ import machine
 from bench.nights.kinds import FINISHED
 from bench.nights.night import Night
+
+KEPT = "<!-- kept: what follows is not written by the program -->"
 
 
 def told(night: Night) -> str:
@@ -25,17 +27,20 @@ def drawn(night: Night) -> str:
     return f"{night.kind}, in {night.when}" if night.when else night.kind
 
 
-def write_page(page: Path, spent: Sequence[Night], *, seed: int, items: int, users: int) -> None:
-    """Write it; what people have written at its end stays."""
+def write_page(page: Path, spent: Sequence[Night], *, seed: int, items: int, users: int, measured: str) -> None:
+    """Write it; what people have written at its end stays.
+
+    Args:
+        measured: the commit.
+    """
     old = page.read_text(encoding="utf-8") if page.exists() else ""
     kept = KEPT + old.partition(KEPT)[2] if KEPT in old else KEPT + "\n"
-    lines = [*heading(spent, seed, items, users), *summary(spent), *by_kind(spent), *by_night(spent), kept]
+    lines = [*heading(spent, seed, items, users, measured), *summary(spent), *by_kind(spent), *by_night(spent), kept]
     page.write_text("\n".join(lines), encoding="utf-8")
 
 
-def heading(spent: Sequence[Night], seed: int, items: int, users: int) -> list[str]:
+def heading(spent: Sequence[Night], seed: int, items: int, users: int, measured: str) -> list[str]:
     """What this is, and how to make it again."""
-    measured = commit()
     command = f"python -m bench.nights --nights {len(spent)} --seed {seed} --items {items} --users {users}"
     return [
         f"# {len(spent)} nights",

@@ -138,14 +138,15 @@ def test_by_night_marks_what_is_wrong(night):
 
 def test_write_page_keeps_what_people_have_written(night, tmp_path):
     page = tmp_path / "nights.md"
-    write_page(page, [night], seed=0, items=40, users=60)
+    write_page(page, [night], seed=0, items=40, users=60, measured="abc")
     page.write_text(page.read_text() + "\nWhat was found.\n")
-    write_page(page, [night, replace(night, number=4)], seed=0, items=40, users=60)
+    write_page(page, [night, replace(night, number=4)], seed=0, items=40, users=60, measured="abc")
     assert page.read_text().endswith("\nWhat was found.\n")
     assert page.read_text().startswith("# 2 nights\n\nWritten by `python -m bench.nights --nights 2 --seed 0")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a minute on an idle machine
 @pytest.mark.integration
 def test_nights_with_three_kinds_of_fault_end_as_they_should(tmp_path):
     kinds = [NAMED["half of the catalogue"], NAMED["SIGKILL"], NAMED["export older than the champion's"]]
@@ -154,3 +155,13 @@ def test_nights_with_three_kinds_of_fault_end_as_they_should(tmp_path):
     assert sorted(night.kind for night in spent) == sorted(["none"] * 3 + [kind.name for kind in kinds])
     assert [night for night in spent if not night.as_it_should] == []
     assert pl.read_parquet(tmp_path / "nights" / "shop" / "items.parquet").height >= 57
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.integration
+def test_nights_without_checks_and_gate_see_the_wrong_champion(tmp_path):
+    settings = ("train.max_epochs=2", "model.embedding_dim=16", "gate.metric=none", "checks.enabled=false")
+    kinds = [NAMED["half of the catalogue"]]
+    *_, last = spend_all(tmp_path / "nights", 3, 0, items=40, users=60, kinds=kinds, settings=settings)
+    assert (last.seen, last.champion, last.wrong_champion) == (Outcome.PROMOTED, "night-03", True)
