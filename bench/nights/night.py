@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -78,21 +79,24 @@ class Nights:
         file = self.store / "champion.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
+    def recall(self, done: Sequence[Night], kinds: Sequence[Kind]) -> None:
+        """Know what is known after nights that an earlier process has spent."""
+        champion = ""
+        for night, kind in zip(done, kinds, strict=False):
+            self._learn(night.number, kind, champion, night.when)
+            champion = night.champion
+
     def spend(self, number: int, kind: Kind) -> Night:
         """One night."""
         run_id, rng, start = f"night-{number:02}", np.random.default_rng([self.seed, 2, number]), time.monotonic()
-        if kind.same_input:
-            self.spoilt.add(self.champion()["run_id"])
-        moment = self._moment(number, kind)
-        tables = self._export(moment, kind, rng)
+        before = self.champion().get("run_id", "")
+        tables = self._export(self._moment(number, kind, before), kind, rng)
         if kind.same_input:
             self._quick("rollback", "--reason", "seen by a person")
         attempts = _Attempts(self, kind, number, tables, rng)
         statuses = attempts.run(self._command("run", "--run-id", run_id, *_set(*self.settings, *kind.settings)))
         champion, seen = self.champion(), self._outcome(run_id, statuses)
-        if kind.spoilt and not (attempts.struck and self._has_all(run_id, tables)):
-            self.spoilt.add(run_id)
-        self.moment[run_id] = moment
+        self._learn(number, kind, before, attempts.struck)
         verified = self._quick("verify", run_id) == 0 if kind.blame == "machine" and seen in FINISHED else None
         if kind.same_input:
             self._quick("champion", "free")
@@ -111,9 +115,19 @@ class Nights:
             seconds=round(time.monotonic() - start, 1),
         )
 
-    def _moment(self, number: int, kind: Kind) -> float:
-        champion = self.moment.get(self.champion().get("run_id", ""), 0.0)
+    def _moment(self, number: int, kind: Kind, before: str) -> float:
+        """When the night's input was exported; `before` is the champion before it."""
+        champion = self.moment.get(before, 0.0)
         return champion - 1 if kind.older else champion if kind.same_input else float(number)
+
+    def _learn(self, number: int, kind: Kind, before: str, struck: str) -> None:
+        """What must not be champion after the night: what it has made, or what a person has rolled back."""
+        run_id, moment = f"night-{number:02}", self._moment(number, kind, before)
+        self.moment[run_id] = moment
+        if kind.same_input:
+            self.spoilt.add(before)
+        if kind.spoilt and not (struck and self._has_all(run_id, self.shop.at(moment))):
+            self.spoilt.add(run_id)
 
     def _export(self, moment: float, kind: Kind, rng: np.random.Generator) -> Tables:
         """Write what the night finds; return what it should have found."""

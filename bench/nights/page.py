@@ -1,6 +1,8 @@
 """docs/nights.md: what was drawn, what is right, what was seen."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +11,19 @@ from bench.__main__ import machine
 from bench.nights.kinds import FINISHED
 from bench.nights.night import Night
 
+BEGUN, NIGHTS = "begun.json", "nights.json"
 KEPT = "<!-- kept: what follows is not written by the program -->"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """How the nights began."""
+
+    nights: int
+    seed: int
+    items: int
+    users: int
+    commit: str
 
 
 def told(night: Night) -> str:
@@ -27,25 +41,45 @@ def drawn(night: Night) -> str:
     return f"{night.kind}, in {night.when}" if night.when else night.kind
 
 
-def write_page(page: Path, spent: Sequence[Night], *, seed: int, items: int, users: int, measured: str) -> None:
-    """Write it; what people have written at its end stays.
-
-    Args:
-        measured: the commit.
-    """
-    old = page.read_text(encoding="utf-8") if page.exists() else ""
-    kept = KEPT + old.partition(KEPT)[2] if KEPT in old else KEPT + "\n"
-    lines = [*heading(spent, seed, items, users, measured), *summary(spent), *by_kind(spent), *by_night(spent), kept]
-    page.write_text("\n".join(lines), encoding="utf-8")
+def begin(out: Path, wanted: Begun) -> None:
+    """Keep how the nights began; those that are continued keep the commit of their beginning."""
+    file = out / BEGUN
+    if not file.exists():
+        file.write_text(json.dumps(asdict(wanted)), encoding="utf-8")
+    found = read_begun(out)
+    if replace(found, commit=wanted.commit) != wanted:
+        raise SystemExit(f"{out} has nights that began as {found}, asked for {wanted}; choose another folder")
 
 
-def heading(spent: Sequence[Night], seed: int, items: int, users: int, measured: str) -> list[str]:
+def read_begun(out: Path) -> Begun:
+    """How the nights in a folder began."""
+    return Begun(**json.loads((out / BEGUN).read_text(encoding="utf-8")))
+
+
+def read_nights(out: Path) -> list[Night]:
+    """Those that are done."""
+    file = out / NIGHTS
+    return [Night(**night) for night in json.loads(file.read_text(encoding="utf-8"))] if file.exists() else []
+
+
+def page(out: Path, spent: Sequence[Night], old: Path) -> str:
+    """The page; what people have written at the end of the `old` one stays."""
+    text = old.read_text(encoding="utf-8") if old.exists() else ""
+    kept = KEPT + text.partition(KEPT)[2] if KEPT in text else KEPT + "\n"
+    return "\n".join([*heading(spent, read_begun(out)), *summary(spent), *by_kind(spent), *by_night(spent), kept])
+
+
+def heading(spent: Sequence[Night], begun: Begun) -> list[str]:
     """What this is, and how to make it again."""
-    command = f"python -m bench.nights --nights {len(spent)} --seed {seed} --items {items} --users {users}"
+    command = (
+        f"python -m bench.nights --nights {begun.nights} --seed {begun.seed} "
+        f"--items {begun.items} --users {begun.users}"
+    )
+    missing = f" The first {len(spent)} of {begun.nights} nights." if len(spent) < begun.nights else ""
     return [
         f"# {len(spent)} nights",
         "",
-        f"Written by `{command}`. {datetime.now(UTC):%-d %B %Y}{f', {measured}' if measured else ''}; {machine()}.",
+        f"Written by `{command}`. {datetime.now(UTC):%-d %B %Y}, {begun.commit}; {machine()}.{missing}",
         "",
         "Each night is `microrec run --run-id night-NN` on a sample to which 1 % of interactions, and now and then an",
         "item or a user, are added every night. Half of the nights have a fault, drawn from the kinds of",

@@ -13,9 +13,9 @@ import pytest
 from bench.nights import disk
 from bench.nights.__main__ import spend_all
 from bench.nights.catalogue import open_shop
-from bench.nights.kinds import KINDS, Outcome, draw, fewer_items, renamed, shuffled
-from bench.nights.night import Night
-from bench.nights.page import by_night, recovered, summary, write_page
+from bench.nights.kinds import HONEST, KINDS, Outcome, draw, fewer_items, renamed, shuffled
+from bench.nights.night import Night, Nights
+from bench.nights.page import Begun, begin, by_night, page, recovered, summary
 
 NIGHTS = 20
 NAMED = {kind.name: kind for kind in KINDS}
@@ -124,10 +124,10 @@ def test_summary_counts_wrong_champions_and_lost_nights(night):
         replace(night, kind="SIGKILL", blame="machine", seen=Outcome.FAILED),
         night,
     ]
-    page = "\n".join(summary(spent))
-    assert "| wrong champions after a night | 1 |" in page
-    assert "| good nights lost | 1 |" in page
-    assert "| nights that ended otherwise than is right | 2 |" in page
+    told = "\n".join(summary(spent))
+    assert "| wrong champions after a night | 1 |" in told
+    assert "| good nights lost | 1 |" in told
+    assert "| nights that ended otherwise than is right | 2 |" in told
     assert recovered(spent) == "1; 0"
 
 
@@ -136,13 +136,29 @@ def test_by_night_marks_what_is_wrong(night):
     assert row == ("| 3 | none, in train | **promoted**, **not verified** | 1, 0 | **night-03: wrong** | 12 |")
 
 
-def test_write_page_keeps_what_people_have_written(night, tmp_path):
-    page = tmp_path / "nights.md"
-    write_page(page, [night], seed=0, items=40, users=60, measured="abc")
-    page.write_text(page.read_text() + "\nWhat was found.\n")
-    write_page(page, [night, replace(night, number=4)], seed=0, items=40, users=60, measured="abc")
-    assert page.read_text().endswith("\nWhat was found.\n")
-    assert page.read_text().startswith("# 2 nights\n\nWritten by `python -m bench.nights --nights 2 --seed 0")
+def test_page_keeps_what_people_have_written_and_names_the_commit_of_the_beginning(night, tmp_path):
+    begun, old = Begun(nights=2, seed=0, items=40, users=60, commit="abc"), tmp_path / "nights.md"
+    begin(tmp_path, begun)
+    begin(tmp_path, replace(begun, commit="later"))
+    old.write_text(page(tmp_path, [night], old) + "\nWhat was found.\n")
+    assert "The first 1 of 2 nights." in old.read_text()
+    written = page(tmp_path, [night, replace(night, number=4)], old)
+    assert written.endswith("\nWhat was found.\n")
+    assert written.startswith("# 2 nights\n\nWritten by `python -m bench.nights --nights 2 --seed 0")
+    assert ", abc;" in written
+    with pytest.raises(SystemExit, match="choose another folder"):
+        begin(tmp_path, replace(begun, seed=1))
+
+
+def test_recall_knows_what_an_earlier_process_knew(shop, night, tmp_path):
+    """A person rolled night 3 back; night 4, on the same input, must not be champion either."""
+    these = Nights(shop, tmp_path, 0)
+    done = [replace(night, number=number, champion=f"night-{number:02}") for number in (1, 2, 3)]
+    kinds = [*[HONEST] * 3, NAMED["the same input after rollback"], NAMED["half of the catalogue"], HONEST]
+    fourth, fifth = (replace(night, number=number, champion="night-02") for number in (4, 5))
+    these.recall([*done, fourth, fifth], kinds)
+    assert these.spoilt == {"night-03", "night-04", "night-05"}
+    assert these.moment == {"night-01": 1, "night-02": 2, "night-03": 3, "night-04": 3, "night-05": 5}
 
 
 @pytest.mark.slow
