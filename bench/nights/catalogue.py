@@ -16,6 +16,8 @@ ARRIVING = 0.05
 """Share of the items, and of the users, that come in the course of the nights."""
 FIRST_MORNING = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = 24 * 3600
+MOST_AT_FIRST = 0.9
+"""Of the rows whose user and item are there: each night needs new ones, however few nights there are."""
 MOMENT = "moment"
 NO_PICTURES = "no-pictures"
 """A folder in the shop's that is empty."""
@@ -104,8 +106,9 @@ def reveal(earliest_R: np.ndarray, nights: int, rng: np.random.Generator) -> np.
     """
     moment_R = np.full(len(earliest_R), float(nights + 2))
     order = rng.permutation(len(earliest_R))
-    shown = round(len(order) / (1 + GROWTH) ** (nights + 1))
-    moment_R[order[earliest_R[order] == 0][:shown]] = 0.0
+    first = order[earliest_R[order] == 0]
+    shown = min(round(len(order) / (1 + GROWTH) ** (nights + 1)), round(MOST_AT_FIRST * len(first)))
+    moment_R[first[:shown]] = 0.0
     for night in range(1, nights + 2):
         waiting = order[(moment_R[order] > nights + 1) & (earliest_R[order] <= night - 1)]
         count = min(len(waiting), round(GROWTH * shown))

@@ -12,7 +12,7 @@ import pytest
 
 from bench.nights import disk
 from bench.nights.__main__ import spend_all
-from bench.nights.catalogue import open_shop
+from bench.nights.catalogue import open_shop, reveal
 from bench.nights.kinds import HONEST, KINDS, Outcome, draw, fewer_items, renamed, shuffled
 from bench.nights.night import Night, Nights
 from bench.nights.page import Begun, begin, by_night, page, recovered, summary
@@ -39,6 +39,13 @@ def test_shop_grows_by_a_hundredth_each_night(shop):
     grown = np.diff(counts) / counts[:-1]
     assert (abs(grown - 0.01) < 0.002).all()
     assert counts[5] < len(shop.at(5.5).interactions) < counts[6]
+
+
+def test_reveal_each_of_few_nights_brings_rows():
+    earliest = np.where(np.arange(1000) % 10 == 0, 3.0, 0.0)
+    moment = reveal(earliest, 6, np.random.default_rng(0))
+    assert all(((moment > night - 1) & (moment <= night)).sum() >= 8 for night in range(1, 7))
+    assert (moment >= earliest).all()
 
 
 def test_shop_interactions_come_with_their_item_and_later_than_those_before(shop):
