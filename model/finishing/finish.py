@@ -59,6 +59,7 @@ def finish(
         held_out: validation, to choose by.
         names: modalities that the model uses.
     """
+    user_UD, item_ID = user_UD.detach(), item_ID.detach()
     plain = Finished(user_UD=user_UD, item_ID=item_ID)
     if not names or (config.taste_weight == 0 and config.new_items != "raised"):
         return plain

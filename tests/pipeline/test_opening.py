@@ -64,5 +64,5 @@ def test_open_run_begun_by_an_older_version_goes_on_with_the_defaults_of_new_set
     if override is None:
         assert opened(tmp_path).id == "r"
     else:
-        with pytest.raises(InputError, match=r"another configuration \(model.new_items: 'map' then, 'graphs' now"):
+        with pytest.raises(InputError, match=r"another configuration \(model.new_items: 'raised' then, 'graphs' now"):
             opened(tmp_path, override)
