@@ -213,6 +213,7 @@ class _Attempts:
                     if self.kind.strike and strike is None and not self.struck and began == self.moment:
                         strike = threading.Thread(target=self._strike, args=(command, process))
                         strike.start()
+            process.stderr.close()
             status = process.wait()
             if strike:
                 strike.join()

@@ -31,6 +31,8 @@ class Distillation:
 
 
 DISTILLATION = Distillation()
+USERS_AT_MOST, ITEMS_AT_MOST = 1 << 14, 1 << 16
+"""Whose columns are made once, for all steps to draw from."""
 
 
 def distil(joining: Joining, cut: Cut, weights: dict[str, float], settings: Distillation = DISTILLATION) -> Cut:
@@ -41,10 +43,12 @@ def distil(joining: Joining, cut: Cut, weights: dict[str, float], settings: Dist
     groups = [{"params": [map_JD], "lr": settings.rate * float(map_JD.detach().std())} for map_JD in (user_JD, item_JD)]
     optimizer = torch.optim.Adam(groups)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, settings.steps)
+    user_UJ = joining.users(_drawn(joining.num_users, USERS_AT_MOST, generator))
+    item_IJ = joining.items(_drawn(joining.num_items, ITEMS_AT_MOST, generator))
     spread: Tensor | None = None
     for _ in range(settings.steps):
-        user_BJ = joining.users(_drawn(joining.num_users, settings.users, generator))
-        item_CJ = joining.items(_drawn(joining.num_items, settings.items, generator))
+        user_BJ = user_UJ[_drawn(len(user_UJ), settings.users, generator)]
+        item_CJ = item_IJ[_drawn(len(item_IJ), settings.items, generator)]
         target_BC = (user_BJ * weight_J) @ item_CJ.T
         spread = target_BC.std() if spread is None else spread
         loss = _divergence(target_BC / spread, (user_BJ @ user_JD) @ (item_CJ @ item_JD).T / spread)

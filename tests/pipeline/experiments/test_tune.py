@@ -140,7 +140,9 @@ def test_tune_best_toml_runs_from_anywhere_to_the_metric_found(folder, first, tm
     best = tmp_path / "copied.toml"
     shutil.copy(first.config, best)
     with pytest.raises(SystemExit) as exit_status:
-        main(["run", "-c", str(best), "--run-id", "best", "--json"])
+        # As trained: taste and the raising of new items come after what a study measures.
+        as_trained = ["--set", "model.taste_weight=0.0", "--set", "model.new_items=map"]
+        main(["run", "-c", str(best), "--run-id", "best", "--json", *as_trained])
     assert exit_status.value.code == 0
     result = json.loads(capsys.readouterr().out)
     assert result["release"] == str(folder / "microrec-store/releases/best")
@@ -230,7 +232,7 @@ def test_tune_hopeless_trials_are_pruned_or_diverge_and_never_win(folder):
 
 
 def test_tune_values_refused_together_are_recorded_and_the_study_goes_on(folder):
-    space = 'tune.space={"model.content_weight" = [0.4, 0.0], "model.new_items" = ["graphs", "map"]}'
+    space = 'tune.space={"model.content_weight" = [0.4, 0.0], "model.new_items" = ["graphs", "raised"]}'
     result = search(folder, "together", space, "tune.trials=8", "train.max_epochs=1", "train.check_every=1")
     states = {tuple(trial["values"].values()): trial["state"] for trial in trials_of(folder, "together")}
     assert states.pop((0.0, "graphs")) == "refused"

@@ -58,7 +58,7 @@ def recall_of_untrained(vectors, interactions, part, cutoff, among_all=False):
 
 
 def test_run_cold_items_stops_and_reports_by_items_that_training_has_not_seen(folder):
-    run = begin(folder, "run")
+    run = begin(folder, "run", "model.taste_weight=0.0", "model.new_items=map")  # what was measured is released
     do_stages(run, upto=stages.EVALUATE)
     metrics, history = run.require(stages.EVALUATE).metrics, read_history(run)
     vectors, interactions = (

@@ -8,8 +8,9 @@ from model.data import TrainingData
 from pipeline.experiments.compare import cost
 from pipeline.experiments.compare.cost import ease_cost, neighbours_cost, nothing, taste_cost
 
-MEASURE = """
-import resource, sys
+MEASURE = r"""
+import re, sys
+from pathlib import Path
 from model.baselines.ease import ease
 from model.baselines.neighbours import item_knn
 from pipeline.resources import resident_memory_bytes
@@ -21,7 +22,9 @@ data = shop(int(sys.argv[2]))
 before = resident_memory_bytes()
 best = fit(data)
 fit(data)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+# Not ru_maxrss: a process begins with its parent's.
+peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+print(int(peak[1]) * 1024 - before)
 """
 
 
