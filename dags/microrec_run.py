@@ -27,15 +27,16 @@ def run_id_of(dag_run: Any) -> str:
     return f"{spelled or 'run'}-{hashlib.sha256(dag_run.run_id.encode()).hexdigest()[:8]}"
 
 
-def microrec(command: str, *arguments: str) -> dict[str, Any]:
-    """Run a command with this DAG run's configuration and for its run id.
+def microrec(command: str, *arguments: str, run: bool = True) -> dict[str, Any]:
+    """Run a command with this DAG run's configuration and, unless `run=False`, for its run id.
 
     The seconds of a stage are kept beside the task's result, for the note.
     """
     context = get_current_context()
     run_id = run_id_of(context["dag_run"])
+    identity = ["--run-id", run_id] if run else []
     common = configured(context["params"]["config"], overrides())
-    result = run_microrec([command, *arguments, *common, "--run-id", run_id], f"{run_id} {command}")
+    result = run_microrec([command, *arguments, *common, *identity], f"{run_id} {command}")
     if "seconds" in result:
         context["ti"].xcom_push(key="seconds", value=result["seconds"])
     return result
