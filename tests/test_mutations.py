@@ -405,9 +405,9 @@ MUTATIONS = [
     ),
     Mutation(
         "comparison: LATTICE is MICRO by another name",
-        "pipeline/experiments/compare/contestants.py",
-        'trained("lattice", {"model.fusion": "graph"})',
-        'trained("lattice", {})',
+        "pipeline/experiments/compare/trained.py",
+        '_with_bpr("lattice", {"model.fusion": "graph", ',
+        '_with_bpr("lattice", {',
         "tests/pipeline/experiments/compare/test_contestants.py::test_contestants_trained_ones_change_exactly_what_is_meant",
     ),
     Mutation(

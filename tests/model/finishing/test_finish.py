@@ -8,10 +8,10 @@ import torch
 from model.config import ModelConfig
 from model.data import HeldOut
 from model.evaluation import InnerProduct, Pairs, metrics_per_user, rank_items
-from model.finishing.finish import WITHOUT_VALIDATION, finish
+from model.finishing.finish import MOST_FALL, WITHOUT_VALIDATION, _new_item_scale, finish
 from model.finishing.joining import Joining
 from model.finishing.taste import Taste
-from model.finishing.validation import ValidationSample
+from model.finishing.validation import Outcome, ValidationSample
 from tests.model.finishing.shop import shop
 
 NAMES = ["noise", "text"]
@@ -145,3 +145,31 @@ def test_validation_sample_only_candidates_compete_for_what_is_held_out():
     whole = ValidationSample(joining, made.data, made.held_out)
     cut = joining.cut({"noise": 0.0, "text": 1.0}, 8)
     assert sample.metric(cut) != whole.metric(cut)
+
+
+class FakeSample:
+    """New items take a tenth of the places times their scale; what the others lose is given."""
+
+    def __init__(self, loss, is_cold=False):
+        self.loss, self.is_cold = loss, is_cold
+
+    def contest(self, cut):
+        return self
+
+    def outcome(self, scale):
+        return Outcome(0.5 * (1 - self.loss * (scale - 1)), 0.1 * scale)
+
+    def by_content(self, weights):
+        return Outcome(0.25, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        (FakeSample(loss=0), 2),  # half as good as the model, so that half of 0.4 is deserved
+        (FakeSample(loss=0.1), 1 + MOST_FALL / 0.1),
+        (FakeSample(loss=0.1, is_cold=True), 2),
+    ],
+)
+def test_new_item_scale_is_the_largest_that_is_deserved_and_affordable(sample, expected):
+    assert _new_item_scale(sample, None, {}) == pytest.approx(expected, rel=0.01)
