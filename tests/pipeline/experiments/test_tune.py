@@ -139,9 +139,9 @@ def test_tune_best_toml_runs_from_anywhere_to_the_metric_found(folder, first, tm
     monkeypatch.chdir(tmp_path)
     best = tmp_path / "copied.toml"
     shutil.copy(first.config, best)
+    # As trained: taste and the raising of new items come after what a study measures.
+    as_trained = ["--set", "model.taste_weight=0.0", "--set", "model.new_items=map"]
     with pytest.raises(SystemExit) as exit_status:
-        # As trained: taste and the raising of new items come after what a study measures.
-        as_trained = ["--set", "model.taste_weight=0.0", "--set", "model.new_items=map"]
         main(["run", "-c", str(best), "--run-id", "best", "--json", *as_trained])
     assert exit_status.value.code == 0
     result = json.loads(capsys.readouterr().out)
