@@ -89,6 +89,11 @@ class ModelConfig:
         if not 0 <= self.initial_graph_weight <= 1:
             raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
 
+    @property
+    def wants_finishing(self) -> bool:
+        """Whether `model.finishing` has anything to do: not with the paper's settings."""
+        return self.taste_weight != 0 or self.new_items == "raised"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:

@@ -85,7 +85,7 @@ def predicted_peak(data: TrainingData, model: ModelConfig, config: TrainConfig, 
         parts[name] = int(GAPS * parts[name])
     building = [_graph_building(data.num_items, size, model) for size in [*dims, model.embedding_dim]]
     parts["building graphs"] = max(*building, _content_mapping(sum(size + 1 for size in dims)))
-    parts["finishing"] = _finishing(data, dims, model) if dims else 0
+    parts["finishing"] = _finishing(data, dims, model) if dims and model.wants_finishing else 0
     return Prediction(_without_overlap(parts))
 
 

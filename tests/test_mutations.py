@@ -122,27 +122,6 @@ MUTATIONS = [
         "tests/model/test_evaluation.py",
     ),
     Mutation(
-        "baselines: whitening stretches what is strong",
-        "model/baselines/content.py",
-        "** -power",
-        "** power",
-        "tests/model/baselines/test_content.py",
-    ),
-    Mutation(
-        "baselines: content is not centred",
-        "model/baselines/content.py",
-        "feature_ID - mean_of_present(feature_ID, present_I)",
-        "feature_ID",
-        "tests/model/baselines/test_content.py",
-    ),
-    Mutation(
-        "baselines: a taste grows with the history",
-        "model/baselines/taste.py",
-        "F.normalize(item_of_user @ item_IC, dim=1)",
-        "(item_of_user @ item_IC)",
-        "tests/model/baselines/test_content.py",
-    ),
-    Mutation(
         "baselines: item-kNN is not shrunk",
         "model/baselines/neighbours.py",
         "norm_I + shrinkage)",
@@ -453,10 +432,17 @@ MUTATIONS = [
         "tests/model/finishing/test_taste.py",
     ),
     Mutation(
-        "taste: content is not whitened",
+        "taste: whitening stretches what is strong",
         "model/finishing/taste.py",
-        "** -POWER, 0.0)",
-        "** 0, 0.0)",
+        "** -power",
+        "** power",
+        "tests/model/finishing/test_taste.py",
+    ),
+    Mutation(
+        "taste: it grows with the history",
+        "model/finishing/taste.py",
+        "F.normalize(history @ content_IK, dim=1)",
+        "history @ content_IK",
         "tests/model/finishing/test_taste.py",
     ),
     Mutation(

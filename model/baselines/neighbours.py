@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.baselines.content import content_parts
 from model.baselines.history import BLOCK_ELEMENTS, HistoryScorer, history_of, shared_users
+from model.baselines.shares import proportions
 from model.data import TrainingData
+from model.finishing.taste import Taste
 
 
 def item_knn(data: TrainingData, num_neighbours: int, shrinkage: float = 0.0) -> HistoryScorer:
@@ -63,11 +64,13 @@ def whitened_knn(
         data: the training interactions and the features.
         shares: what each modality counts in the mean.
         num_neighbours: K, at least 1; cut to the number of items.
-        power: 0 for content that is centred only, else whitened (`model.baselines.content`).
+        power: 0 for content that is centred only, else whitened (`model.finishing.taste`).
         dimensions: kept of each modality; None: all.
     """
-    parts = content_parts(data, shares, power, dimensions)
-    return _nearest(data, torch.cat([share**0.5 * item_IC for share, item_IC in parts], dim=1), num_neighbours)
+    share = proportions(shares)
+    content = Taste(data, list(share), dimensions, power).content
+    joined_IC = torch.cat([share[name] ** 0.5 * content_IK for name, content_IK in content.items()], dim=1)
+    return _nearest(data, joined_IC, num_neighbours)
 
 
 def _nearest(data: TrainingData, vector_ID: Tensor, num_neighbours: int) -> HistoryScorer:

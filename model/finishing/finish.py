@@ -61,7 +61,7 @@ def finish(
     """
     user_UD, item_ID = user_UD.detach(), item_ID.detach()
     plain = Finished(user_UD=user_UD, item_ID=item_ID)
-    if not names or (config.taste_weight == 0 and config.new_items != "raised"):
+    if not names or not config.wants_finishing:
         return plain
     joining = Joining(user_UD, item_ID, data.trained_items(), Taste(data, names))
     sample = None if held_out is None or not len(held_out.user_P) else ValidationSample(joining, data, held_out)

@@ -1,10 +1,11 @@
 """A user's taste in content: the mean content of what the user has, which meets an item's content.
 
-    x_i = unit(L^-p V^T unit(f_i - mean of those present)), 0 where the item lacks the modality
+    x_i = unit(max(L, 1e-6)^-p V^T unit(f_i - mean of those present)), 0 where the item lacks the modality
     p_u = unit(sum of x_i over u's training items)
 
 with V and L the leading eigenvectors and eigenvalues of the content's second moments (whitening by PCA; p = 1/2 makes
-all directions alike). Taste and content are further columns of users and items beside the model's own vectors:
+all directions alike, p = 0 leaves them as they are). Taste and content are further columns of users and items beside
+the model's own vectors:
 `model.finishing.joining` weighs them and cuts all columns back to D. Why beside the training and not within it:
 docs/decisions/0031-taste.md.
 
@@ -26,7 +27,7 @@ COLUMNS = 128
 POWER = 0.5
 """p of the whitening."""
 SMALLEST = 1e-6
-"""Eigenvalues below it, relative to the mean of x x^T, are taken as this."""
+"""Eigenvalues below it are taken as this: what is left there is rounding errors."""
 ROUNDING = 1e-5
 """Differences from the mean below it, relative to the mean's length, are none."""
 PLACED = Block(1 << 22)
@@ -41,18 +42,18 @@ class ContentAxes:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, feature_IF: Tensor, present_I: Tensor, num_columns: int | None = None) -> "ContentAxes":
-        """The axes of the items that have the modality; one column of zeros where none tells items apart."""
+    def of(
+        cls, feature_IF: Tensor, present_I: Tensor, num_columns: int | None = COLUMNS, power: float = POWER
+    ) -> "ContentAxes":
+        """The axes of the items that have the modality; so many columns at most, None: all."""
         mean_F = mean_of_present(feature_IF, present_I)
         moment_FF = torch.zeros(len(mean_F), len(mean_F), dtype=torch.float64, device=mean_F.device)
         for rows in present_I.nonzero().squeeze(1).split(PLACED.rows(len(mean_F), mean_F.device)):
             unit_QF = _centred(feature_IF[rows], mean_F)
             moment_FF += (unit_QF.T @ unit_QF).double()
         strength_F, axis_FF = torch.linalg.eigh(moment_FF / present_I.sum().clamp(min=1))
-        strength_K, axis_FK = strength_F.flip(0)[: num_columns or COLUMNS], axis_FF.flip(1)[:, : num_columns or COLUMNS]
-        told_K = strength_K > SMALLEST  # beyond these, rounding errors would be blown up
-        weight_K = torch.where(told_K, strength_K.clamp(min=SMALLEST) ** -POWER, 0.0)
-        return cls(mean_F, (axis_FK * weight_K).float())
+        strength_K, axis_FK = strength_F.flip(0)[:num_columns], axis_FF.flip(1)[:, :num_columns]
+        return cls(mean_F, (axis_FK * strength_K.clamp(min=SMALLEST) ** -power).float())
 
     @torch.no_grad()
     def place(self, feature_QF: Tensor, present_Q: Tensor) -> Tensor:
@@ -73,9 +74,18 @@ def _centred(feature_QF: Tensor, mean_F: Tensor) -> Tensor:
 class Taste:
     """Content of all items and the taste of any user, of some modalities side by side."""
 
-    def __init__(self, data: TrainingData, names: list[str]) -> None:
-        """Place the content of the modalities `names`; `data` holds their features."""
-        self.axes = {name: ContentAxes.of(data.features[name], data.present[name]) for name in names}
+    def __init__(
+        self, data: TrainingData, names: list[str], num_columns: int | None = COLUMNS, power: float = POWER
+    ) -> None:
+        """Place the content of the modalities `names`; `data` holds their features.
+
+        Args:
+            num_columns: K of each modality at most; None: its dimension.
+            power: p of the whitening; 0: content that is centred only.
+        """
+        self.axes = {
+            name: ContentAxes.of(data.features[name], data.present[name], num_columns, power) for name in names
+        }
         self.content = {name: axes.place(data.features[name], data.present[name]) for name, axes in self.axes.items()}
         pattern = EdgePattern(data.user_T, data.item_T, (data.num_users, data.num_items))
         self._history: CompressedRows = pattern.matrix(torch.ones(len(data.user_T), device=data.user_T.device))

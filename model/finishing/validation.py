@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.data import HeldOut, TrainingData
 from model.epoch import VALIDATION_METRIC
-from model.evaluation import InnerProduct, Pairs, Ranking, metrics_per_user, rank_items
+from model.evaluation import InnerProduct, Pairs, Ranking, metrics_per_user, rank_items, slot_share
 from model.finishing.joining import Cut, Joining
 
 SCORES_AT_MOST, USERS_AT_MOST = 1 << 30, 16_384
@@ -73,8 +73,7 @@ class ValidationSample:
     def outcome(self, user_SD: Tensor, item_ID: Tensor) -> Outcome:
         """Recall, and new items' share of the places where all items compete."""
         ranking = self._rank(user_SD, item_ID, None)
-        placed = ranking.item_QK[ranking.item_QK >= 0]
-        share = float(self._new_I[placed].double().mean()) if len(placed) else 0.0
+        share = slot_share(ranking, CUTOFF, self._new_I) or 0.0
         alone = self._rank(user_SD, item_ID, self._candidate_I) if self.is_cold else ranking
         return Outcome(self._recall(alone), share)
 

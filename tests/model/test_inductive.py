@@ -51,15 +51,9 @@ def test_embed_new_items_by_graphs_have_the_content_s_part_of_an_item_s_vector()
     torch.testing.assert_close(found.vector_QD.norm(dim=1), torch.full((4,), 0.3))
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("absent", ["left-out", "mean"])
-def test_embed_new_items_equal_those_of_the_catalogue_without_interactions(absent):
-    data, _, _ = planted()
-    shape = ModelConfig(embedding_dim=8, absent=absent)
-    assert not all(present_I[70:].all() for present_I in data.present.values())
-    model = Micro(data, shape, torch.Generator().manual_seed(0)).eval()
-    in_model = model().item_ID
-    sides = {
+def untouched(data, model):
+    """The catalogue's items without interactions, as if they came from outside."""
+    return {
         name: ContentSide(
             known_IF=data.features[name],
             known_present_I=data.present[name],
@@ -68,6 +62,17 @@ def test_embed_new_items_equal_those_of_the_catalogue_without_interactions(absen
         )
         for name in model.modality_names
     }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("absent", ["left-out", "mean"])
+def test_embed_new_items_equal_those_of_the_catalogue_without_interactions(absent):
+    data, _, _ = planted()
+    shape = ModelConfig(embedding_dim=8, absent=absent)
+    assert not all(present_I[70:].all() for present_I in data.present.values())
+    model = Micro(data, shape, torch.Generator().manual_seed(0)).eval()
+    in_model = model().item_ID
+    sides = untouched(data, model)
     found = embed_new_items(dict(model.state_dict()), {"map_CD": model.content_map.fit(in_model)}, sides, shape)
     torch.testing.assert_close(found.vector_QD, in_model[70:])
 
@@ -83,15 +88,7 @@ def test_embed_new_items_equal_the_finished_ones_of_the_catalogue(absent, new_it
         map_CD = model.content_map.fit(vectors.item_ID)
     finished = finish(vectors.user_UD, vectors.item_ID, data, held_out, shape, model.modality_names)
     assert any(finished.taste_weights.values())
-    sides = {
-        name: ContentSide(
-            known_IF=data.features[name],
-            known_present_I=data.present[name],
-            new_QF=data.features[name][70:],
-            new_present_Q=data.present[name][70:],
-        )
-        for name in model.modality_names
-    }
+    sides = untouched(data, model)
     found = embed_new_items(dict(model.state_dict()), new_item_maps(map_CD, finished), sides, shape)
     torch.testing.assert_close(found.vector_QD, finished.item_ID[70:], atol=1e-5, rtol=1e-4)
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.baselines.content import content_parts
 from model.baselines.neighbours import whitened_knn
+from model.baselines.shares import proportions
 from model.baselines.taste import content_taste
 from model.data import TrainingData
+from model.finishing.taste import Taste
 from tests import reference
 
 NUM_USERS, NUM_ITEMS, NUM_NEIGHBOURS = 31, 12, 3
@@ -54,27 +55,26 @@ def by_hand(data, name, power, dimensions):
 
 
 @pytest.mark.parametrize(("power", "dimensions"), [(0.0, 4), (0.25, 3), (0.5, 4), (0.5, 99)])
-def test_content_parts_inner_products_equal_those_by_hand(data, power, dimensions):
-    for share, vector_IC in content_parts(data, SHARES, power, dimensions):
-        name = "image" if share == 0.25 else "text"
+def test_taste_content_has_the_inner_products_of_a_loop(data, power, dimensions):
+    for name, content_IK in Taste(data, list(SHARES), dimensions, power).content.items():
         expected = by_hand(data, name, power, dimensions)
-        np.testing.assert_allclose(vector_IC @ vector_IC.T, expected @ expected.T, atol=1e-5)
+        np.testing.assert_allclose(content_IK @ content_IK.T, expected @ expected.T, atol=1e-5)
         absent = {"image": WITHOUT_IMAGE, "text": WITHOUT_TEXT}[name]
-        assert not vector_IC[absent].any()
+        assert not content_IK[absent].any()
 
 
-def test_content_parts_centred_only_are_unit_vectors_whose_mean_feature_is_nothing(data):
-    ((share, vector_IC),) = content_parts(data, {"text": 2.0}, 0.0, None)
-    assert share == 1
+def test_taste_content_centred_only_is_turned_at_most(data):
+    content_IK = Taste(data, ["text"], None, 0.0).content["text"]
     features, present_I = data.features["text"], data.present["text"]
-    expected = torch.nn.functional.normalize(features[present_I] - features[present_I].mean(0), dim=1)
-    torch.testing.assert_close(vector_IC[present_I], expected)
+    expected_PF = torch.nn.functional.normalize(features[present_I] - features[present_I].mean(0), dim=1)
+    found_PK = content_IK[present_I]
+    torch.testing.assert_close(found_PK @ found_PK.T, expected_PF @ expected_PF.T)
 
 
-def test_content_parts_modality_without_share_is_left_out_and_none_at_all_refused(data):
-    assert [share for share, _ in content_parts(data, {"image": 0.0, "text": 2.0}, 0.0, None)] == [1.0]
+def test_proportions_modality_without_share_is_left_out_and_none_at_all_refused():
+    assert proportions({"text": 3.0, "audio": 0.0, "image": 1.0}) == {"image": 0.25, "text": 0.75}
     with pytest.raises(ValueError, match="no modality has a share"):
-        content_parts(data, {"image": 0.0}, 0.0, None)
+        proportions({"image": 0.0})
 
 
 @pytest.mark.parametrize(("power", "dimensions"), [(0.0, None), (0.5, 3)])
