@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from model.data import HeldOut
 from model.evaluation import Pairs, Ranking, Scorer, metrics_per_user, rank_items, slot_share, summarise
 from model.paper_protocol import paper_metrics
 from pipeline.columns import TEST, TRAIN, VALIDATION
@@ -41,6 +42,11 @@ class EvaluationProtocol:
         """Metrics on validation: what models and settings are chosen by."""
         relevant = self.parts[VALIDATION]
         return self._measure(scorer, relevant, [TRAIN], self.validation_candidate_I)
+
+    def held_out(self) -> HeldOut:
+        """What training checks itself on."""
+        pairs = self.parts[VALIDATION]
+        return HeldOut(user_P=pairs.user_P, item_P=pairs.item_P, candidate_I=self.validation_candidate_I)
 
     def open_contest(self, scorer: Scorer, most_users: int | None = None) -> "OpenContest":
         """The test users' lists, all items competing.

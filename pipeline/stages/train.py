@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from upath import UPath
 
 from model.allocator import freed_memory_kept
-from model.data import HeldOut, resolve_device
+from model.data import resolve_device
 from model.epoch import EpochReport
 from model.finishing.finish import Finished, finish
 from model.inductive import new_item_maps
@@ -18,7 +18,6 @@ from model.ranks import RankFailedError, joined, launch
 from model.split import Split
 from model.training import DivergedError, Trainer
 from pipeline import errors, stages, torchrun
-from pipeline.columns import VALIDATION
 from pipeline.config.config import Config
 from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.dataset.protocol import EvaluationProtocol
@@ -129,10 +128,8 @@ def _write(run: Run, trainer: Trainer[Micro], dataset: Dataset, folder: Path) ->
     map_CD = trainer.columns.gather(trainer.model.content_map.fit(vectors.item_ID), Split(1)) if names else None
     if not trainer.columns.is_first:
         return None
-    config = run.config
-    finished = finish(
-        whole["user_UD"], whole["item_ID"], dataset.training_data(), _held_out(dataset, config), config.model, names
-    )
+    held_out = EvaluationProtocol(dataset, run.config.split).held_out()
+    finished = finish(whole["user_UD"], whole["item_ID"], dataset.training_data(), held_out, run.config.model, names)
     run.reporter.say(f"train: {told(finished)}")
     save_file(whole | {"user_UD": finished.user_UD, "item_ID": finished.item_ID}, folder / VECTORS)
     save_file(parameters, folder / PARAMETERS)
@@ -188,15 +185,10 @@ def make_trainer(run: Run, dataset: Dataset, columns: Columns = WHOLE) -> Traine
     """
     try:
         data, config = dataset.training_data(), run.config
-        return Trainer(data, _held_out(dataset, config), config.model, config.train, Micro, freed_memory_kept, columns)
+        held_out = EvaluationProtocol(dataset, config.split).held_out()
+        return Trainer(data, held_out, config.model, config.train, Micro, freed_memory_kept, columns)
     except ValueError as error:
         raise ConfigError(f"train: {error}") from error
-
-
-def _held_out(dataset: Dataset, config: Config) -> HeldOut:
-    user_P, item_P = dataset.pairs(VALIDATION)
-    candidate_I = EvaluationProtocol(dataset, config.split).validation_candidate_I
-    return HeldOut(user_P=user_P, item_P=item_P, candidate_I=candidate_I)
 
 
 def _begin(

@@ -12,7 +12,6 @@ import torch
 
 from model.allocator import freed_memory_kept
 from model.baselines.own_loss import with_own_loss
-from model.data import HeldOut
 from model.evaluation import InnerProduct, Scorer
 from model.finishing.finish import finish
 from model.micro import Micro
@@ -153,8 +152,7 @@ def _fit(contestant: Contestant, settings: Settings, data: SeedData, reporter: R
     if contestant.fit is not None:
         return contestant.fit(training, seed=data.config.train.seed, **settings)
     config, own = resolved(contestant, settings, data.config)
-    user_P, item_P = data.dataset.pairs(VALIDATION)
-    held_out = HeldOut(user_P=user_P, item_P=item_P, candidate_I=data.protocol.validation_candidate_I)
+    held_out = data.protocol.held_out()
     model = partial(contestant.model, **own) if own else contestant.model
     trainer = Trainer(training, held_out, config.model, config.train, model, freed_memory_kept)
     trainer.ranking_loss = with_own_loss(trainer.ranking_loss, trainer.model)
