@@ -5,8 +5,8 @@
 
 with V and L the leading eigenvectors and eigenvalues of the content's second moments (whitening by PCA; p = 1/2 makes
 all directions alike, p = 0 leaves them as they are). Taste and content are further columns of users and items beside
-the model's own vectors:
-`model.finishing.joining` weighs them and cuts all columns back to D. Why beside the training and not within it:
+the model's own vectors: `model.finishing.joining` weighs them and cuts all columns back to D.
+Why beside the training and not within it:
 docs/decisions/0031-taste.md.
 
 Shapes: U users, B some of them, I items, Q items asked for, F feature dimension, K content columns.
