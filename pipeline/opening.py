@@ -14,6 +14,7 @@ from pipeline.config.search_space import Dimension, Range
 from pipeline.errors import ConfigError, InputError, nearest
 from pipeline.progress import Reporter
 from pipeline.registry.connection import absolute_uri
+from pipeline.registry.predecessor import PREDECESSOR
 from pipeline.run import Run
 from pipeline.storage.files import as_json, create_bytes, list_files, parse_json
 from pipeline.storage.layout import Store
@@ -47,7 +48,8 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
 
 def free_id(run: Run) -> None:
     """Forget a run that has done nothing yet: what it was refused for may be mended in the configuration."""
-    if run.generation == 1 and list_files(run.path) == [run.record.name]:
+    if run.generation == 1 and set(list_files(run.path)) == {run.record.name, PREDECESSOR}:
+        (run.path / PREDECESSOR).unlink(missing_ok=True)
         run.record.unlink(missing_ok=True)
 
 

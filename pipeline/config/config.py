@@ -28,6 +28,7 @@ from pipeline.registry.checks import ChecksConfig
 from pipeline.registry.connection import SQLITE, absolute_uri
 from pipeline.registry.gate import GateConfig
 from pipeline.registry.tracking import MlflowConfig, Tracking
+from pipeline.release.space import ExportConfig
 from pipeline.storage.files import is_local, local_path, require_known_scheme, require_reachable, resolve
 from pipeline.storage.layout import Store, StoreConfig
 
@@ -66,6 +67,7 @@ class Config:
     gate: GateConfig = field(default_factory=GateConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     airflow: AirflowConfig = field(default_factory=AirflowConfig)
     """When and where nights run: no part of what a run depends on."""
     base: Path = Path()

@@ -8,8 +8,8 @@ from pipeline.errors import ConfigError, StoreError
 
 EXTENDABLE = ("tune.trials", "compare.seeds", "compare.models")
 """A run may be continued with other values of these: more is then done, and what was done stays."""
-PUBLICATION = ("checks", "gate", "mlflow")
-"""Sections that decide whether and where a run's release is published: today's values count."""
+PUBLICATION = ("checks", "export", "gate", "mlflow")
+"""Sections that decide whether, where and how a run's release is published: today's values count."""
 
 
 PLACE = "store.root"

@@ -9,6 +9,7 @@ from pipeline.dataset.records import EncoderRecord, Evaluation, InputCounts, Tra
 from pipeline.documents import as_document, as_record
 from pipeline.errors import StoreError
 from pipeline.release.format import SCHEMA_VERSION
+from pipeline.release.space import DriftRow, Space
 from pipeline.storage.files import is_complete, read_json, write_json
 
 MANIFEST = "manifest.json"
@@ -45,6 +46,12 @@ class Manifest:
     encoders: dict[str, EncoderRecord]
     training: Training | None = None
     metrics: Evaluation
+    space: Space | None = None
+    """None where an earlier version wrote it."""
+    delta: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Ids of `items` and `users` by what became of them since `space.champion`; empty for a first release."""
+    drift: dict[str, DriftRow] = field(default_factory=dict)
+    """How far the vectors moved, by slice; empty for a first release."""
     files: list[FileEntry] = field(default_factory=list)
 
     def write(self, folder: UPath) -> None:

@@ -12,7 +12,9 @@ from model.epoch import EpochReport
 from pipeline.dataset.records import SHOWN_METRICS, Evaluation, Metrics
 from pipeline.documents import flatten, without_passwords
 from pipeline.release.charts import Series, line_chart
+from pipeline.release.drift_panel import drift_panel
 from pipeline.release.item_panels import new_items_panel, similar_items_panel
+from pipeline.release.space import DriftRow, Space
 from pipeline.release.verdict import Verdict
 
 MODEL_ROWS = {
@@ -86,6 +88,9 @@ class ReportContent:
     verdict: Verdict | None = None
     """What the quality gate said before the release was written; None where it was not asked."""
     grid: list[GridRow] = field(default_factory=list)
+    space: Space | None = None
+    drift: dict[str, DriftRow] = field(default_factory=dict)
+    """By slice; empty for the first release of a line."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def write_report(path: Path, content: ReportContent) -> None:
         config=config,
         total_seconds=sum(content.seconds.values()),
         lanes=LANES,
+        drift=drift_panel(content.space, content.drift),
         new_items=new_items_panel(content.metrics),
         similar_items=similar_items_panel(content.metrics, str(config.get("evaluation.kind") or "kind")),
     )

@@ -11,6 +11,7 @@ from upath import UPath
 
 from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, ITEM_ID, NEIGHBOUR_ID, USER_ID
 from pipeline.errors import StoreError
+from pipeline.release.delta import delta_problems
 from pipeline.release.format import (
     FOOTER_DIGEST,
     INDEX,
@@ -109,6 +110,8 @@ def _check_content(release: UPath, manifest: Manifest) -> list[str]:
         unknown = pc.invert(pc.is_in(tables[ITEM_GRAPH].column(column), value_set=known))
         if pc.any(unknown).as_py():
             problems.append(f"{ITEM_GRAPH}.{column} names items that {ITEM_EMBEDDINGS} lacks")
+    if manifest.space and manifest.space.champion:
+        problems += delta_problems(release, tables)
     return problems + _check_index(release, vectors_of(tables[ITEM_EMBEDDINGS], EMBEDDING))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from upath import UPath
 
 from model.graph import nearest_neighbours
@@ -31,6 +31,7 @@ from pipeline.columns import (
 from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.dataset.records import Training
 from pipeline.errors import StoreError
+from pipeline.release.delta import count_changes, write_deltas
 from pipeline.release.format import (
     INDEX,
     ITEM_EMBEDDINGS,
@@ -45,11 +46,14 @@ from pipeline.release.format import (
 )
 from pipeline.release.manifest import FileEntry, Manifest, read_manifest
 from pipeline.release.report import write_report
+from pipeline.release.space import ROTATION, Space
 from pipeline.release.verdict import read_verdict
 from pipeline.release.verify import check_release
 from pipeline.run import Run, require_present
+from pipeline.stages.align import Aligned, align
 from pipeline.stages.checkpoint import VECTORS
 from pipeline.stages.input_checks import count_input
+from pipeline.stages.movement import Movement, movement
 from pipeline.stages.release_report import report_content
 from pipeline.stages.results import ExportResult
 from pipeline.storage.arrow import vector_column
@@ -63,23 +67,27 @@ def export(run: Run, folder: Path) -> ExportResult:
     """Publish `releases/<run_id>`, with what the gate said of the run, unless the run has begun again meanwhile."""
     dataset = load_dataset(run.folder(stages.PREPARE))
     with local_copy(run.folder(stages.TRAIN) / VECTORS) as file:
-        vectors = load_file(file)
+        aligned = align(run, dataset, load_file(file))
+    vectors = aligned.vectors
     tables = {
         ITEM_EMBEDDINGS: item_table(dataset, vectors, run.require(stages.TRAIN).modalities),
         USER_VECTORS: user_table(dataset, vectors),
         ITEM_GRAPH: graph_table(dataset, vectors, run.config.model.neighbours),
     }
     digest, counts = release_digest(tables), {name: tables[name].num_rows for name in TABLES}
+    moved = movement(aligned, tables, dataset)
     release = run.store.release(run.id)
     with scratch(release) as beside:
         for name in TABLES:
             write_table(tables[name], beside / name, digest)
         write_index(vectors["item_ID"], beside / INDEX)
+        space = write_space(aligned, moved, beside, digest)
         verdict = read_verdict(run.path)
         if verdict is not None:
             verdict.write(UPath(str(beside)))
-        write_report(beside / REPORT, report_content(run, dataset, tables, digest, verdict))
-        make_manifest(run, counts, digest, beside).write(UPath(str(beside)))
+        content = report_content(run, dataset, tables, digest, verdict)
+        write_report(beside / REPORT, dataclasses.replace(content, space=space, drift=moved.drift))
+        with_space(make_manifest(run, counts, digest, beside), space, moved).write(UPath(str(beside)))
         check_release(UPath(str(beside)))
         require_present(run)
         published = publish_folder(beside, release)
@@ -152,6 +160,21 @@ def write_index(item_ID: np.ndarray, path: Path) -> None:
     index = faiss.IndexFlatIP(item_ID.shape[1])
     index.add(np.ascontiguousarray(item_ID, dtype=np.float32))
     faiss.write_index(index, str(path))
+
+
+def write_space(aligned: Aligned, moved: Movement, folder: Path, digest: str) -> Space:
+    """Write the rotation and the delta of a release that goes on with a line; the space it is in."""
+    if aligned.former is None:
+        return aligned.space
+    save_file(aligned.rotations, folder / ROTATION)
+    write_deltas(moved.deltas, folder, digest)
+    return dataclasses.replace(aligned.space, rotation_sha256=file_sha256(folder / ROTATION))
+
+
+def with_space(manifest: Manifest, space: Space, moved: Movement) -> Manifest:
+    """The manifest with what is said of the space and of what has moved in it."""
+    changes = {side: count_changes(delta) for side, delta in moved.deltas.items()}
+    return dataclasses.replace(manifest, space=space, delta=changes, drift=moved.drift)
 
 
 def make_manifest(run: Run, counts: dict[str, int], digest: str, folder: Path) -> Manifest:

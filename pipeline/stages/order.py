@@ -14,6 +14,7 @@ from pipeline.errors import GateRefusedError, InputError
 from pipeline.opening import free_id
 from pipeline.registry.champion import Hold
 from pipeline.registry.checks import Checks
+from pipeline.registry.predecessor import predecessor
 from pipeline.release.format import REPORT
 from pipeline.release.verdict import Verdict, read_verdict
 from pipeline.run import ResultType, Run, Stage, StageResult, peak_memory_bytes, run_stage
@@ -47,7 +48,7 @@ def new_run_id() -> str:
 
 
 def do_stage(run: Run, stage: Stage[ResultType]) -> ResultType:
-    """Run one stage unless it is done.
+    """Run one stage unless it is done; the first fixes which champion the run stands on.
 
     Raises `InputError` when the stage before it has not been done, and when torchrun started it for any but `train`.
     """
@@ -56,8 +57,10 @@ def do_stage(run: Run, stage: Stage[ResultType]) -> ResultType:
             f"stage {stage.name} is done by one process; start only `microrec train --run-id ID` with torchrun"
         )
     done = run.result(stage)
-    if done is None and stage in NEEDS:
-        run.require(NEEDS[stage])
+    if done is None:
+        predecessor(run.path, run.store)
+        if stage in NEEDS:
+            run.require(NEEDS[stage])
     if torchrun.rank() > 0:  # takes part in the training that the first process commits
         return done or _work(stage)(run, Path())
     return run_stage(run, stage, lambda this, folder: _work(stage)(this, folder))

@@ -60,6 +60,7 @@ def register(run: Run, folder: Path, *, anew: bool = False) -> RegisterResult:
     # Before the numbers: MLflow asks the server for the history of each metric that the run has when a model is logged.
     model_id = log_model(tracking, mlflow_run, release, manifest, anew=anew)
     _log_numbers(run, tracking, mlflow_run)
+    tracking.log_metrics(mlflow_run, space_metrics(manifest))
     verdict = read_verdict(release)
     tags = {DIGEST_TAG: digest, RUN_TAG: run.id, **input_tags(run), **(tags_of(verdict) if verdict else {})}
     tags |= again_tags() if anew else {}
@@ -112,6 +113,14 @@ def final_metrics(evaluation: Evaluation) -> list[Metric]:
     """What was measured at the end, `test/recall@20` and the like."""
     final = flatten(as_document(evaluation))
     return [Metric(name.replace(".", "/"), value) for name, value in final.items() if isinstance(value, (int, float))]
+
+
+def space_metrics(manifest: Manifest) -> list[Metric]:
+    """How far a release's vectors moved, `drift/all/cosine_median` and the like, and its score scale."""
+    drift = flatten({name: as_document(row) for name, row in manifest.drift.items()}, "drift.")
+    if manifest.space:
+        drift["space.line_score_scale"] = manifest.space.line_score_scale
+    return [Metric(name.replace(".", "/"), value) for name, value in drift.items() if value is not None]
 
 
 def extraction_totals(results: Sequence[ExtractResult]) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """Which earlier run a training begins from, and whether it may (`train.warm_start`; docs/decisions/0012-warm-start.md).
 
-What was decided is written into the run before the first epoch, so that a killed and resumed run begins at the same
-place although the champion may have changed meanwhile. A champion that cannot be used is no reason to miss the
-night's release: training starts fresh and says why. A run that was named by hand and cannot be used is an error.
+The champion is the one that stood when the run began (`registry.predecessor`). What was decided is written into the run
+before the first epoch, so that a killed and resumed run begins at the same place. A champion that cannot be used is no
+reason to miss the night's release: training starts fresh and says why. A run that was named by hand and cannot be used
+is an error.
 """
 
 from typing import Any
@@ -25,7 +26,7 @@ from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.dataset.records import WarmStart
 from pipeline.documents import as_document, as_record
 from pipeline.errors import ConfigError, InputError, StoreError
-from pipeline.registry.champion import read_champion
+from pipeline.registry.predecessor import predecessor
 from pipeline.run import Run
 from pipeline.stages.checkpoint import PARAMETERS
 from pipeline.storage.files import as_json, create_bytes, file_sha256, local_copy, parse_json, read_json, write_json
@@ -79,18 +80,14 @@ def start_warm(run: Run, trainer: Trainer[Micro], today: Dataset) -> WarmStart |
 
 
 def _decided(run: Run, wanted: str) -> WarmStart:
-    """Which run to begin from: what the first attempt at this run decided, whatever the champion is today."""
-    record = _champion(run) if wanted == WARM_START_CHAMPION else WarmStart(run_id=wanted)
+    """Which run to begin from: what the first attempt at this run decided."""
+    if wanted == WARM_START_CHAMPION:
+        before = predecessor(run.path, run.store)
+        record = WarmStart(run_id=before.run_id, reason=before.reason)
+    else:
+        record = WarmStart(run_id=wanted)
     file = run.path / RECORD
     return as_record(WarmStart, parse_json(file, create_bytes(file, as_json(as_document(record)))), file)
-
-
-def _champion(run: Run) -> WarmStart:
-    try:
-        champion = read_champion(run.store)
-    except _DAMAGE as error:
-        return WarmStart(run_id=None, reason=f"{run.store.champion} is damaged ({_told(error)})")
-    return WarmStart(run_id=champion.run_id if champion else None)
 
 
 def _told(error: Exception) -> str:
