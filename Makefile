@@ -55,7 +55,7 @@ test: setup ## Run all tests, the DAG's in the Airflow environment
 bench: .venv/.done ## Measure every hot path beside a plain formulation, write docs/benchmarks.md
 	$(ML)/python -m bench
 
-test-stack: setup redis ## Run nights, a backfill, drills and mistakes on the whole stack
+test-stack: setup redis browser ## Run nights, a backfill, drills and mistakes on the whole stack
 	MICROREC_TEST_STACK=1 $(ML)/python -m pytest -q tests/deploy/test_stack.py tests/deploy/test_stack_drills.py tests/deploy/test_stack_mistakes.py
 
 demo: .venv/.done ## Run the main job on the sample catalogue, in demo/
@@ -84,7 +84,10 @@ docker-night: ## The same in the containers of `docker compose up`, seeded first
 	docker compose run --rm seed
 	$(PYTHON) -m deploy.night $(NIGHT)
 
-.PHONY: redis
+.PHONY: redis browser
+browser:
+	@command -v chromedriver >/dev/null || $(SUDO) apt-get install -y --no-install-recommends chromium chromium-driver
+
 redis:
 	@command -v redis-server >/dev/null || $(SUDO) apt-get install -y --no-install-recommends redis-server
 

@@ -56,7 +56,7 @@ def train(num_items: int, dim: int, batch: int) -> Measured:
                 start = time.perf_counter()
                 terms = objective(
                     trainer.model(), trainer.model.modality_items, trainer.ranking_loss, drawn, config.objective,
-                    trainer.generator,
+                    trainer.adaptation.weights, trainer.generator,
                 )  # fmt: skip
                 trainer.optimizer.zero_grad(set_to_none=True)
                 terms.total.backward()

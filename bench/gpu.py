@@ -25,7 +25,7 @@ from torch import Tensor
 from bench.measure import GIB, Report, interleaved, ratio, show
 from bench.workload import CLOTHING, MILLION, SOFTMAX, make, make_trainer
 from model.approximate import measured_recall
-from model.config import ModelConfig, Normalisation, ObjectiveConfig, RankingName
+from model.config import ModelConfig, Normalisation, ObjectiveConfig, RankingName, starting_weights
 from model.contrastive import contrastive_loss
 from model.data import TrainingData
 from model.evaluation import InnerProduct, Pairs, rank_items
@@ -146,7 +146,8 @@ def _step(drawn: TrainingData, device: torch.device, ranking: RankingName) -> li
     model.refresh_graphs(anew=True)
     batch = _moved(next(iter(make_ranking_loss(drawn, config).batches(1024, generator))), device)
     vectors = model(loss.users(batch), structure_gradient=True)
-    total = objective(vectors, model.modality_items, loss, batch, config, generator).total
+    weights = starting_weights(model.config, config)
+    total = objective(vectors, model.modality_items, loss, batch, config, weights, generator).total
     return [total.detach(), *torch.autograd.grad(total, list(model.parameters()))]
 
 

@@ -6,7 +6,7 @@ Names in the `Literal`s are the keys of the registries that build what they name
 
 import difflib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 BackboneName = Literal["lightgcn", "mf", "ngcf"]
@@ -15,6 +15,8 @@ FusionName = Literal["attention", "mean", "sum", "concat", "graph"]
 GraphMethod = Literal["auto", "exact", "faiss"]
 Normalisation = Literal["symmetric", "row"]
 StructureGradient = Literal["epoch", "step"]
+
+Auto = Literal["auto"]
 
 BACKBONE_NAMES: tuple[BackboneName, ...] = get_args(BackboneName)
 STEPS_PER_EPOCH = 14
@@ -35,6 +37,29 @@ def backbone_name(name: str) -> BackboneName:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Numbers for the settings that training can find itself (`model.adaptation`)."""
+
+    l2: float
+    content_weight: float
+    contrastive_weight: float
+
+
+STARTING_WEIGHTS: dict[RankingName, Weights] = {
+    "squares": Weights(l2=2.3, content_weight=0.4, contrastive_weight=0.003),
+    "softmax": Weights(l2=1.4, content_weight=1.0, contrastive_weight=0.03),
+    "bpr": Weights(l2=0.02, content_weight=1.0, contrastive_weight=0.03),
+}
+"""Where `auto` begins; docs/decisions/0018-squares.md has the measurement."""
+
+
+def _require_weights(**values: float | str) -> None:
+    for name, value in values.items():
+        if value != "auto" and (isinstance(value, bool | str) or not 0 <= value < math.inf):
+            raise ValueError(f"{name} must be 'auto' or a finite number of at least 0, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Shape of the model."""
 
@@ -48,8 +73,8 @@ class ModelConfig:
     """Which of the configured modalities to use; unset: all; `[]`: none, the plain backbone."""
     initial_graph_weight: float = 0.9
     """Lambda of the skip connection: 1 is the initial graph alone, 0 the learned one alone."""
-    content_weight: float = 0.4
-    """Length of the content's part of an item's vector; 1 in the paper."""
+    content_weight: float | Auto = "auto"
+    """Length of the content's part of an item's vector; `auto`: found in training; 1 in the paper."""
     absent: Literal["left-out", "mean"] = "left-out"
     """What stands for a modality that an item lacks: nothing, in graph, attention and contrast, or the others' `mean`,
     as in the authors' code."""
@@ -64,7 +89,7 @@ class ModelConfig:
     """Convolutions of LightGCN and NGCF over the user-item graph."""
     normalisation: Normalisation = "symmetric"
     """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
-    taste_weight: float | Literal["auto"] = "auto"
+    taste_weight: float | Auto = "auto"
     """Weight of a user's taste in content, of each modality, in mean scores of the trained model; `auto`: chosen on
     validation; 0: none, as in the paper."""
     new_items: Literal["raised", "map", "graphs"] = "raised"
@@ -79,13 +104,9 @@ class ModelConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.backbone_layers < 0:
             raise ValueError(f"backbone_layers must not be negative, got {self.backbone_layers}")
-        if not 0 <= self.content_weight < math.inf:
-            raise ValueError(f"content_weight must be finite and not negative, got {self.content_weight}")
+        _require_weights(content_weight=self.content_weight, taste_weight=self.taste_weight)
         if self.content_weight == 0 and self.new_items == "graphs":
             raise ValueError("content_weight = 0 leaves new_items = 'graphs' nothing; set new_items = 'map'")
-        weight = self.taste_weight
-        if weight != "auto" and (isinstance(weight, bool | str) or not 0 <= weight < math.inf):
-            raise ValueError(f"taste_weight must be 'auto' or a finite number of at least 0, got {weight!r}")
         if not 0 <= self.initial_graph_weight <= 1:
             raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
 
@@ -106,12 +127,12 @@ class ObjectiveConfig:
     """Items in the softmax's denominator: all trained ones where there are no more, else a sample per step."""
     unobserved_weight: float = 10.0
     """What all pairs of a user and an item weigh together in `squares`, in the weight of the observed ones together."""
-    l2: float = 2.3
-    """Weight of half the squared norm of the batch's propagated vectors, per interaction."""
+    l2: float | Auto = "auto"
+    """Weight of half the squared norm of the batch's propagated vectors, per interaction; `auto`: found in training."""
     l2_exponent: float = 0.5
     """To which power of its interactions a vector is regularised: 1, as often as it takes part; 0, all alike."""
-    contrastive_weight: float = 0.003
-    """Beta; 0 leaves the contrastive term out."""
+    contrastive_weight: float | Auto = "auto"
+    """Beta; 0 leaves the contrastive term out; `auto`: found in training."""
     temperature: float = 0.5
     contrastive: Literal["sampled", "exact"] = "sampled"
     """`exact` contrasts every item with every other at each step, O(I^2 D)."""
@@ -126,9 +147,9 @@ class ObjectiveConfig:
                 raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
         if not 0 <= self.l2_exponent <= 1:
             raise ValueError(f"l2_exponent must lie in [0, 1], got {self.l2_exponent}")
-        for name in ("l2", "contrastive_weight", "unobserved_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+        _require_weights(l2=self.l2, contrastive_weight=self.contrastive_weight)
+        if not 0 <= self.unobserved_weight < math.inf:
+            raise ValueError(f"unobserved_weight must be finite and not negative, got {self.unobserved_weight}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +175,8 @@ class TrainConfig:
     """Checks without gain after which training stops."""
     structure_gradient: StructureGradient = "epoch"
     """When gradients reach the learned graphs: `epoch`, its first step as the authors do, or every `step`."""
+    auto_weights: Literal["champion", "anew"] = "champion"
+    """Where weights that are `auto` come from: the `champion`'s, if its settings are this night's, or found `anew`."""
     warm_start: str = "none"
     """Begin with random parameters (`none`), with the `champion`'s, or with those of an earlier run, by its id."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
@@ -174,3 +197,19 @@ class TrainConfig:
         if self.batch_size == "auto":
             return max(SMALLEST_BATCH, -(-num_interactions // STEPS_PER_EPOCH))
         return self.batch_size
+
+
+def given_weights(model: ModelConfig, objective: ObjectiveConfig) -> dict[str, float]:
+    """The weights that a configuration gives as numbers, by name."""
+    values = {
+        "l2": objective.l2,
+        "content_weight": model.content_weight,
+        "contrastive_weight": objective.contrastive_weight,
+    }
+    return {name: value for name, value in values.items() if value != "auto"}
+
+
+def starting_weights(model: ModelConfig, objective: ObjectiveConfig | None = None) -> Weights:
+    """The weights that training begins with: those given, and where `auto` begins for the ranking loss."""
+    objective = objective or ObjectiveConfig()
+    return replace(STARTING_WEIGHTS[objective.ranking], **given_weights(model, objective))

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.config import ModelConfig
+from model.config import ModelConfig, starting_weights
 from model.content_map import content_rows
 from model.data import mean_of_present
 from model.finishing.finish import Finished
@@ -58,6 +58,7 @@ def embed_new_items(
         parameters: of a trained `Micro`.
         maps: its `new_item_maps`.
         modalities: in the model's order of modalities.
+        config: with the `content_weight` that training came to, where it was `auto`.
     """
     if config.item_graph_layers != 1:
         raise ValueError("new items can be embedded by a model with model.item_graph_layers = 1 only")
@@ -76,7 +77,8 @@ def embed_new_items(
     fused_QD, weight_QM = fusion(torch.stack(hidden, dim=1), torch.stack(present, dim=1))
     content_QD = F.normalize(fused_QD, dim=1)
     rows_QC = content_rows([(side.new_QF, side.new_present_Q) for side in modalities.values()])
-    own_QD = config.content_weight * content_QD if config.new_items == "graphs" else rows_QC @ maps[CONTENT]
+    content_weight = starting_weights(config).content_weight
+    own_QD = content_weight * content_QD if config.new_items == "graphs" else rows_QC @ maps[CONTENT]
     return NewItems(vector_QD=_joined(own_QD, maps, own_content), content_QD=content_QD, modality_weight_QM=weight_QM)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from model.backbones import find_backbone
-from model.config import ModelConfig
+from model.config import ModelConfig, starting_weights
 from model.content_map import ContentMap
 from model.data import TrainingData
 from model.fusion import FUSIONS
@@ -75,6 +75,8 @@ class Micro(nn.Module):
         if config.absent == "mean":
             data = data.with_means()
         self.config, self.columns, self._search = config, columns, search
+        self.content_weight = starting_weights(config).content_weight
+        """Of `config`, or what training has come to."""
         self.modality_names = _chosen_modalities(data, config)
         dim = config.embedding_dim
         device = data.user_T.device
@@ -147,7 +149,7 @@ class Micro(nn.Module):
             )  # fmt: skip
         modality_IMD, fused_ID, weight_IM = self._content(structure_gradient)
         content_ID = self.columns.unit_rows(fused_ID)
-        item_ID = torch.add(item_ID, content_ID, alpha=self.config.content_weight)
+        item_ID = torch.add(item_ID, content_ID, alpha=self.content_weight)
         if not self.training:
             item_ID = self._with_new_items(item_ID)
         return Vectors(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from model.config import ObjectiveConfig
+from model.config import ObjectiveConfig, Weights
 from model.contrastive import contrastive_loss
 from model.micro import Vectors
 from model.parallel import Columns
@@ -33,21 +33,23 @@ def objective(
     ranking_loss: RankingLoss,
     batch: Any,
     config: ObjectiveConfig,
+    weights: Weights,
     generator: Generator,
 ) -> Terms:
     """Evaluate the objective on one batch that `ranking_loss` drew.
 
     Args:
         modality_items: int64 (P,) each, the items that have each modality.
+        weights: of the terms, for those of `config`, which may be `auto`.
     """
     ranking, l2 = ranking_loss.terms(vectors, batch, generator)
     contrastive = torch.zeros_like(ranking)
-    if config.contrastive_weight:
+    if weights.contrastive_weight:
         for modality_ID, item_P in zip(vectors.modality_IMD.unbind(1), modality_items, strict=True):
             contrastive = contrastive + _contrast(
                 modality_ID, vectors.fused_ID, item_P, config, generator, vectors.columns
             )
-    return Terms(ranking + config.l2 * l2 + config.contrastive_weight * contrastive, ranking, contrastive)
+    return Terms(ranking + weights.l2 * l2 + weights.contrastive_weight * contrastive, ranking, contrastive)
 
 
 def _contrast(

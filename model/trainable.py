@@ -19,6 +19,8 @@ class Trainable(Protocol):
 
     modality_items: tuple[Tensor, ...]
     """int64 (P,) each: the items that have each modality, for the contrastive term; empty for no such term."""
+    content_weight: float
+    """Length of the content's part of an item's vector; training may change it."""
 
     def __call__(self, user_B: Tensor | None = None, *, structure_gradient: bool = False) -> Vectors:
         """Vectors of everyone, or of all items and these users, int64 (B,), each once.

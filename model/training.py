@@ -6,7 +6,7 @@ Shapes: I items, B batch, P pairs.
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -14,6 +14,7 @@ from typing import Any, Generic
 import torch
 from torch import Generator, Tensor
 
+from model.adaptation import CHECKS, adaptation_of
 from model.config import ModelConfig, TrainConfig
 from model.data import HeldOut, TrainingData, resolve_device
 from model.epoch import VALIDATION_METRIC, EpochReport
@@ -54,6 +55,7 @@ class Trainer(Generic[Model]):
         model_type: ModelType[Model],
         during_epoch: Callable[[torch.device], AbstractContextManager[object]] = nullcontext,
         columns: Columns = WHOLE,
+        found_weights: Mapping[str, float] | None = None,
     ) -> None:
         """Build model, ranking loss and optimiser.
 
@@ -63,6 +65,7 @@ class Trainer(Generic[Model]):
             during_epoch: entered for the steps of an epoch, with the device; `model.allocator.freed_memory_kept` makes
                 them faster on a CPU, by settings of the whole process, and `model.memory` predicts for that.
             columns: of every embedding, held by this process; all processes call the same methods in the same order.
+            found_weights: what an earlier training came to for weights that are `auto`, by name; they stay.
         """
         self.config, self.columns, self._during_epoch = config, columns, during_epoch
         self.batch_size = config.interactions_per_step(len(data.user_T))
@@ -76,6 +79,14 @@ class Trainer(Generic[Model]):
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self._seen = Pairs(data.user_T, data.item_T, data.num_users, data.num_items)
         self._held_out = self._prepare_held_out(held_out, data)
+        self.adaptation = adaptation_of(
+            model_config,
+            config.objective,
+            found_weights or {},
+            can_adapt=self._held_out is not None,
+            has_content=bool(self.model.modality_items),
+        )
+        self.model.content_weight = self.adaptation.weights.content_weight
         self.epoch = 0
         self.best_epoch = 0
         self.best_metric = -math.inf
@@ -104,10 +115,22 @@ class Trainer(Generic[Model]):
 
     @property
     def finished(self) -> bool:
-        """Whether the last epoch is done or patience has run out."""
-        checks_without_gain = (self.epoch - self.best_epoch) // self.config.check_every
-        stopped = self._held_out is not None and checks_without_gain >= self.config.patience
-        return stopped or self.epoch >= self.config.max_epochs
+        """Whether the last epoch is done, or patience has run out and there is nothing more to adapt."""
+        return self.epoch >= self.config.max_epochs or (self._stalled and not self.adaptation.goes_on(self.epoch))
+
+    @property
+    def _stalled(self) -> bool:
+        """Whether patience has run out."""
+        patience = CHECKS if self.adaptation.under_way else self.config.patience
+        last_gain = max(self.best_epoch, self.adaptation.began)
+        return self._held_out is not None and (self.epoch - last_gain) // self.config.check_every >= patience
+
+    def _adapt(self) -> None:
+        """Go back to the best state, with the next change of a weight."""
+        self.model.load_state_dict(self._best)
+        self.model.restore_graphs()
+        self.optimizer.state.clear()
+        self.model.content_weight = self.adaptation.change(self.epoch).content_weight
 
     def fit(self) -> Iterator[EpochReport]:
         """Train from the current state until `finished`, yielding after every epoch.
@@ -115,6 +138,8 @@ class Trainer(Generic[Model]):
         Raises `DivergedError` when the loss stops being finite.
         """
         while not self.finished:
+            if self._stalled:
+                self._adapt()
             start = time.perf_counter()
             rate = self._set_learning_rate()
             loss, ranking, contrastive = self.train_epoch()
@@ -148,7 +173,13 @@ class Trainer(Generic[Model]):
                 users = self.ranking_loss.users(batch)
                 vectors = self.model(users, structure_gradient=every_step or steps == 0)
                 terms = objective(
-                    vectors, self.model.modality_items, self.ranking_loss, batch, self.config.objective, self.generator
+                    vectors,
+                    self.model.modality_items,
+                    self.ranking_loss,
+                    batch,
+                    self.config.objective,
+                    self.adaptation.weights,
+                    self.generator,
                 )
                 self.optimizer.zero_grad(set_to_none=True)
                 terms.total.backward()
@@ -165,8 +196,10 @@ class Trainer(Generic[Model]):
 
     def _keep_best(self, validation: dict[str, float] | None, due: bool) -> bool:
         metric = float(self.epoch) if self._held_out is None else (validation or {}).get(VALIDATION_METRIC, -math.inf)
-        if not due or metric <= self.best_metric:
+        num_users = 0 if validation is None else int(validation["users"])
+        if not due or metric <= self.adaptation.needed(self.best_metric, num_users):
             return False
+        self.adaptation.gain()
         self.best_metric, self.best_epoch = metric, self.epoch
         self._best = copy.deepcopy(self.model.state_dict())
         return True
@@ -199,6 +232,7 @@ class Trainer(Generic[Model]):
         """Load the best parameters into the model and return their vectors, own columns only."""
         self.model.load_state_dict(self._best)
         self.model.restore_graphs()
+        self.model.content_weight = self.adaptation.best.content_weight
         return self.vectors()
 
     def best_parameters(self) -> dict[str, Tensor]:
@@ -224,7 +258,12 @@ class Trainer(Generic[Model]):
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
         best = None if math.isinf(self.best_metric) else self.best_metric
-        values = {"epoch": self.epoch, "best_epoch": self.best_epoch, "best_metric": best}
+        values = {
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_metric": best,
+            "adaptation": self.adaptation.state(),
+        }
         whole = {name: self.columns.gather(value, self._split_in_state(name)) for name, value in tensors.items()}
         return TrainingState(whole, values)
 
@@ -243,6 +282,9 @@ class Trainer(Generic[Model]):
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
+        if "adaptation" in counters:  # earlier versions had none
+            self.adaptation.load_state(counters["adaptation"])
+        self.model.content_weight = self.adaptation.weights.content_weight
         self.model.load_state_dict(parts["model"])
         self.model.restore_graphs()
         self._best = {name: value.to(self.device) for name, value in parts["best"].items()}

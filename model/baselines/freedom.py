@@ -85,6 +85,7 @@ class Freedom(nn.Module):
                 nn.init.zeros_(parameter)
         self.trained_I = data.trained_items()
         self.item_graph = frozen_item_graph(data, shares or dict.fromkeys(names, 1.0), config)
+        self.content_weight = 0.0
         self.modality_items: tuple[Tensor, ...] = ()  # no contrast
         self._whole = self._propagation(self._interactions)
         self.register_buffer("kept_T", torch.ones(len(data.user_T), dtype=torch.bool, device=device))

@@ -96,6 +96,7 @@ class Mgcn(nn.Module):
         self.backbone = LightGCN(adjacency=graph, dim=dim, num_layers=config.backbone_layers, generator=generator)
         self._users_of_items = _UsersOfItems(graph.forward.to_user, graph.forward.to_item)
         self.trained_I = data.trained_items()
+        self.content_weight = 0.0
         self.modality_items: tuple[Tensor, ...] = ()  # its contrast is its own
 
     def refresh_graphs(self, *, anew: bool = False) -> None:

@@ -40,6 +40,7 @@ class Vbpr(nn.Module):
         for weight in (self.user_embedding_UD, self.item_embedding_ID, self.projection.weight):
             nn.init.xavier_uniform_(weight, generator=generator)
         self.trained_I = data.trained_items()
+        self.content_weight = 0.0
         self.modality_items: tuple[Tensor, ...] = ()  # no contrast
 
     def refresh_graphs(self, *, anew: bool = False) -> None:

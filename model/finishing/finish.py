@@ -4,6 +4,7 @@ After training, without a gradient, and by validation alone. Shapes: as in `mode
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -50,6 +51,7 @@ def finish(
     held_out: HeldOut | None,
     config: ModelConfig,
     names: list[str],
+    found_weights: Mapping[str, float] | None = None,
 ) -> Finished:
     """Join taste and raise new items, as far as `config` asks for it.
 
@@ -58,6 +60,7 @@ def finish(
         data: what it was trained on.
         held_out: validation, to choose by.
         names: modalities that the model uses.
+        found_weights: of taste, by modality, for `auto`, from an earlier training; None: to be found.
     """
     user_UD, item_ID = user_UD.detach(), item_ID.detach()
     plain = Finished(user_UD=user_UD, item_ID=item_ID)
@@ -65,7 +68,7 @@ def finish(
         return plain
     joining = Joining(user_UD, item_ID, data.trained_items(), Taste(data, names))
     sample = None if held_out is None or not len(held_out.user_P) else ValidationSample(joining, data, held_out)
-    weights = _weights(joining, sample, config, names)
+    weights = _weights(joining, sample, config, names, found_weights)
     cut = _cut(joining, weights, config, DISTILLATION)
     scale = _new_item_scale(sample, cut, weights) if sample is not None and config.new_items == "raised" else 1.0
     item_ID = joining.all_items(cut)
@@ -77,11 +80,17 @@ def finish(
 
 
 def _weights(
-    joining: Joining, sample: ValidationSample | None, config: ModelConfig, names: list[str]
+    joining: Joining,
+    sample: ValidationSample | None,
+    config: ModelConfig,
+    names: list[str],
+    found: Mapping[str, float] | None,
 ) -> dict[str, float]:
-    """The weights that are given, else those that validation likes best: all alike first, then each."""
+    """The weights given or found before, else those that validation likes best: all alike first, then each."""
     if config.taste_weight != "auto":
         return dict.fromkeys(names, float(config.taste_weight))
+    if found is not None:
+        return {name: found[name] for name in names}
     if sample is None:
         return dict.fromkeys(names, WITHOUT_VALIDATION)
 

@@ -129,6 +129,10 @@ class Training:
     """None: nothing was asked for."""
     modalities: list[str]
     """That the model uses, in the order of the attention weights."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """`l2`, `content_weight` and `contrastive_weight` of the best state; empty in earlier versions."""
+    weights_of: str | None = None
+    """The run whose training found those that are `auto`; None: this one."""
     taste_weights: dict[str, float] = field(default_factory=dict)
     """Of a user's taste in content, by modality; empty where none was joined."""
     new_item_scale: float = 1.0

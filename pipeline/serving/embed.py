@@ -29,6 +29,7 @@ from pipeline.release.space import ROTATION
 from pipeline.run import Run
 from pipeline.stages.checkpoint import CONTENT_MAP, PARAMETERS
 from pipeline.stages.extract import extract_features
+from pipeline.stages.found_weights import with_found_weights
 from pipeline.storage.arrow import vector_column
 from pipeline.storage.files import (
     is_complete,
@@ -134,7 +135,8 @@ def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manife
         local_copy(run.folder(stages.TRAIN) / PARAMETERS) as file,
         local_copy(run.folder(stages.TRAIN) / CONTENT_MAP) as map_file,
     ):
-        found = embed_new_items(load_file(file), load_file(map_file), sides, trained.model)
+        model = with_found_weights(trained.model, manifest.training)
+        found = embed_new_items(load_file(file), load_file(map_file), sides, model)
     rotations = _rotations(run.store.release(run.id))
     weight_QM = found.modality_weight_QM
     has_content = weight_QM.sum(1).numpy() > 0

@@ -1,5 +1,6 @@
 """Stage `train`: fit the model, keep checkpoints, write the vectors of the best one."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -7,6 +8,7 @@ from safetensors.torch import save_file
 from upath import UPath
 
 from model.allocator import freed_memory_kept
+from model.config import Weights
 from model.data import resolve_device
 from model.epoch import EpochReport
 from model.finishing.finish import Finished, finish
@@ -27,6 +29,7 @@ from pipeline.progress import Reporter, Task
 from pipeline.resources import free_memory_bytes, resident_memory_bytes
 from pipeline.run import Run, peak_memory_bytes
 from pipeline.stages.checkpoint import CONTENT_MAP, PARAMETERS, VECTORS, load_checkpoint, save_checkpoint
+from pipeline.stages.found_weights import found_weights
 from pipeline.stages.history import HISTORY, as_rows
 from pipeline.stages.results import TrainResult
 from pipeline.stages.warm_start import recorded_start, start_warm
@@ -92,12 +95,13 @@ def _train(run: Run, folder: Path) -> TrainResult:
     checkpoints = run.path / "checkpoints"
     with joined(_device(run.config)) as columns:
         predicted = columns.first(lambda: check_memory(run, dataset))
-        trainer = make_trainer(run, dataset, columns)
+        found = columns.first(lambda: found_weights(run, _modalities(run.config, dataset)))
+        trainer = make_trainer(run, dataset, columns, found.training)
         history, started_from = _begin(run, trainer, dataset, checkpoints)
         with run.reporter.task("train", run.config.train.max_epochs) as task:
             task.advance(trainer.epoch)
             _fit(trainer, history, checkpoints, task)
-        finished = _write(run, trainer, dataset, folder)
+        finished = _write(run, trainer, dataset, folder, found.taste)
     if columns.is_first:
         write_json(UPath(str(folder / HISTORY)), as_rows(history))
     return TrainResult(
@@ -105,6 +109,8 @@ def _train(run: Run, folder: Path) -> TrainResult:
         best_epoch=trainer.best_epoch,
         warm_start=started_from,
         modalities=trainer.model.modality_names,
+        weights=asdict(trainer.adaptation.best),
+        weights_of=found.run_id,
         taste_weights=finished.taste_weights if finished else {},
         new_item_scale=finished.new_item_scale if finished else 1.0,
         predicted_peak_memory_bytes=predicted,
@@ -118,7 +124,9 @@ def _train(run: Run, folder: Path) -> TrainResult:
     )
 
 
-def _write(run: Run, trainer: Trainer[Micro], dataset: Dataset, folder: Path) -> Finished | None:
+def _write(
+    run: Run, trainer: Trainer[Micro], dataset: Dataset, folder: Path, found_taste: dict[str, float] | None
+) -> Finished | None:
     """Finished vectors and parameters of the best epoch; None on all processes but the first."""
     vectors = trainer.best_vectors()
     whole = {name: trainer.columns.gather(getattr(vectors, name), Split(1)) for name in SPLIT_VECTORS}
@@ -129,8 +137,9 @@ def _write(run: Run, trainer: Trainer[Micro], dataset: Dataset, folder: Path) ->
     if not trainer.columns.is_first:
         return None
     held_out = EvaluationProtocol(dataset, run.config.split).held_out()
-    finished = finish(whole["user_UD"], whole["item_ID"], dataset.training_data(), held_out, run.config.model, names)
-    run.reporter.say(f"train: {told(finished)}")
+    data, config = dataset.training_data(), run.config.model
+    finished = finish(whole["user_UD"], whole["item_ID"], data, held_out, config, names, found_taste)
+    run.reporter.say(f"train: {told(trainer.adaptation.best, finished)}")
     save_file(whole | {"user_UD": finished.user_UD, "item_ID": finished.item_ID}, folder / VECTORS)
     save_file(parameters, folder / PARAMETERS)
     if map_CD is not None:
@@ -138,10 +147,11 @@ def _write(run: Run, trainer: Trainer[Micro], dataset: Dataset, folder: Path) ->
     return finished
 
 
-def told(finished: Finished) -> str:
-    """What finishing came to, for people."""
-    weights = ", ".join(f"{name} {weight:.2g}" for name, weight in finished.taste_weights.items() if weight)
-    return f"taste in content: {weights or 'none'}; vectors of new items times {finished.new_item_scale:.2f}"
+def told(weights: Weights, finished: Finished) -> str:
+    """What training and finishing came to, for people."""
+    used = ", ".join(f"{name} {value:.3g}" for name, value in asdict(weights).items())
+    taste = ", ".join(f"{name} {weight:.2g}" for name, weight in finished.taste_weights.items() if weight)
+    return f"{used}; taste in content: {taste or 'none'}; vectors of new items times {finished.new_item_scale:.2f}"
 
 
 def _device(config: Config) -> torch.device:
@@ -178,15 +188,23 @@ def check_memory(run: Run, dataset: Dataset) -> int:
     return total
 
 
-def make_trainer(run: Run, dataset: Dataset, columns: Columns = WHOLE) -> Trainer[Micro]:
+def _modalities(config: Config, dataset: Dataset) -> list[str]:
+    return sorted(dataset.features) if config.model.modalities is None else list(config.model.modalities)
+
+
+def make_trainer(
+    run: Run, dataset: Dataset, columns: Columns = WHOLE, found_weights: dict[str, float] | None = None
+) -> Trainer[Micro]:
     """The trainer of this run's configuration, checking on the validation interactions of `dataset`.
+
+    `found_weights` are an earlier training's, for those that are `auto`.
 
     Raises `ConfigError` for a configuration that does not fit the data.
     """
     try:
         data, config = dataset.training_data(), run.config
         held_out = EvaluationProtocol(dataset, config.split).held_out()
-        return Trainer(data, held_out, config.model, config.train, Micro, freed_memory_kept, columns)
+        return Trainer(data, held_out, config.model, config.train, Micro, freed_memory_kept, columns, found_weights)
     except ValueError as error:
         raise ConfigError(f"train: {error}") from error
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from model.config import ModelConfig, ObjectiveConfig
+from model.config import ModelConfig, ObjectiveConfig, starting_weights
 from model.gather import gather_rows, runs
 from model.micro import Micro
 from model.objective import objective
@@ -43,7 +43,8 @@ def test_objective_no_gradient_is_summed_in_an_arbitrary_order(backbone, contras
     config = ObjectiveConfig(ranking=ranking, softmax_candidates=30, contrastive=contrastive, contrastive_samples=16)
     ranking_loss = make_ranking_loss(data, config)
     batch = next(iter(ranking_loss.batches(64, generator)))
-    loss = objective(model(structure_gradient=True), model.modality_items, ranking_loss, batch, config, generator).total
+    vectors, weights = model(structure_gradient=True), starting_weights(model.config, config)
+    loss = objective(vectors, model.modality_items, ranking_loss, batch, config, weights, generator).total
     names = {node.name() for node in graph_nodes(loss.grad_fn)}
     assert "EmbeddingBackward0" in names
     assert not {name for name in names if name.startswith(("IndexBackward", "IndexPut", "Scatter"))}

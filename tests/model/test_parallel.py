@@ -68,7 +68,10 @@ def first_step(trainer):
     model, terms = trainer.model, trainer.config.objective
     batch = next(iter(trainer.ranking_loss.batches(64, trainer.generator)))
     vectors = model(structure_gradient=True)
-    objective(vectors, model.modality_items, trainer.ranking_loss, batch, terms, trainer.generator).total.backward()
+    weights = trainer.adaptation.weights
+    objective(
+        vectors, model.modality_items, trainer.ranking_loss, batch, terms, weights, trainer.generator
+    ).total.backward()
     return {
         name: trainer.columns.gather(parameter.grad, trainer._splits[name])
         for name, parameter in model.named_parameters()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.approximate import Cells
-from model.config import ModelConfig, ObjectiveConfig, TrainConfig
+from model.config import ModelConfig, ObjectiveConfig, TrainConfig, starting_weights
 from model.data import HeldOut, TrainingData, resolve_device
 from model.graph import Search, nearest_neighbours
 from model.micro import Micro
@@ -358,7 +358,8 @@ def test_objective_items_without_modality_take_no_part_in_contrast():
     ranking_loss = make_ranking_loss(data, exact)
     batch = next(iter(ranking_loss.batches(8, generator)))
     vectors = model()
-    terms = objective(vectors, model.modality_items, ranking_loss, batch, exact, generator)
+    weights = starting_weights(model.config, exact)
+    terms = objective(vectors, model.modality_items, ranking_loss, batch, exact, weights, generator)
     expected = sum(
         reference.contrastive(
             vectors.modality_IMD[:, index].detach().double().numpy(),

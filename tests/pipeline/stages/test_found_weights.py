@@ -1,0 +1,101 @@
+"""Weights that are `auto`, remembered from the champion: on a tiny run's real stages."""
+
+import pytest
+
+from model.config import ModelConfig
+from pipeline import stages
+from pipeline.documents import as_document
+from pipeline.opening import open_run
+from pipeline.registry.champion import Champion
+from pipeline.release.manifest import MANIFEST, read_manifest
+from pipeline.stages.found_weights import FoundWeights, found_weights, with_found_weights
+from pipeline.stages.order import do_stage
+from pipeline.storage.files import read_json, write_json
+from tests.pipeline.release_factory import quiet
+from tests.pipeline.tiny import make_tiny
+
+WEIGHTS = {"l2": 7.0, "content_weight": 0.9, "contrastive_weight": 0.05}
+TASTE = {"text": 0.6}
+UPTO_EXPORT = (stages.PREPARE, stages.TRAIN, stages.EVALUATE, stages.EXPORT)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """Opens nights of a shop whose champion has found `WEIGHTS`; the settings are those of the night."""
+    first = open_run(make_tiny(tmp_path), "first", quiet())
+    for stage in UPTO_EXPORT:
+        do_stage(first, stage)
+    release = first.store.release("first")
+    manifest = read_json(release / MANIFEST)
+    manifest["training"] |= {"weights": WEIGHTS, "taste_weights": TASTE}
+    write_json(release / MANIFEST, manifest)
+    digest = read_manifest(release).release_digest
+    champion = Champion(run_id="first", digest=digest, model_name="microrec", model_version="1", previous=None)
+    write_json(first.store.champion, as_document(champion))
+
+    def night(name="second", **sections):
+        settings = {"model": {"embedding_dim": 8, "neighbours": 4}, **sections}
+        run = open_run(make_tiny(tmp_path, **settings), name, quiet())
+        do_stage(run, stages.PREPARE)
+        return run
+
+    return night
+
+
+def test_train_with_a_champion_takes_its_weights_and_its_taste_and_says_whose(shop):
+    run = shop()
+    do_stage(run, stages.TRAIN)
+    trained = run.require(stages.TRAIN)
+    assert (trained.weights, trained.taste_weights, trained.weights_of) == (WEIGHTS, TASTE, "first")
+
+
+def test_found_weights_are_those_of_whoever_searched_them(shop):
+    second = shop()
+    for stage in UPTO_EXPORT[1:]:
+        do_stage(second, stage)
+    digest = read_manifest(second.store.release("second")).release_digest
+    champion = Champion(run_id="second", digest=digest, model_name="microrec", model_version="2", previous=None)
+    write_json(second.store.champion, as_document(champion))
+    third = shop("third")
+    assert found_weights(third, ["text"]) == FoundWeights(run_id="first", training=WEIGHTS, taste=TASTE)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"model": {"embedding_dim": 8, "neighbours": 5}},
+        {"train": {"max_epochs": 2, "device": "cpu", "objective": {"ranking": "softmax"}}},
+        {"train": {"max_epochs": 2, "device": "cpu", "auto_weights": "anew"}},
+    ],
+)
+def test_found_weights_of_another_model_or_asked_for_anew_are_none(shop, sections):
+    assert found_weights(shop(**sections), ["text"]) == FoundWeights()
+
+
+def test_found_weights_without_the_same_modalities_or_encoder_are_none(shop):
+    run = shop()
+    assert found_weights(run, []) == FoundWeights()
+    manifest = run.store.release("first") / MANIFEST
+    changed = read_json(manifest)
+    changed["encoders"]["text"]["key"] = "another"
+    write_json(manifest, changed)
+    assert found_weights(run, ["text"]) == FoundWeights()
+
+
+def test_found_weights_of_a_damaged_champion_are_none(shop):
+    run = shop()
+    (run.store.release("first") / MANIFEST).write_text("{")
+    assert found_weights(run, ["text"]) == FoundWeights()
+
+
+def test_found_weights_stay_when_the_champion_changes_during_the_night(shop):
+    run = shop()
+    run.store.champion.unlink()
+    assert found_weights(run, ["text"]).training == WEIGHTS
+
+
+def test_with_found_weights_takes_the_trainings_content_weight_or_where_auto_begins(shop):
+    run = shop()
+    training = read_manifest(run.store.release("first")).training
+    assert with_found_weights(ModelConfig(), training).content_weight == 0.9
+    assert with_found_weights(ModelConfig(), None).content_weight == 0.4
