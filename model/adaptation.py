@@ -1,34 +1,34 @@
 """Weights that training finds for itself: L2, the contrastive term's and the content's, where they are `auto`.
 
-Training begins with weights that did well elsewhere. Once it has stopped gaining, it goes on from its best state with
-one weight changed. A change that gains is kept and made again; one that does not is taken back, and the opposite is
-tried. A wrong L2 shows within two checks: the parameters follow it in a few epochs, from wherever they are. So all
-changes together cost less than the training before them (docs/decisions/0033-no-knobs.md).
-
-Adaptation of regularisation in training, by validation: Rendle, WSDM 2012, there by a gradient.
+Training begins with much L2. Whenever it stops gaining, it goes on from its best state with one weight changed. A
+change that gains is kept and made again; one that does not is taken back, and another is tried. L2 is weakened first:
+parameters follow a weaker one from wherever they are, while those that fit too well forget it late. That is the path
+from strong to weak regularisation with warm starts of Friedman, Hastie & Tibshirani (2010), here by validation
+(docs/decisions/0033-no-knobs.md).
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from model.config import ModelConfig, ObjectiveConfig, Weights, given_weights, starting_weights
 
-CHECKS = 2
-"""Without gain, after which a change is given up."""
-STEPS = {"l2": 1.4, "content_weight": 2.0, "contrastive_weight": 4.0}
-"""Factor of a change: the best L2 is narrow, the others' are wide."""
+FIRST_CHECKS, CHECKS, LAST_CHECKS = 2, 1, 3
+"""Without gain, after which the first change is made, a change is given up, and training ends."""
+STRONG = 1.75
+"""Factor on the usual L2 with which training begins where it is to be found."""
+CHANGES = (
+    ("l2", (1 / 1.4, 1.4)),
+    ("l2", (1 / 4, 4.0)),  # where training began so far off that all is lost
+    ("l2", (1 / 1.18, 1.18)),
+    ("content_weight", (2.0, 0.5)),
+    ("contrastive_weight", (4.0, 0.25)),
+    ("l2", (1.0,)),
+)
+"""Weight, factor and its opposite, in the order in which they are tried; at last as it is. The best L2 is narrow."""
 ERRORS = 0.5
 """Standard errors of validation by which a change must gain at first; the best of many checks is partly luck."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """Of one weight."""
-
-    name: str
-    factor: float
 
 
 class Adaptation:
@@ -37,25 +37,37 @@ class Adaptation:
     def __init__(self, weights: Weights, names: list[str]) -> None:
         """Begin with `weights`; those in `names` may be changed."""
         self.weights = self.best = weights
-        self._changes = [Change(name, factor) for name in names for factor in (STEPS[name], 1 / STEPS[name])]
+        self._changes = [
+            (name, factor, place > 0)
+            for name, factors in CHANGES
+            if name in names
+            for place, factor in enumerate(factors)
+        ]
+        self._finds_l2 = "l2" in names
         self._place = -1
         self._gained = self._gained_before = False
-        self.first_epoch = self.began = 0
-        """Epochs after which the first change and this one were made; 0 before."""
+        self.began = 0
+        """Epoch after which the change in use was made; 0 before the first."""
 
     @property
     def under_way(self) -> bool:
-        """Whether a change is being tried."""
+        """Whether a change is in use."""
         return self._place >= 0
 
-    def goes_on(self, epoch: int) -> bool:
-        """Whether there is another change to try, and time: as much as there was before the first."""
-        in_time = not self.under_way or epoch < 2 * self.first_epoch
-        return in_time and self._next() < len(self._changes)
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is another change to try."""
+        return self._next() < len(self._changes)
+
+    def patience(self, configured: int) -> int:
+        """Checks without gain to wait for; `configured` where L2 is known and nothing has been changed yet."""
+        if self.under_way:
+            return LAST_CHECKS if self.weights == self.best and not self._gained else CHECKS
+        return FIRST_CHECKS if self._finds_l2 else configured
 
     def needed(self, best_metric: float, num_users: int) -> float:
         """What a check must exceed to be the best so far: a first gain by more than luck."""
-        if not self.under_way or self._gained:
+        if self.weights == self.best:
             return best_metric
         share = min(max(best_metric, 0.0), 1.0)
         return best_metric + ERRORS * math.sqrt(share * (1 - share) / max(1, num_users))
@@ -69,17 +81,17 @@ class Adaptation:
         place = self._next()
         self._gained_before = self._gained and place == self._place
         self._place, self._gained, self.began = place, False, epoch
-        self.first_epoch = self.first_epoch or epoch
-        change = self._changes[place]
-        self.weights = replace(self.best, **{change.name: change.factor * getattr(self.best, change.name)})
+        name, factor, _ = self._changes[place]
+        self.weights = replace(self.best, **{name: factor * getattr(self.best, name)})
         return self.weights
 
     def _next(self) -> int:
-        """The same change again where it has gained, else the opposite, else another weight's."""
+        """The same change again where it has gained, else the opposite, else another one."""
         if not self.under_way or self._gained:
             return max(0, self._place)
-        passes_opposite = self._gained_before and self._place % 2 == 0
-        return self._place + (2 if passes_opposite else 1)
+        place = self._place + 1
+        is_opposite = place < len(self._changes) and self._changes[place][2]
+        return place + 1 if is_opposite and self._gained_before else place
 
     def state(self) -> dict[str, Any]:
         """Plain JSON values, for a checkpoint."""
@@ -89,7 +101,6 @@ class Adaptation:
             "place": self._place,
             "gained": self._gained,
             "gained_before": self._gained_before,
-            "first_epoch": self.first_epoch,
             "began": self.began,
         }
 
@@ -97,7 +108,7 @@ class Adaptation:
         """Go on where `state` was taken."""
         self.weights, self.best = Weights(**state["weights"]), Weights(**state["best"])
         self._place, self._gained, self._gained_before = state["place"], state["gained"], state["gained_before"]
-        self.first_epoch, self.began = state["first_epoch"], state["began"]
+        self.began = state["began"]
 
 
 def adaptation_of(
@@ -109,7 +120,8 @@ def adaptation_of(
         can_adapt: whether there is anything to choose by.
         has_content: whether the model has modalities.
     """
-    open_names = [name for name in STEPS if name not in given_weights(model, objective) and name not in found]
-    names = [name for name in open_names if has_content or name == "l2"] if can_adapt else []
-    known = {name: value for name, value in found.items() if name not in given_weights(model, objective)}
-    return Adaptation(replace(starting_weights(model, objective), **known), names)
+    given = given_weights(model, objective)
+    weights = replace(starting_weights(model, objective), **{**found, **given})
+    unknown = (name for name in asdict(weights) if name not in given and name not in found)
+    names = [name for name in unknown if can_adapt and (has_content or name == "l2")]
+    return Adaptation(replace(weights, l2=(STRONG if "l2" in names else 1.0) * weights.l2), names)

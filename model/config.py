@@ -50,7 +50,7 @@ STARTING_WEIGHTS: dict[RankingName, Weights] = {
     "softmax": Weights(l2=1.4, content_weight=1.0, contrastive_weight=0.03),
     "bpr": Weights(l2=0.02, content_weight=1.0, contrastive_weight=0.03),
 }
-"""Where `auto` begins; docs/decisions/0018-squares.md has the measurement."""
+"""What did well on several data sets; docs/decisions/0018-squares.md has the measurement."""
 
 
 def _require_weights(**values: float | str) -> None:

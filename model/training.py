@@ -14,7 +14,7 @@ from typing import Any, Generic
 import torch
 from torch import Generator, Tensor
 
-from model.adaptation import CHECKS, adaptation_of
+from model.adaptation import adaptation_of
 from model.config import ModelConfig, TrainConfig
 from model.data import HeldOut, TrainingData, resolve_device
 from model.epoch import VALIDATION_METRIC, EpochReport
@@ -116,12 +116,12 @@ class Trainer(Generic[Model]):
     @property
     def finished(self) -> bool:
         """Whether the last epoch is done, or patience has run out and there is nothing more to adapt."""
-        return self.epoch >= self.config.max_epochs or (self._stalled and not self.adaptation.goes_on(self.epoch))
+        return self.epoch >= self.config.max_epochs or (self._stalled and not self.adaptation.goes_on)
 
     @property
     def _stalled(self) -> bool:
         """Whether patience has run out."""
-        patience = CHECKS if self.adaptation.under_way else self.config.patience
+        patience = self.adaptation.patience(self.config.patience)
         last_gain = max(self.best_epoch, self.adaptation.began)
         return self._held_out is not None and (self.epoch - last_gain) // self.config.check_every >= patience
 

@@ -4,23 +4,22 @@ import dataclasses
 import pytest
 
 from model import adaptation
-from model.adaptation import CHECKS, STEPS, Adaptation, adaptation_of
+from model.adaptation import CHANGES, CHECKS, FIRST_CHECKS, LAST_CHECKS, STRONG, Adaptation, adaptation_of
 from model.config import STARTING_WEIGHTS, ModelConfig, ObjectiveConfig, Weights
 from model.micro import Micro
 from model.training import Trainer
 from tests.model.test_training import config, losses, planted
 
 START = Weights(l2=2.0, content_weight=0.5, contrastive_weight=0.01)
-UP = STEPS["l2"]
 SHAPE = ModelConfig(embedding_dim=8)
 
 
 def tried(gains, names=("l2", "content_weight")):
-    """L2 and content's weight of every change, where those of `gains` gain."""
-    adapted, values, epoch = Adaptation(START, list(names)), [], 10
-    while adapted.goes_on(epoch):
-        weights = adapted.change(epoch)
-        values.append((round(weights.l2, 4), round(weights.content_weight, 4)))
+    """L2 and content's weight of every change, where those of `gains` gain; and the best weights."""
+    adapted, values = Adaptation(START, list(names)), []
+    while adapted.goes_on:
+        weights = adapted.change(10)
+        values.append((round(weights.l2, 3), round(weights.content_weight, 3)))
         if len(values) - 1 in gains:
             adapted.gain()
     return values, adapted.best
@@ -28,27 +27,21 @@ def tried(gains, names=("l2", "content_weight")):
 
 def test_adaptation_without_gain_tries_each_weight_both_ways_and_keeps_what_it_began_with():
     values, best = tried(gains=())
-    assert values == [(2.8, 0.5), (round(2 / UP, 4), 0.5), (2.0, 1.0), (2.0, 0.25)]
+    l2 = [1.429, 2.8, 0.5, 8.0, 1.695, 2.36, 2.0, 2.0, 2.0]
+    assert values == list(zip(l2, [0.5] * 6 + [1.0, 0.25, 0.5], strict=True))
     assert best == START
 
 
 def test_adaptation_change_that_gains_is_made_again_and_its_opposite_left_out():
     values, best = tried(gains=(0, 1))
-    assert values == [(2.8, 0.5), (3.92, 0.5), (5.488, 0.5), (3.92, 1.0), (3.92, 0.25)]
-    assert best.l2 == pytest.approx(2.0 * UP * UP)
+    assert [l2 for l2, _ in values[:4]] == [1.429, 1.02, 0.729, 0.255]
+    assert best.l2 == pytest.approx(2.0 / 1.4**2)
 
 
-def test_adaptation_downwards_begins_where_upwards_failed():
+def test_adaptation_opposite_that_gains_is_made_again():
     values, best = tried(gains=(1,))
-    assert [l2 for l2, _ in values] == [2.8, round(2 / UP, 4), round(2 / UP**2, 4), *[round(2 / UP, 4)] * 2]
-    assert best.l2 == pytest.approx(2 / UP)
-
-
-def test_adaptation_takes_no_longer_than_the_training_before_it():
-    adapted = Adaptation(START, ["l2", "content_weight"])
-    adapted.change(10)
-    assert adapted.goes_on(19)
-    assert not adapted.goes_on(20)
+    assert [l2 for l2, _ in values[:4]] == [1.429, 2.8, 3.92, 0.7]
+    assert best.l2 == pytest.approx(2.8)
 
 
 def test_adaptation_first_gain_must_exceed_luck():
@@ -60,30 +53,39 @@ def test_adaptation_first_gain_must_exceed_luck():
     assert adapted.needed(0.21, 400) == 0.21
 
 
+def test_adaptation_waits_as_configured_only_where_nothing_is_to_be_found():
+    assert Adaptation(START, []).patience(8) == 8
+    adapted = Adaptation(START, ["l2"])
+    assert adapted.patience(8) == FIRST_CHECKS
+    adapted.change(10)
+    assert adapted.patience(8) == CHECKS
+    while adapted.goes_on:
+        adapted.change(10)
+    assert adapted.patience(8) == LAST_CHECKS  # the weights as they are
+
+
 def test_adaptation_of_changes_nothing_that_is_given_found_or_cannot_be_measured():
-    given = ModelConfig(content_weight=0.7)
+    given, usual = ModelConfig(content_weight=0.7), STARTING_WEIGHTS["squares"]
 
-    def first(found=None, model=given, can_adapt=True, has_content=True):
-        adapted = adaptation_of(model, ObjectiveConfig(), found or {}, can_adapt=can_adapt, has_content=has_content)
-        names = set()
-        while adapted.goes_on(1):
+    def begun(found=None, *, can_adapt=True, has_content=True):
+        """L2 and content's weight that it begins with, and the names of what is changed."""
+        adapted = adaptation_of(given, ObjectiveConfig(), found or {}, can_adapt=can_adapt, has_content=has_content)
+        best, names = adapted.best, set()
+        while adapted.goes_on:
             weights = adapted.change(1)
-            names |= {name for name in STEPS if getattr(weights, name) != getattr(adapted.best, name)}
-        return adapted.best, names
+            names |= {name for name, _ in CHANGES if getattr(weights, name) != getattr(best, name)}
+        return best.l2, best.content_weight, names
 
-    start = dataclasses.replace(STARTING_WEIGHTS["squares"], content_weight=0.7)
-    assert first() == (start, {"l2", "contrastive_weight"})
-    assert first(has_content=False) == (start, {"l2"})
-    assert first(can_adapt=False) == (start, set())
-    best, names = first({"l2": 9.0, "content_weight": 3.0})
-    assert (best.l2, best.content_weight, names) == (9.0, 0.7, {"contrastive_weight"})
+    assert begun() == (STRONG * usual.l2, 0.7, {"l2", "contrastive_weight"})
+    assert begun(has_content=False) == (STRONG * usual.l2, 0.7, {"l2"})
+    assert begun(can_adapt=False) == (usual.l2, 0.7, set())
+    assert begun({"l2": 9.0, "content_weight": 3.0}) == (9.0, 0.7, {"contrastive_weight"})
 
 
 @pytest.fixture
 def far_off(monkeypatch):
     """Training begins with far too much L2."""
-    monkeypatch.setitem(STARTING_WEIGHTS, "squares", dataclasses.replace(STARTING_WEIGHTS["squares"], l2=30.0))
-    monkeypatch.setitem(adaptation.STEPS, "l2", 4.0)
+    monkeypatch.setattr(adaptation, "STRONG", 10.0)
 
 
 def settings(**changes):
@@ -92,21 +94,23 @@ def settings(**changes):
 
 def test_trainer_finds_the_l2_that_its_data_needs(far_off):
     data, held_out, _ = planted()
-    fixed = Trainer(data, held_out, SHAPE, settings(objective=ObjectiveConfig(l2=30.0)), Micro)
+    fixed = Trainer(data, held_out, SHAPE, settings(objective=ObjectiveConfig(l2=23.0)), Micro)
     free = Trainer(data, held_out, SHAPE, settings(), Micro)
     losses(fixed)
-    reports = list(free.fit())
+    losses(free)
     assert free.adaptation.best.l2 < 10
     assert free.best_metric > fixed.best_metric + 0.1
-    assert len(reports) <= 2 * free.adaptation.first_epoch + CHECKS
 
 
 def test_trainer_resumed_while_it_adapts_equals_uninterrupted(far_off):
     data, held_out, _ = planted()
     whole = Trainer(data, held_out, SHAPE, settings(), Micro)
-    reports, states = zip(*((report, copy.deepcopy(whole.state())) for report in whole.fit()), strict=True)
-    cut = whole.adaptation.first_epoch + CHECKS - 1
-    assert cut < len(reports) - 1
+    reports, states, cut = [], [], None
+    for report in whole.fit():
+        reports.append(report)
+        states.append(copy.deepcopy(whole.state()))
+        if whole.adaptation.under_way and cut is None and report.epoch > whole.adaptation.began:
+            cut = len(reports)  # within the first change
     resumed = Trainer(data, held_out, SHAPE, settings(), Micro)
     resumed.load_state(states[cut - 1])
     assert losses(resumed) == [report.loss for report in reports[cut:]]
@@ -115,7 +119,7 @@ def test_trainer_resumed_while_it_adapts_equals_uninterrupted(far_off):
 
 
 def test_trainer_best_vectors_are_those_of_the_best_weights(monkeypatch):
-    monkeypatch.setitem(adaptation.STEPS, "content_weight", 50.0)
+    monkeypatch.setattr(adaptation, "CHANGES", (("content_weight", (50.0,)),))
     data, held_out, _ = planted()
     trainer = Trainer(data, held_out, SHAPE, settings(objective=ObjectiveConfig(l2=0.5, contrastive_weight=0)), Micro)
     losses(trainer)
