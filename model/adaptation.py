@@ -14,8 +14,8 @@ from typing import Any
 
 from model.config import ModelConfig, ObjectiveConfig, Weights, given_weights, starting_weights
 
-FIRST_CHECKS, CHECKS, LAST_CHECKS = 2, 1, 3
-"""Without gain, after which the first change is made, a change is given up, and training ends."""
+CHECKS, LAST_CHECKS = 1, 3
+"""Without gain, after which a change is made, and training ends."""
 STRONG = 1.75
 """Factor on the usual L2 with which training begins where it is to be found."""
 CHANGES = (
@@ -27,7 +27,7 @@ CHANGES = (
     ("l2", (1.0,)),
 )
 """Weight, factor and its opposite, in the order in which they are tried; at last as it is. The best L2 is narrow."""
-ERRORS = 0.5
+ERRORS = 0.25
 """Standard errors of validation by which a change must gain at first; the best of many checks is partly luck."""
 
 
@@ -61,9 +61,9 @@ class Adaptation:
 
     def patience(self, configured: int) -> int:
         """Checks without gain to wait for; `configured` where L2 is known and nothing has been changed yet."""
-        if self.under_way:
-            return LAST_CHECKS if self.weights == self.best and not self._gained else CHECKS
-        return FIRST_CHECKS if self._finds_l2 else configured
+        if not self.under_way:
+            return CHECKS if self._finds_l2 else configured
+        return LAST_CHECKS if self.weights == self.best and not self._gained else CHECKS
 
     def needed(self, best_metric: float, num_users: int) -> float:
         """What a check must exceed to be the best so far: a first gain by more than luck."""

@@ -480,6 +480,41 @@ MUTATIONS = [
         "cut.item_JD",
         "tests/model/test_inductive.py",
     ),
+    Mutation(
+        "adaptation: a change that fails is kept",
+        "model/training.py",
+        "self.model.load_state_dict(self._best)\n        self.model.restore_graphs()\n        self.optimizer.state",
+        "self.model.restore_graphs()\n        self.optimizer.state",
+        "tests/model/test_adaptation.py::test_trainer_going_back_begins_each_change_at_the_best_state",
+    ),
+    Mutation(
+        "adaptation: luck is a gain",
+        "model/adaptation.py",
+        "if self.weights == self.best:\n            return best_metric",
+        "if True:\n            return best_metric",
+        "tests/model/test_adaptation.py::test_adaptation_first_gain_must_exceed_luck",
+    ),
+    Mutation(
+        "adaptation: best vectors with the weights of the last change",
+        "model/training.py",
+        "self.model.content_weight = self.adaptation.best.content_weight",
+        "pass",
+        "tests/model/test_adaptation.py::test_trainer_best_vectors_are_those_of_the_best_weights",
+    ),
+    Mutation(
+        "adaptation: found weights are searched again",
+        "model/adaptation.py",
+        "if name not in given and name not in found)",
+        "if name not in given)",
+        "tests/model/test_adaptation.py::test_adaptation_of_changes_nothing_that_is_given_found_or_cannot_be_measured",
+    ),
+    Mutation(
+        "found weights: of another model",
+        "pipeline/stages/found_weights.py",
+        '"model": {**config["model"], "modalities": modalities},\n        ',
+        "",
+        "tests/pipeline/stages/test_found_weights.py",
+    ),
 ]
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import pytest
 
 from model import adaptation
-from model.adaptation import CHANGES, CHECKS, FIRST_CHECKS, LAST_CHECKS, STRONG, Adaptation, adaptation_of
+from model.adaptation import CHANGES, CHECKS, LAST_CHECKS, STRONG, Adaptation, adaptation_of
 from model.config import STARTING_WEIGHTS, ModelConfig, ObjectiveConfig, Weights
 from model.micro import Micro
 from model.training import Trainer
@@ -48,7 +48,7 @@ def test_adaptation_first_gain_must_exceed_luck():
     adapted = Adaptation(START, ["l2"])
     assert adapted.needed(0.2, 400) == 0.2
     adapted.change(10)
-    assert adapted.needed(0.2, 400) == pytest.approx(0.2 + 0.5 * (0.2 * 0.8 / 400) ** 0.5)
+    assert adapted.needed(0.2, 400) == pytest.approx(0.2 + 0.25 * (0.2 * 0.8 / 400) ** 0.5)
     adapted.gain()
     assert adapted.needed(0.21, 400) == 0.21
 
@@ -56,7 +56,7 @@ def test_adaptation_first_gain_must_exceed_luck():
 def test_adaptation_waits_as_configured_only_where_nothing_is_to_be_found():
     assert Adaptation(START, []).patience(8) == 8
     adapted = Adaptation(START, ["l2"])
-    assert adapted.patience(8) == FIRST_CHECKS
+    assert adapted.patience(8) == CHECKS
     adapted.change(10)
     assert adapted.patience(8) == CHECKS
     while adapted.goes_on:
@@ -116,6 +116,22 @@ def test_trainer_resumed_while_it_adapts_equals_uninterrupted(far_off):
     assert losses(resumed) == [report.loss for report in reports[cut:]]
     assert resumed.adaptation.best == whole.adaptation.best
     assert (resumed.best_vectors().item_ID == whole.best_vectors().item_ID).all()
+
+
+def test_trainer_going_back_begins_each_change_at_the_best_state():
+    data, held_out, _ = planted()
+    trainer, begun = Trainer(data, held_out, SHAPE, settings(), Micro), []
+    first_steps = trainer.train_epoch
+
+    def noted():
+        if trainer.epoch == trainer.adaptation.began and trainer.adaptation.under_way:
+            begun.append((trainer.model.item_embedding_ID.detach().clone(), trainer._best["item_embedding_ID"].clone()))
+        return first_steps()
+
+    trainer.train_epoch = noted
+    losses(trainer)
+    assert len(begun) > 3
+    assert all((begins_ID == best_ID).all() for begins_ID, best_ID in begun)
 
 
 def test_trainer_best_vectors_are_those_of_the_best_weights(monkeypatch):
