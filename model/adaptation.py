@@ -1,6 +1,6 @@
 """Weights that training finds for itself: L2, the contrastive term's and the content's, where they are `auto`.
 
-Training begins with much L2. Whenever it stops gaining, it goes on from its best state with one weight changed. A
+Training begins with rather much L2. Whenever it stops gaining, it goes on from its best state with one weight changed. A
 change that gains is kept and made again; one that does not is taken back, and another is tried. L2 is weakened first:
 parameters follow a weaker one from wherever they are, while those that fit too well forget it late. That is the path
 from strong to weak regularisation with warm starts of Friedman, Hastie & Tibshirani (2010), here by validation
@@ -16,7 +16,7 @@ from model.config import ModelConfig, ObjectiveConfig, Weights, given_weights, s
 
 CHECKS, LAST_CHECKS = 1, 3
 """Without gain, after which a change is made, and training ends."""
-STRONG = 1.75
+STRONG = 1.25
 """Factor on the usual L2 with which training begins where it is to be found."""
 CHANGES = (
     ("l2", (1 / 1.4, 1.4)),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import model.objective
-from model.config import ObjectiveConfig
+from model.config import ObjectiveConfig, starting_weights
 from model.objective import objective
 from model.ranking import make_ranking_loss
 from tests import reference
@@ -22,7 +22,8 @@ def terms(seed=0, **changes):
     with torch.no_grad():
         vectors = model()
         l2 = ranking_loss.terms(vectors, batch, generator)[1]
-        return objective(vectors, model.modality_items, ranking_loss, batch, config, generator), l2
+        weights = starting_weights(model.config, config)
+        return objective(vectors, model.modality_items, ranking_loss, batch, config, weights, generator), l2
 
 
 def test_objective_total_is_ranking_plus_weighted_l2_plus_weighted_contrast():
@@ -41,9 +42,9 @@ def test_objective_needs_the_vectors_of_the_batchs_users_alone(ranking):
     losses, gradients = [], []
     for users in (None, ranking_loss.users(batch)):
         vectors = model(users)
-        found = objective(
-            vectors, model.modality_items, ranking_loss, batch, ObjectiveConfig(), torch.Generator().manual_seed(0)
-        )
+        config, generator = ObjectiveConfig(), torch.Generator().manual_seed(0)
+        weights = starting_weights(model.config, config)
+        found = objective(vectors, model.modality_items, ranking_loss, batch, config, weights, generator)
         losses.append(found.total)
         gradients.append(torch.autograd.grad(found.total, [model.user_embedding_UD, model.item_embedding_ID]))
     assert len(vectors.user_UD) == len(batch.user_B) < data.num_users
