@@ -24,6 +24,8 @@ ROUGH = Distillation(steps=60, rate=0.06)
 WITHOUT_VALIDATION = 0.4
 """Weight where there is nothing to choose it by."""
 LARGEST_SCALE, SCALE_STEPS = 8.0, 10
+LEAST_GAIN = 0.01
+"""Of validation recall, relative: what other weights must bring before those of the earlier training are left."""
 MOST_FALL = 0.006
 """Of validation recall, relative: what the competition of new items may cost the others."""
 
@@ -50,6 +52,7 @@ def finish(
     held_out: HeldOut | None,
     config: ModelConfig,
     names: list[str],
+    former_weights: dict[str, float] | None = None,
 ) -> Finished:
     """Join taste and raise new items, as far as `config` asks for it.
 
@@ -58,6 +61,7 @@ def finish(
         data: what it was trained on.
         held_out: validation, to choose by.
         names: modalities that the model uses.
+        former_weights: of the training that this one began from: they stay unless others are clearly better.
     """
     user_UD, item_ID = user_UD.detach(), item_ID.detach()
     plain = Finished(user_UD=user_UD, item_ID=item_ID)
@@ -65,7 +69,7 @@ def finish(
         return plain
     joining = Joining(user_UD, item_ID, data.trained_items(), Taste(data, names))
     sample = None if held_out is None or not len(held_out.user_P) else ValidationSample(joining, data, held_out)
-    weights = _weights(joining, sample, config, names)
+    weights = _weights(joining, sample, config, names, former_weights)
     cut = _cut(joining, weights, config, DISTILLATION)
     scale = _new_item_scale(sample, cut, weights) if sample is not None and config.new_items == "raised" else 1.0
     item_ID = joining.all_items(cut)
@@ -77,13 +81,20 @@ def finish(
 
 
 def _weights(
-    joining: Joining, sample: ValidationSample | None, config: ModelConfig, names: list[str]
+    joining: Joining,
+    sample: ValidationSample | None,
+    config: ModelConfig,
+    names: list[str],
+    former: dict[str, float] | None,
 ) -> dict[str, float]:
-    """The weights that are given, else those that validation likes best: all alike first, then each."""
+    """The weights that are given, else those that validation likes best: all alike first, then each.
+
+    Equal ones within noise would change places from night to night, and every vector with them: the former ones stay.
+    """
     if config.taste_weight != "auto":
         return dict.fromkeys(names, float(config.taste_weight))
     if sample is None:
-        return dict.fromkeys(names, WITHOUT_VALIDATION)
+        return former or dict.fromkeys(names, WITHOUT_VALIDATION)
 
     def measured(weights: dict[str, float]) -> tuple[float, dict[str, float]]:
         return sample.metric(_cut(joining, weights, config, ROUGH)), weights
@@ -92,7 +103,9 @@ def _weights(
     for name in names if len(names) > 1 and any(best[1].values()) else ():
         changed = [best[1] | {name: factor * best[1][name]} for factor in FACTORS]
         best = max((best, *map(measured, changed)), key=_metric)  # of equals the first
-    return best[1]
+    if not former or _metric(best) > (1 + LEAST_GAIN) * _metric(measured(former)):
+        return best[1]
+    return former
 
 
 def _metric(measured: tuple[float, dict[str, float]]) -> float:

@@ -114,6 +114,8 @@ class WarmStart:
     known_items: int | None = None
     trained_before: float | None = None
     """Share of today's held-out interactions that the earlier run was trained on."""
+    taste_weights: dict[str, float] = field(default_factory=dict)
+    """The earlier run's, which stay unless others are clearly better; none of earlier versions."""
     metric: Annotated[float | None, Field(validation_alias=AliasChoices("metric", "recall@20"))] = None
     """Validation recall@20 before the first epoch; earlier versions wrote it under that name."""
 

@@ -97,7 +97,7 @@ def _train(run: Run, folder: Path) -> TrainResult:
         with run.reporter.task("train", run.config.train.max_epochs) as task:
             task.advance(trainer.epoch)
             _fit(trainer, history, checkpoints, task)
-        finished = _write(run, trainer, dataset, folder)
+        finished = _write(run, trainer, dataset, folder, started_from)
     if columns.is_first:
         write_json(UPath(str(folder / HISTORY)), as_rows(history))
     return TrainResult(
@@ -118,7 +118,9 @@ def _train(run: Run, folder: Path) -> TrainResult:
     )
 
 
-def _write(run: Run, trainer: Trainer[Micro], dataset: Dataset, folder: Path) -> Finished | None:
+def _write(
+    run: Run, trainer: Trainer[Micro], dataset: Dataset, folder: Path, started_from: WarmStart | None
+) -> Finished | None:
     """Finished vectors and parameters of the best epoch; None on all processes but the first."""
     vectors = trainer.best_vectors()
     whole = {name: trainer.columns.gather(getattr(vectors, name), Split(1)) for name in SPLIT_VECTORS}
@@ -129,7 +131,9 @@ def _write(run: Run, trainer: Trainer[Micro], dataset: Dataset, folder: Path) ->
     if not trainer.columns.is_first:
         return None
     held_out = EvaluationProtocol(dataset, run.config.split).held_out()
-    finished = finish(whole["user_UD"], whole["item_ID"], dataset.training_data(), held_out, run.config.model, names)
+    former_weights = started_from.taste_weights if started_from else None
+    data, config = dataset.training_data(), run.config.model
+    finished = finish(whole["user_UD"], whole["item_ID"], data, held_out, config, names, former_weights)
     run.reporter.say(f"train: {told(finished)}")
     save_file(whole | {"user_UD": finished.user_UD, "item_ID": finished.item_ID}, folder / VECTORS)
     save_file(parameters, folder / PARAMETERS)

@@ -125,6 +125,7 @@ def _start(run: Run, record: WarmStart, trainer: Trainer[Micro], today: Dataset)
         known_users=known_users,
         known_items=known_items,
         trained_before=share,
+        taste_weights=earlier.require(stages.TRAIN).taste_weights,
         metric=metric,
     )
 
