@@ -18,9 +18,9 @@ NAMES = ["noise", "text"]
 CONFIG = ModelConfig(embedding_dim=8)
 
 
-def finished(made, config=CONFIG, held_out="its own", names=NAMES):
+def finished(made, config=CONFIG, held_out="its own", names=NAMES, former_weights=None):
     held_out = made.held_out if held_out == "its own" else held_out
-    return finish(made.user_UD, made.item_ID, made.data, held_out, config, names)
+    return finish(made.user_UD, made.item_ID, made.data, held_out, config, names, former_weights)
 
 
 def recall(made, user_UD, item_ID):
@@ -38,6 +38,15 @@ def test_finish_taste_that_decides_is_found_and_noise_is_not_taken_for_it():
     assert done.taste_weights["text"] > 2 * done.taste_weights["noise"]
     assert recall(made, done.user_UD, done.item_ID)[0] > 1.5 * recall(made, made.user_UD, made.item_ID)[0]
     assert done.item_ID.shape == (120, 8)
+
+
+def test_finish_former_weights_stay_unless_others_are_clearly_better():
+    made = shop()
+    best = finished(made).taste_weights
+    near = {name: 1.02 * weight for name, weight in best.items()}
+    assert finished(made, former_weights=near).taste_weights == near
+    assert finished(made, former_weights=dict.fromkeys(NAMES, 0.0)).taste_weights == best
+    assert finished(made, held_out=None, former_weights=near).taste_weights == near
 
 
 def test_finish_content_that_tells_nothing_leaves_the_vectors():
