@@ -24,8 +24,8 @@ from model.allocator import freed_memory_kept
 from model.config import ModelConfig, TrainConfig
 from model.data import HeldOut
 from model.micro import Micro
-from model.training import Trainer
-from model.warm_start import KEEP, carry_over
+from model.training import WARM_RATE, Trainer
+from model.warm_start import carry_over
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID, VALIDATION
 from pipeline.dataset.alignment import earlier_rows
 from pipeline.dataset.dataset import Dataset, index_interactions, load_dataset
@@ -95,7 +95,7 @@ def first_at(points: list[tuple[int, float, float]], target: float) -> str:
 
 
 def measure(
-    catalogue: Dataset, interactions: pl.DataFrame, seed: int, shares: list[float], train: TrainConfig = TRAIN
+    catalogue: Dataset, interactions: pl.DataFrame, seed: int, rates: list[float], train: TrainConfig = TRAIN
 ) -> None:
     """One seed, of split, training and night alike: the champion, the cold night and the warm ones."""
     new, split, config = is_new(interactions, seed), SplitConfig(seed=seed), dataclasses.replace(train, seed=seed)
@@ -116,11 +116,11 @@ def measure(
     points = list(curve(cold))
     targets = [share * cold.best_metric for share in (0.98, 0.99, 1.0)]
     show("cold", cold, points, targets)
-    for keep in shares:
+    for rate in rates:
         warm = make_trainer(today, config)
-        start = warm.start_from(carry_over(warm.model, champion.best_parameters(), *rows, keep=keep))
+        start = warm.start_from(carry_over(warm.model, champion.best_parameters(), *rows), rate)
         points = [(0, 0.0, start or 0.0), *curve(warm)]
-        show(f"warm, keeping {keep:g}, starts at {start:.4f}", warm, points, targets)
+        show(f"warm, rate {rate:g}, starts at {start:.4f}", warm, points, targets)
 
 
 def show(name: str, trainer: Trainer[Micro], points: list[tuple[int, float, float]], targets: list[float]) -> None:
@@ -135,12 +135,12 @@ def main() -> None:
     parser.add_argument("prepared", help="`prepare` folder of a run")
     parser.add_argument("interactions", help="MovieLens' interactions.parquet")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--keep", type=float, nargs="+", default=[KEEP], help="of the champion's embeddings")
+    parser.add_argument("--rates", type=float, nargs="+", default=[WARM_RATE], help="of the configured learning rate")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     catalogue, interactions = load_dataset(UPath(arguments.prepared)), sparse_interactions(arguments.interactions)
     for seed in arguments.seeds:
-        measure(catalogue, interactions, seed, arguments.keep)
+        measure(catalogue, interactions, seed, arguments.rates)
 
 
 if __name__ == "__main__":

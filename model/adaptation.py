@@ -1,7 +1,7 @@
 """Weights that training finds for itself: L2, the contrastive term's and the content's, where they are `auto`.
 
-Training begins with rather much L2. Whenever it stops gaining, it goes on from its best state with one weight changed. A
-change that gains is kept and made again; one that does not is taken back, and another is tried. L2 is weakened first:
+Training begins with rather much L2. Whenever it stops gaining, it goes on from its best state with one weight changed.
+A change that gains is kept and made again; one that does not is taken back, and another is tried. L2 is weakened first:
 parameters follow a weaker one from wherever they are, while those that fit too well forget it late. That is the path
 from strong to weak regularisation with warm starts of Friedman, Hastie & Tibshirani (2010), here by validation
 (docs/decisions/0033-no-knobs.md).

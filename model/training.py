@@ -30,6 +30,9 @@ VALIDATION_CUTOFFS = (10, 20)
 SEARCH_EVERY = 10
 """Epochs after which approximate graphs, followed until then, are searched anew: they lose 0.2 to 0.9 % recall each."""
 
+WARM_RATE = 0.1
+"""Learning rate of a training that begins at an earlier one's end, relative to the configured one."""
+
 
 class DivergedError(RuntimeError):
     """The loss became NaN or infinite."""
@@ -90,6 +93,7 @@ class Trainer(Generic[Model]):
         self.epoch = 0
         self.best_epoch = 0
         self.best_metric = -math.inf
+        self.rate_factor = 1.0
         self._best = copy.deepcopy(self.model.state_dict())
 
     def _prepare_held_out(self, held_out: HeldOut | None, data: TrainingData) -> tuple[Pairs, Tensor | None] | None:
@@ -99,11 +103,12 @@ class Trainer(Generic[Model]):
         candidate_I = None if held_out.candidate_I is None else held_out.candidate_I.to(self.device)
         return Pairs(user_P, item_P, data.num_users, data.num_items), candidate_I
 
-    def start_from(self, parameters: dict[str, Tensor]) -> float | None:
+    def start_from(self, parameters: dict[str, Tensor], rate_factor: float = WARM_RATE) -> float | None:
         """Begin at these parameters, own columns only, with a new optimiser; return the metric that training must beat.
 
-        None without held-out interactions.
+        None without held-out interactions. Steps are small: they are the best state until one is found that is better.
         """
+        self.rate_factor = rate_factor
         self.model.load_state_dict(self.model.state_dict() | parameters)
         self.model.refresh_graphs(anew=True)
         self._best = copy.deepcopy(self.model.state_dict())
@@ -157,7 +162,7 @@ class Trainer(Generic[Model]):
 
     def _set_learning_rate(self) -> float:
         decay = self.config.learning_rate_decay ** (self.epoch / self.config.learning_rate_decay_epochs)
-        rate = float(self.config.learning_rate * decay)
+        rate = float(self.rate_factor * self.config.learning_rate * decay)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
@@ -263,6 +268,7 @@ class Trainer(Generic[Model]):
             "best_epoch": self.best_epoch,
             "best_metric": best,
             "adaptation": self.adaptation.state(),
+            "rate_factor": self.rate_factor,
         }
         whole = {name: self.columns.gather(value, self._split_in_state(name)) for name, value in tensors.items()}
         return TrainingState(whole, values)
@@ -295,5 +301,6 @@ class Trainer(Generic[Model]):
             slots.setdefault(int(index), {})[slot] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
         self.epoch, self.best_epoch = counters["epoch"], counters["best_epoch"]
+        self.rate_factor = counters.get("rate_factor", 1.0)  # earlier versions knew no other
         best = counters["best_metric"]
         self.best_metric = -math.inf if best is None else best

@@ -2,9 +2,8 @@
 
 Users and items of the earlier training find the rows of their ID embeddings again, a new item begins among its content
 neighbours, a new user at a random row: the first propagation already brings in the items that the user has. Every
-other parameter is taken as it is. The embeddings are mixed half and half with random ones: from where the earlier
-training stopped, at its best before overfitting, a second one finds no better place (shrink and perturb, Ash & Adams,
-arXiv:1910.08475; docs/decisions/0012-warm-start.md has the measurement).
+other parameter is taken as it is. From there the training takes small steps, and keeps the start where no epoch is
+better on validation: what has not changed stays where consumers have it (docs/decisions/0012-warm-start.md).
 Shapes: U users, I items, S rows of the earlier training, N new items, K neighbours, D dimension.
 """
 
@@ -14,21 +13,18 @@ from torch import Tensor
 from model.graph import NeighbourGraph
 from model.micro import Micro
 
-KEEP = 0.5
-"""Share of the earlier ID embeddings in the start, the rest random."""
 USERS, ITEMS = "user_embedding_UD", "item_embedding_ID"
 
 
 @torch.no_grad()
 def carry_over(
-    model: Micro, earlier: dict[str, Tensor], earlier_user_U: Tensor, earlier_item_I: Tensor, keep: float = KEEP
+    model: Micro, earlier: dict[str, Tensor], earlier_user_U: Tensor, earlier_item_I: Tensor
 ) -> dict[str, Tensor]:
     """Parameters for `model`, which is freshly initialised and stays as it is.
 
     Args:
         earlier: parameters of a model of the same configuration.
         earlier_user_U, earlier_item_I: int64, the row that the user or item had there, -1 for a new one.
-        keep: share of the earlier ID embeddings; the rest is the fresh ones'.
     """
     device = model.item_embedding_ID.device
     carried = {name: value.to(device) for name, value in earlier.items()}
@@ -36,10 +32,7 @@ def carry_over(
     item_ID = _matched_rows(model.item_embedding_ID, carried[ITEMS], earlier_item_I)
     user_UD = _matched_rows(model.user_embedding_UD, carried[USERS], earlier_user_U)
     item_ID = _placed_among_neighbours(item_ID, earlier_item_I < 0, model.initial_graphs())
-    return carried | {
-        USERS: torch.lerp(model.user_embedding_UD, user_UD, keep),
-        ITEMS: torch.lerp(model.item_embedding_ID, item_ID, keep),
-    }
+    return carried | {USERS: user_UD, ITEMS: item_ID}
 
 
 def _matched_rows(fresh_RD: Tensor, earlier_SD: Tensor, earlier_R: Tensor) -> Tensor:

@@ -24,6 +24,55 @@ class Mutation(NamedTuple):
 
 MUTATIONS = [
     Mutation(
+        "space: the rotation turns the other way",
+        "pipeline/release/rotation.py",
+        "left_DD @ right_DD",
+        "(left_DD @ right_DD).T",
+        "tests/pipeline/release/test_rotation.py",
+    ),
+    Mutation(
+        "space: users outweigh items by their number",
+        "pipeline/release/rotation.py",
+        "cross_DD += moments(now_RD, then_RD) / length",
+        "cross_DD += moments(now_RD, then_RD)",
+        "tests/pipeline/release/test_rotation.py",
+    ),
+    Mutation(
+        "space: users stay where they were trained",
+        "pipeline/stages/align.py",
+        "turns = {ITEM_VECTORS: rotation_DD, USERS: rotation_DD, CONTENT: content_DD}",
+        "turns = {ITEM_VECTORS: rotation_DD, USERS: np.eye(len(rotation_DD)), CONTENT: content_DD}",
+        "tests/pipeline/stages/test_align.py",
+    ),
+    Mutation(
+        "space: new items' vectors are not rotated",
+        "pipeline/serving/embed.py",
+        "return vector_QD if rotation_DD is None else rotated(vector_QD, rotation_DD)",
+        "return vector_QD",
+        "tests/pipeline/serving/test_embed.py::test_embed_items_of_a_rotated_release_are_rotated_like_it",
+    ),
+    Mutation(
+        "space: a resumed run is aligned to another champion",
+        "pipeline/registry/predecessor.py",
+        "create_bytes(file, as_json(as_document(_present(store))))",
+        "as_json(as_document(_present(store)))",
+        "tests/pipeline/registry/test_predecessor.py",
+    ),
+    Mutation(
+        "delta: a vector that moved a little is left out",
+        "pipeline/release/delta.py",
+        "(vectors_of(then, name) != vectors_of(now, name))",
+        "~np.isclose(vectors_of(then, name), vectors_of(now, name))",
+        "tests/pipeline/release/test_delta.py",
+    ),
+    Mutation(
+        "warm start: the champion's own state is no candidate",
+        "model/training.py",
+        "self.best_metric = validation[VALIDATION_METRIC]\n        return self.best_metric",
+        "return validation[VALIDATION_METRIC]",
+        "tests/model/test_warm_start.py",
+    ),
+    Mutation(
         "normalisation: symmetric becomes one-sided",
         "model/normalisation.py",
         "gather_rows(scale, row_E) * gather_rows(scale, column_E)",

@@ -64,7 +64,7 @@ def test_measure_tells_the_cold_and_the_warm_training(interactions, capsys):
         features={"content": features.astype(np.float32)},
         present={"content": np.ones(NUM_ITEMS, dtype=bool)},
     )
-    measure(catalogue, interactions, seed=0, shares=[0.5], train=train)
+    measure(catalogue, interactions, seed=0, rates=[0.1], train=train)
     told = capsys.readouterr().out
     assert f"seed 0: {len(interactions)} interactions, {round(0.01 * len(interactions))} new" in told
     cold, warm = (re.search(rf"  {name}.*: +(\d+) \(", told) for name in ("cold", "warm"))

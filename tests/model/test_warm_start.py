@@ -1,10 +1,12 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
 from model.config import ModelConfig
 from model.micro import Micro
-from model.training import Trainer
+from model.training import WARM_RATE, Trainer
 from model.warm_start import carry_over
 from tests.model.test_training import NUM_ITEMS, NUM_USERS, config, planted
 
@@ -21,7 +23,7 @@ def test_carry_over_permuted_ids_take_their_own_rows_and_the_model_stays():
     _, fresh = make_model(1)
     before = {name: value.clone() for name, value in fresh.state_dict().items()}
     user_U, item_I = (torch.randperm(size, generator=torch.Generator().manual_seed(2)) for size in (60, 80))
-    carried = carry_over(fresh, earlier.state_dict(), user_U, item_I, keep=1.0)
+    carried = carry_over(fresh, earlier.state_dict(), user_U, item_I)
     for place, was in enumerate(user_U.tolist()):
         assert torch.equal(carried["user_embedding_UD"][place], earlier.user_embedding_UD[was])
     for place, was in enumerate(item_I.tolist()):
@@ -38,7 +40,7 @@ def test_carry_over_new_items_equal_naive_mean_of_known_neighbours():
     item_I = torch.arange(NUM_ITEMS)
     new = [0, 4, 8, 17, 33, 79]  # 0, 4 and 8 are of one family: neighbours of each other
     item_I[new] = -1
-    carried = carry_over(fresh, earlier.state_dict(), torch.arange(NUM_USERS), item_I, keep=1.0)
+    carried = carry_over(fresh, earlier.state_dict(), torch.arange(NUM_USERS), item_I)
     carried = carried["item_embedding_ID"]
     embedding = earlier.item_embedding_ID.detach().double().numpy()
     for item in new:
@@ -67,16 +69,6 @@ def test_carry_over_new_user_and_new_item_without_content_keep_the_fresh_start()
     assert torch.equal(carried["item_embedding_ID"][bare], fresh.item_embedding_ID[bare])
 
 
-def test_carry_over_keep_mixes_the_earlier_rows_with_the_fresh_ones():
-    _, earlier = make_model(0)
-    _, fresh = make_model(1)
-    everybody = torch.arange(NUM_USERS), torch.arange(NUM_ITEMS)
-    carried = carry_over(fresh, earlier.state_dict(), *everybody, keep=0.25)
-    for name in ("user_embedding_UD", "item_embedding_ID"):
-        expected = 0.25 * earlier.state_dict()[name] + 0.75 * fresh.state_dict()[name]
-        torch.testing.assert_close(carried[name], expected)
-
-
 def test_carry_over_nobody_known_is_the_fresh_start_but_for_shared_parameters():
     _, earlier = make_model(0)
     _, fresh = make_model(1)
@@ -99,3 +91,37 @@ def test_start_from_is_what_training_must_beat_and_survives_a_checkpoint():
         list(trainer.fit())
         assert trainer.best_metric >= metric
     assert all(torch.equal(value, resumed.best_parameters()[name]) for name, value in warm.best_parameters().items())
+
+
+def test_start_from_steps_are_small_also_after_a_checkpoint_and_a_cold_training_has_whole_ones():
+    data, held_out, _ = planted()
+    cold, warm, resumed = (Trainer(data, held_out, SHAPE, config(), Micro) for _ in range(3))
+    warm.start_from(cold.best_parameters())
+    resumed.load_state(warm.state())
+    rates = [next(trainer.fit()).learning_rate for trainer in (cold, warm, resumed)]
+    assert rates == [config().learning_rate, *[pytest.approx(WARM_RATE * config().learning_rate)] * 2]
+
+
+def test_start_from_chain_on_the_same_data_keeps_its_neighbours():
+    """Ten nights on unchanged data, each beginning at the one before with draws of its own."""
+    data, held_out, _ = planted()
+    trainer = Trainer(data, held_out, SHAPE, config(patience=2), Micro)
+    list(trainer.fit())
+    everybody = torch.arange(NUM_USERS), torch.arange(NUM_ITEMS)
+    lists, metrics = [neighbours_of(trainer)], [trainer.best_metric]
+    for night in range(1, 11):
+        earlier = trainer.best_parameters()
+        trainer = Trainer(data, held_out, SHAPE, config(patience=2, seed=night), Micro)
+        trainer.start_from(carry_over(trainer.model, earlier, *everybody))
+        list(trainer.fit())
+        lists.append(neighbours_of(trainer))
+        metrics.append(trainer.best_metric)
+    kept = [(then[:, :, None] == now[:, None, :]).any(2).float().mean() for then, now in pairwise(lists)]
+    assert min(kept[1:]) >= 0.95, kept
+    assert metrics == sorted(metrics)
+
+
+def neighbours_of(trainer):
+    """The 20 nearest of every item by cosine, itself among them."""
+    unit_ID = torch.nn.functional.normalize(trainer.best_vectors().item_ID, dim=1)
+    return (unit_ID @ unit_ID.T).topk(21, dim=1).indices

@@ -18,9 +18,9 @@ NAMES = ["noise", "text"]
 CONFIG = ModelConfig(embedding_dim=8)
 
 
-def finished(made, config=CONFIG, held_out="its own", names=NAMES):
+def finished(made, config=CONFIG, held_out="its own", names=NAMES, found_weights=None):
     held_out = made.held_out if held_out == "its own" else held_out
-    return finish(made.user_UD, made.item_ID, made.data, held_out, config, names)
+    return finish(made.user_UD, made.item_ID, made.data, held_out, config, names, found_weights)
 
 
 def recall(made, user_UD, item_ID):
@@ -38,6 +38,12 @@ def test_finish_taste_that_decides_is_found_and_noise_is_not_taken_for_it():
     assert done.taste_weights["text"] > 2 * done.taste_weights["noise"]
     assert recall(made, done.user_UD, done.item_ID)[0] > 1.5 * recall(made, made.user_UD, made.item_ID)[0]
     assert done.item_ID.shape == (120, 8)
+
+
+def test_finish_found_weights_are_taken_as_they_are():
+    found = {"noise": 0.3, "text": 0.1}
+    assert finished(shop(), found_weights=found).taste_weights == found
+    assert finished(shop(), held_out=None, found_weights=found).taste_weights == found
 
 
 def test_finish_content_that_tells_nothing_leaves_the_vectors():

@@ -16,6 +16,7 @@ from pipeline import stages
 from pipeline.dataset.dataset import load_dataset
 from pipeline.errors import ConfigError, InputError
 from pipeline.opening import open_run
+from pipeline.registry.predecessor import PREDECESSOR
 from pipeline.release.format import FOOTER_DIGEST, read_table
 from pipeline.release.manifest import read_manifest
 from pipeline.run import run_stage
@@ -24,7 +25,7 @@ from pipeline.serving.embed import Embedded, embed_items
 from pipeline.stages.checkpoint import CONTENT_MAP, PARAMETERS
 from pipeline.stages.export import export
 from pipeline.stages.order import do_stage
-from pipeline.storage.arrow import vectors_of
+from pipeline.storage.arrow import vector_column, vectors_of
 from pipeline.storage.files import local_path, write_json
 from tests.pipeline.release_factory import quiet
 from tests.pipeline.tiny import FEATURES, WITHOUT_CONTENT, make_tiny, write_vectors
@@ -144,6 +145,30 @@ def test_embed_items_known_content_gives_the_vectors_of_the_model(world):
     np.testing.assert_allclose(
         vectors_of(world.table(), "content_embedding"), expected.content_QD, rtol=1e-5, atol=1e-6
     )
+
+
+def test_embed_items_of_a_rotated_release_are_rotated_like_it(own_world):
+    """Its champion is the same release in another space: the training's own vectors are those of neither."""
+    store, ids = own_world.store, known_ids(own_world)
+    turn_DD = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))[0]
+    champion = store.release("r1")
+    for name in ("item_embeddings", "user_vectors"):
+        table = read_table(champion, name)
+        for column in {"embedding", "content_embedding"} & set(table.column_names):
+            vectors = vector_column(vectors_of(table, column) @ turn_DD)
+            table = table.set_column(table.column_names.index(column), table.schema.field(column), vectors)
+        pq.write_table(table, local_path(champion / name / "part-00000.parquet"))
+    digest = read_manifest(champion).release_digest
+    shutil.copytree(own_world.run_folder, local_path(store.run("r2")))
+    shutil.rmtree(local_path(store.run("r2") / "export"))
+    write_json(store.run("r2") / PREDECESSOR, {"run_id": "r1", "digest": digest})
+    run_stage(open_run(own_world.config, "r2", quiet()), stages.EXPORT, export)
+    own_world.embed(ids[:3], name="plain", release="r1")
+    own_world.embed(ids[:3], name="rotated", release="r2")
+    for column in ("embedding", "content_embedding"):
+        plain, rotated = (vectors_of(own_world.table(name), column) for name in ("plain", "rotated"))
+        np.testing.assert_allclose(rotated, plain @ turn_DD, atol=1e-5)
+        assert np.abs(rotated - plain).max() > 0.1
 
 
 def test_embed_items_that_nobody_touched_get_the_vector_they_have_in_the_release(world):

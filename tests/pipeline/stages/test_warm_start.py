@@ -13,7 +13,6 @@ from upath import UPath
 
 import pipeline.stages.train
 import pipeline.stages.warm_start
-from model.warm_start import KEEP
 from pipeline import stages
 from pipeline.dataset.records import WarmStart
 from pipeline.documents import as_document
@@ -119,7 +118,7 @@ def test_run_second_night_starts_from_the_champion_and_says_so(begin):
 
 
 def test_train_warm_every_row_begins_where_its_id_says(begin):
-    """Rows of known ids take KEEP of the champion's row; i59, new, of its content neighbours' mean; u59 is fresh."""
+    """Rows of known ids are the champion's; that of i59, new, is its content neighbours' mean; u59 is fresh."""
     first, cold = begin("first", "yesterday"), begin("cold", "today", learning_rate=1e-9)
     for run in (first, cold):
         finish_training(run)
@@ -128,10 +127,9 @@ def test_train_warm_every_row_begins_where_its_id_says(begin):
     finish_training(night)
     before, fresh, after = (load_file(str(run.folder(stages.TRAIN) / PARAMETERS)) for run in (first, cold, night))
     for name in ("user_embedding_UD", "item_embedding_ID"):
-        expected = KEEP * before[name] + (1 - KEEP) * fresh[name][:59]
-        np.testing.assert_allclose(after[name][:59], expected, atol=1e-5)
+        np.testing.assert_allclose(after[name][:59], before[name], atol=1e-5)
     np.testing.assert_allclose(after["user_embedding_UD"][59], fresh["user_embedding_UD"][59], atol=1e-5)
-    mean = (after["item_embedding_ID"][59] - (1 - KEEP) * fresh["item_embedding_ID"][59]) / KEEP
+    mean = after["item_embedding_ID"][59]
     of_family = before["item_embedding_ID"][3:59:4]  # i59's content neighbours
     assert mean.ge(of_family.amin(0) - 1e-5).all()
     assert mean.le(of_family.amax(0) + 1e-5).all()
