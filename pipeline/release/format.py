@@ -24,10 +24,15 @@ from pipeline.errors import StoreError
 from pipeline.storage.arrow import arrow_filesystem
 from pipeline.storage.files import list_files
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 REPORT, INDEX = "report.html", "index.faiss"
-ITEM_EMBEDDINGS, USER_VECTORS, ITEM_GRAPH = "item_embeddings", "user_vectors", "item_graph"
-TABLES = (ITEM_EMBEDDINGS, USER_VECTORS, ITEM_GRAPH)
+ITEM_EMBEDDINGS, USER_VECTORS, ITEM_GRAPH, SEEN = "item_embeddings", "user_vectors", "item_graph", "seen"
+TABLES_OF = {
+    1: (ITEM_EMBEDDINGS, USER_VECTORS, ITEM_GRAPH),
+    2: (ITEM_EMBEDDINGS, USER_VECTORS, ITEM_GRAPH, SEEN),
+}
+"""Tables of a release, which its digest covers, by schema version. Releases of all these versions are read."""
+TABLES = TABLES_OF[SCHEMA_VERSION]
 FOOTER_DIGEST = b"microrec.release_digest"
 FOOTER_SCHEMA = b"microrec.schema_version"
 ROWS_PER_PART = 1_000_000
@@ -39,6 +44,7 @@ def expected_columns(table: str) -> tuple[str, ...]:
         ITEM_EMBEDDINGS: (ITEM_ID, EMBEDDING, CONTENT_EMBEDDING, SOURCE),
         USER_VECTORS: (USER_ID, EMBEDDING),
         ITEM_GRAPH: (ITEM_ID, NEIGHBOUR_ID, MODALITY, RANK, SIMILARITY),
+        SEEN: (USER_ID, ITEM_ID),
     }[table]
 
 
@@ -88,10 +94,10 @@ class _HashingSink:
         """Nothing to close."""
 
 
-def release_digest(tables: dict[str, pa.Table]) -> str:
+def release_digest(tables: dict[str, pa.Table], schema_version: int = SCHEMA_VERSION) -> str:
     """One digest for the content of all tables: the same vectors and graph give the same digest, whatever the run."""
     document = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": schema_version,
         "tables": {name: table_digest(table) for name, table in tables.items()},
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

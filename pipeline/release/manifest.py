@@ -8,7 +8,7 @@ from upath import UPath
 from pipeline.dataset.records import EncoderRecord, Evaluation, InputCounts, Training
 from pipeline.documents import as_document, as_record
 from pipeline.errors import StoreError
-from pipeline.release.format import SCHEMA_VERSION
+from pipeline.release.format import TABLES_OF
 from pipeline.storage.files import is_complete, read_json, write_json
 
 MANIFEST = "manifest.json"
@@ -74,6 +74,7 @@ def manifest_of(folder: UPath) -> Manifest:
     except FileNotFoundError as error:
         raise StoreError(f"release {folder}: {MANIFEST} is missing; delete the release and export again") from error
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
-        raise StoreError(f"release {folder} has schema version {version!r}, this program reads {SCHEMA_VERSION}")
+    if version not in list(TABLES_OF):
+        readable = " and ".join(map(str, TABLES_OF))
+        raise StoreError(f"release {folder} has schema version {version!r}, this program reads {readable}")
     return as_record(Manifest, document, folder / MANIFEST)

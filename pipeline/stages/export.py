@@ -19,6 +19,7 @@ from pipeline.columns import (
     CONTENT_EMBEDDING,
     EMBEDDING,
     ITEM_ID,
+    ITEM_INDEX,
     MODALITY,
     NEIGHBOUR_ID,
     RANK,
@@ -26,6 +27,7 @@ from pipeline.columns import (
     SOURCE,
     TRAIN,
     USER_ID,
+    USER_INDEX,
     modality_weight,
 )
 from pipeline.dataset.dataset import Dataset, load_dataset
@@ -37,6 +39,7 @@ from pipeline.release.format import (
     ITEM_GRAPH,
     REPORT,
     SCHEMA_VERSION,
+    SEEN,
     TABLES,
     USER_VECTORS,
     non_null_table,
@@ -68,6 +71,7 @@ def export(run: Run, folder: Path) -> ExportResult:
         ITEM_EMBEDDINGS: item_table(dataset, vectors, run.require(stages.TRAIN).modalities),
         USER_VECTORS: user_table(dataset, vectors),
         ITEM_GRAPH: graph_table(dataset, vectors, run.config.model.neighbours),
+        SEEN: seen_table(dataset),
     }
     digest, counts = release_digest(tables), {name: tables[name].num_rows for name in TABLES}
     release = run.store.release(run.id)
@@ -118,6 +122,13 @@ def sources(dataset: Dataset, weight_IM: np.ndarray) -> list[str]:
 def user_table(dataset: Dataset, vectors: dict[str, np.ndarray]) -> pa.Table:
     """user_id, embedding."""
     return non_null_table({USER_ID: dataset.users[USER_ID].to_arrow(), EMBEDDING: vector_column(vectors["user_UD"])})
+
+
+def seen_table(dataset: Dataset) -> pa.Table:
+    """user_id, item_id: all interactions that were kept, of every part of the split, sorted."""
+    pairs = dataset.interactions.sort(USER_INDEX, ITEM_INDEX)
+    columns = {USER_ID: (dataset.users, USER_INDEX), ITEM_ID: (dataset.items, ITEM_INDEX)}
+    return non_null_table({name: table[name].gather(pairs[row]).to_arrow() for name, (table, row) in columns.items()})
 
 
 def graph_table(dataset: Dataset, vectors: dict[str, np.ndarray], num_neighbours: int) -> pa.Table:
