@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
@@ -112,8 +113,8 @@ def write_table(table: pa.Table, folder: Path, digest: str, rows_per_part: int =
         pq.write_table(table.slice(start, rows_per_part), folder / f"part-{part:05d}.parquet", compression="zstd")
 
 
-def read_table(release: UPath, name: str) -> pa.Table:
-    """Read one table of a release, parts in order.
+def read_table(release: UPath, name: str, rows: pc.Expression | None = None) -> pa.Table:
+    """Read one table of a release, parts in order; only the `rows` asked for.
 
     Raises `StoreError` where there is none, or where it cannot be read.
     """
@@ -122,6 +123,8 @@ def read_table(release: UPath, name: str) -> pa.Table:
     if not parts:
         raise StoreError(f"release {release}: {name} has no part-*.parquet")
     try:
-        return pa.concat_tables([pq.read_table(f"{folder}/{part}", filesystem=filesystem) for part in parts])
+        return pa.concat_tables(
+            [pq.read_table(f"{folder}/{part}", filesystem=filesystem, filters=rows) for part in parts]
+        )
     except pa.ArrowInvalid as error:  # such as a part that is cut, a null among vectors, or parts of different types
         raise StoreError(f"release {release}: {name} cannot be read ({error}): it is damaged") from error

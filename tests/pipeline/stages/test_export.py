@@ -19,6 +19,7 @@ from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.dataset.records import EncoderRecord, Evaluation, Training, WarmStart
 from pipeline.errors import StoreError
 from pipeline.opening import open_run
+from pipeline.release.format import SCHEMA_VERSION
 from pipeline.release.manifest import read_manifest
 from pipeline.release.verify import verify_release
 from pipeline.run import run_stage
@@ -203,7 +204,7 @@ def test_make_manifest_says_what_the_results_of_the_stages_say(tmp_path):
     pq.write_table(pa.table({"x": [1, 2, 3]}), folder / "items/part-00000.parquet")
     (folder / "report.html").write_text("page")
     manifest = make_manifest(run, {"items": 30, "item_graph": 4}, "ef" * 32, folder)
-    assert (manifest.run_id, manifest.release_digest, manifest.schema_version) == ("r1", "ef" * 32, 1)
+    assert (manifest.run_id, manifest.release_digest, manifest.schema_version) == ("r1", "ef" * 32, SCHEMA_VERSION)
     assert manifest.counts == {"users": 3, "items": 30, "item_graph": 4}
     assert (manifest.input_digests, manifest.encoders, manifest.metrics) == (digests, encoders, metrics)
     shared = {field.name: getattr(trained, field.name) for field in dataclasses.fields(Training)}
