@@ -8,6 +8,7 @@ from upath import UPath
 from pipeline.dataset.records import EncoderRecord, Evaluation, InputCounts, Training
 from pipeline.documents import as_document, as_record
 from pipeline.errors import StoreError
+from pipeline.release.fold_in import FoldIn
 from pipeline.release.format import TABLES_OF
 from pipeline.storage.files import is_complete, read_json, write_json
 
@@ -45,6 +46,8 @@ class Manifest:
     encoders: dict[str, EncoderRecord]
     training: Training | None = None
     metrics: Evaluation
+    fold_in: FoldIn | None = None
+    """How a user who is not in the release gets a vector; None of schema version 1."""
     files: list[FileEntry] = field(default_factory=list)
 
     def write(self, folder: UPath) -> None:

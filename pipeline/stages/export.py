@@ -33,6 +33,7 @@ from pipeline.columns import (
 from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.dataset.records import Training
 from pipeline.errors import StoreError
+from pipeline.release.fold_in import FoldIn
 from pipeline.release.format import (
     INDEX,
     ITEM_EMBEDDINGS,
@@ -83,7 +84,8 @@ def export(run: Run, folder: Path) -> ExportResult:
         if verdict is not None:
             verdict.write(UPath(str(beside)))
         write_report(beside / REPORT, report_content(run, dataset, tables, digest, verdict))
-        make_manifest(run, counts, digest, beside).write(UPath(str(beside)))
+        manifest = make_manifest(run, counts, digest, beside)
+        dataclasses.replace(manifest, fold_in=measure_fold_in(dataset, vectors)).write(UPath(str(beside)))
         check_release(UPath(str(beside)))
         require_present(run)
         published = publish_folder(beside, release)
@@ -129,6 +131,13 @@ def seen_table(dataset: Dataset) -> pa.Table:
     pairs = dataset.interactions.sort(USER_INDEX, ITEM_INDEX)
     columns = {USER_ID: (dataset.users, USER_INDEX), ITEM_ID: (dataset.items, ITEM_INDEX)}
     return non_null_table({name: table[name].gather(pairs[row]).to_arrow() for name, (table, row) in columns.items()})
+
+
+def measure_fold_in(dataset: Dataset, vectors: dict[str, np.ndarray]) -> FoldIn:
+    """How users are folded in, by those who were trained."""
+    pairs = dataset.interactions.sort(USER_INDEX, ITEM_INDEX)
+    user_P, item_P = pairs[USER_INDEX].to_numpy(), pairs[ITEM_INDEX].to_numpy()
+    return FoldIn.measured(vectors["item_ID"], vectors["user_UD"], user_P, item_P)
 
 
 def graph_table(dataset: Dataset, vectors: dict[str, np.ndarray], num_neighbours: int) -> pa.Table:
