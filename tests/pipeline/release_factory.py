@@ -32,6 +32,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.records import Evaluation
 from pipeline.opening import open_run
 from pipeline.progress import Reporter
+from pipeline.release.fold_in import FoldIn
 from pipeline.release.format import (
     INDEX,
     ITEM_EMBEDDINGS,
@@ -58,6 +59,9 @@ NUM_USERS, NUM_ITEMS, DIM = 41, 30, 8
 NUM_TRAINED = 22
 """Items of the training interactions: popularity and item-kNN fill their lists with them, and miss what is held out."""
 INPUT_DIGESTS = {"items.parquet": "ab" * 32, "interactions.parquet": "cd" * 32}
+
+
+FOLD_IN = FoldIn(pair_weight=0.02, l2=0.3, scale=1.5)
 
 
 def quiet() -> Reporter:
@@ -247,6 +251,7 @@ def publish_release(
             input_digests=INPUT_DIGESTS,
             encoders={},
             metrics=metrics,
+            fold_in=FOLD_IN if schema_version > 1 else None,
             files=[_entry(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()],
         )
         manifest.write(UPath(str(folder)))

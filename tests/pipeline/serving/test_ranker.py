@@ -228,7 +228,7 @@ def test_score_is_the_inner_product_or_the_share_of_users(world):
 @pytest.mark.parametrize(
     ("rows", "params", "message"),
     [
-        ([{"user": "a"}], {}, "there is no column 'user'; did you mean 'user_id'? Known are user_id, history, item_id,"),
+        ([{"user": "a"}], {}, "there is no column 'user'; did you mean 'user_id'? Known are user_id, history,"),
         ([{"user_id": "a"}], {"kk": 3}, "there is no parameter 'kk'; did you mean 'k'? Known are mode, k,"),
         ([{"user_id": "a"}], {"k": 0}, "k is 0; it is the number of items per question, at least 1"),
         ([{"user_id": "a"}], {"k": True}, "k is True;"),
