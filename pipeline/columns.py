@@ -38,6 +38,12 @@ RANK = "rank"
 SIMILARITY = "weight"
 SCORE = "score"
 
+# Questions to the registered model and its answers, beside the release's own columns
+HISTORY, CANDIDATES, EXCLUDE = "history", "candidates", "exclude"
+ASKED = (USER_ID, HISTORY, ITEM_ID, CANDIDATES, EXCLUDE)
+REQUEST = "request"
+ASKED_ITEM_ID = "asked_item_id"
+
 
 def modality_weight(modality: str) -> str:
     """Name of the release column that holds an item's attention weight for `modality`."""

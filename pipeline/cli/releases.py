@@ -30,17 +30,19 @@ def embed(
 def recommend(
     user: Annotated[str, typer.Option("--user", help="A user id.")],
     k: NumResults = 20,
+    with_seen: Annotated[bool, typer.Option("--with-seen", help="Also what the user already has.")] = False,
     release: Release = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a user's best items, titles beside ids."""
+    """Show a user's best items, titles beside ids; without those that the user already has."""
     from pipeline.cli.show import show_list
     from pipeline.serving.lookup import recommend_items
 
     settings = load(config, overrides)
-    found = recommend_items(settings.open_store(), settings.open_catalogue(), user, k, release)
+    store, catalogue = settings.open_store(), settings.open_catalogue()
+    found = recommend_items(store, catalogue, user, k, release, with_seen=with_seen)
     show(found, as_json, show_list)
 
 

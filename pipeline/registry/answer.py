@@ -27,7 +27,7 @@ def answer_problem(store: Store, tracking: Tracking, run_id: str, name: str) -> 
     asked = users.column(USER_ID).slice(0, 1).to_pandas().to_frame(USER_ID)
     try:
         with tracking.loaded(name) as model:
-            answer = model.predict(asked, params={"k": 1})
+            answer = model.predict(asked, params={"k": 1, "exclude_seen": False})
     except Exception as error:  # noqa: BLE001  loading runs the code of MLflow, of its store and of the model
         raise_if_passing(error, uri)
         return (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
@@ -24,10 +25,15 @@ from pipeline.errors import StoreError
 from pipeline.storage.arrow import arrow_filesystem
 from pipeline.storage.files import list_files
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 REPORT, INDEX = "report.html", "index.faiss"
-ITEM_EMBEDDINGS, USER_VECTORS, ITEM_GRAPH = "item_embeddings", "user_vectors", "item_graph"
-TABLES = (ITEM_EMBEDDINGS, USER_VECTORS, ITEM_GRAPH)
+ITEM_EMBEDDINGS, USER_VECTORS, ITEM_GRAPH, SEEN = "item_embeddings", "user_vectors", "item_graph", "seen"
+TABLES_OF = {
+    1: (ITEM_EMBEDDINGS, USER_VECTORS, ITEM_GRAPH),
+    2: (ITEM_EMBEDDINGS, USER_VECTORS, ITEM_GRAPH, SEEN),
+}
+"""Tables of a release, which its digest covers, by schema version. Releases of all these versions are read."""
+TABLES = TABLES_OF[SCHEMA_VERSION]
 FOOTER_DIGEST = b"microrec.release_digest"
 FOOTER_SCHEMA = b"microrec.schema_version"
 ROWS_PER_PART = 1_000_000
@@ -39,6 +45,7 @@ def expected_columns(table: str) -> tuple[str, ...]:
         ITEM_EMBEDDINGS: (ITEM_ID, EMBEDDING, CONTENT_EMBEDDING, SOURCE),
         USER_VECTORS: (USER_ID, EMBEDDING),
         ITEM_GRAPH: (ITEM_ID, NEIGHBOUR_ID, MODALITY, RANK, SIMILARITY),
+        SEEN: (USER_ID, ITEM_ID),
     }[table]
 
 
@@ -88,10 +95,10 @@ class _HashingSink:
         """Nothing to close."""
 
 
-def release_digest(tables: dict[str, pa.Table]) -> str:
+def release_digest(tables: dict[str, pa.Table], schema_version: int = SCHEMA_VERSION) -> str:
     """One digest for the content of all tables: the same vectors and graph give the same digest, whatever the run."""
     document = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": schema_version,
         "tables": {name: table_digest(table) for name, table in tables.items()},
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
@@ -106,8 +113,8 @@ def write_table(table: pa.Table, folder: Path, digest: str, rows_per_part: int =
         pq.write_table(table.slice(start, rows_per_part), folder / f"part-{part:05d}.parquet", compression="zstd")
 
 
-def read_table(release: UPath, name: str) -> pa.Table:
-    """Read one table of a release, parts in order.
+def read_table(release: UPath, name: str, rows: pc.Expression | None = None) -> pa.Table:
+    """Read one table of a release, parts in order; only the `rows` asked for.
 
     Raises `StoreError` where there is none, or where it cannot be read.
     """
@@ -116,6 +123,8 @@ def read_table(release: UPath, name: str) -> pa.Table:
     if not parts:
         raise StoreError(f"release {release}: {name} has no part-*.parquet")
     try:
-        return pa.concat_tables([pq.read_table(f"{folder}/{part}", filesystem=filesystem) for part in parts])
+        return pa.concat_tables(
+            [pq.read_table(f"{folder}/{part}", filesystem=filesystem, filters=rows) for part in parts]
+        )
     except pa.ArrowInvalid as error:  # such as a part that is cut, a null among vectors, or parts of different types
         raise StoreError(f"release {release}: {name} cannot be read ({error}): it is damaged") from error

@@ -8,7 +8,8 @@ from upath import UPath
 from pipeline.dataset.records import EncoderRecord, Evaluation, InputCounts, Training
 from pipeline.documents import as_document, as_record
 from pipeline.errors import StoreError
-from pipeline.release.format import SCHEMA_VERSION
+from pipeline.release.fold_in import FoldIn
+from pipeline.release.format import TABLES_OF
 from pipeline.release.space import DriftRow, Space
 from pipeline.storage.files import is_complete, read_json, write_json
 
@@ -52,6 +53,8 @@ class Manifest:
     """Ids of `items` and `users` by what became of them since `space.champion`; empty for a first release."""
     drift: dict[str, DriftRow] = field(default_factory=dict)
     """How far the vectors moved, by slice; empty for a first release."""
+    fold_in: FoldIn | None = None
+    """How a user who is not in the release gets a vector; None of schema version 1."""
     files: list[FileEntry] = field(default_factory=list)
 
     def write(self, folder: UPath) -> None:
@@ -81,6 +84,7 @@ def manifest_of(folder: UPath) -> Manifest:
     except FileNotFoundError as error:
         raise StoreError(f"release {folder}: {MANIFEST} is missing; delete the release and export again") from error
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
-        raise StoreError(f"release {folder} has schema version {version!r}, this program reads {SCHEMA_VERSION}")
+    if version not in list(TABLES_OF):
+        readable = " and ".join(map(str, TABLES_OF))
+        raise StoreError(f"release {folder} has schema version {version!r}, this program reads {readable}")
     return as_record(Manifest, document, folder / MANIFEST)

@@ -17,7 +17,8 @@ from pipeline.release.format import (
     INDEX,
     ITEM_EMBEDDINGS,
     ITEM_GRAPH,
-    TABLES,
+    SEEN,
+    TABLES_OF,
     USER_VECTORS,
     expected_columns,
     read_table,
@@ -95,7 +96,7 @@ def _check_footer(path: UPath, entry: FileEntry, digest: str) -> list[str]:
 
 def _check_content(release: UPath, manifest: Manifest) -> list[str]:
     tables, problems = {}, []
-    for name in TABLES:
+    for name in TABLES_OF[manifest.schema_version]:
         try:
             tables[name] = read_table(release, name)
         except StoreError as error:
@@ -103,7 +104,7 @@ def _check_content(release: UPath, manifest: Manifest) -> list[str]:
     problems += [problem for name, table in tables.items() for problem in _check_table(name, table, manifest)]
     if problems:
         return problems
-    if release_digest(tables) != manifest.release_digest:
+    if release_digest(tables, manifest.schema_version) != manifest.release_digest:
         problems.append("the tables' content gives another release digest than the manifest says")
     known = tables[ITEM_EMBEDDINGS].column(ITEM_ID).combine_chunks()
     for column in (ITEM_ID, NEIGHBOUR_ID):
@@ -112,6 +113,8 @@ def _check_content(release: UPath, manifest: Manifest) -> list[str]:
             problems.append(f"{ITEM_GRAPH}.{column} names items that {ITEM_EMBEDDINGS} lacks")
     if manifest.space and manifest.space.champion:
         problems += delta_problems(release, tables)
+    if SEEN in tables:
+        problems += _check_seen(tables)
     return problems + _check_index(release, vectors_of(tables[ITEM_EMBEDDINGS], EMBEDDING))
 
 
@@ -135,6 +138,19 @@ def _check_table(name: str, table: pa.Table, manifest: Manifest) -> list[str]:
     key = {ITEM_EMBEDDINGS: ITEM_ID, USER_VECTORS: USER_ID}.get(name)
     if key and len(pc.unique(table.column(key))) != table.num_rows:
         problems.append(f"{name}.{key} is not unique")
+    return problems
+
+
+def _check_seen(tables: dict[str, pa.Table]) -> list[str]:
+    """Users and items are those of the release, and no pair stands there twice."""
+    problems = []
+    for column, table in ((USER_ID, USER_VECTORS), (ITEM_ID, ITEM_EMBEDDINGS)):
+        known = tables[table].column(column).combine_chunks()
+        if not pc.all(pc.is_in(tables[SEEN].column(column), value_set=known), min_count=0).as_py():
+            problems.append(f"{SEEN}.{column} names what {table} lacks")
+    pairs = tables[SEEN].select([USER_ID, ITEM_ID])
+    if pairs.group_by([USER_ID, ITEM_ID]).aggregate([]).num_rows != pairs.num_rows:
+        problems.append(f"{SEEN} has a user's item twice")
     return problems
 
 

@@ -7,12 +7,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from upath import UPath
 
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.columns import EMBEDDING, ITEM_ID, TITLE, USER_ID
 from pipeline.errors import InputError
 from pipeline.registry.champion import choose_release
-from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS, read_table
+from pipeline.release.format import ITEM_EMBEDDINGS, SEEN, TABLES_OF, USER_VECTORS, read_table
+from pipeline.release.manifest import read_manifest
 from pipeline.storage.arrow import vectors_of
 from pipeline.storage.layout import Store
 
@@ -34,6 +36,8 @@ class Recommendations:
 
     release: str
     user_id: str
+    left_out: int | None
+    """Items that the user has already; None where the release, of an earlier version, does not say which."""
     items: list[Listed]
 
 
@@ -46,14 +50,22 @@ class Similar:
     items: list[Listed]
 
 
-def recommend_items(store: Store, catalogue: Catalogue, user: str, k: int, release_name: str | None) -> Recommendations:
-    """The k items with the largest inner product with the user's vector, whatever the user has had before."""
+def recommend_items(
+    store: Store, catalogue: Catalogue, user: str, k: int, release_name: str | None, *, with_seen: bool = False
+) -> Recommendations:
+    """The k items with the largest inner product with the user's vector; without those that the user has already."""
     release = choose_release(store, release_name)
     users = read_table(release, USER_VECTORS)
     items = read_table(release, ITEM_EMBEDDINGS)
-    vector_D = vectors_of(users, EMBEDDING)[_position(users.column(USER_ID), user, f"{release}: user")]
-    score_I = vectors_of(items, EMBEDDING) @ vector_D
-    return Recommendations(release=release.name, user_id=user, items=_listing(catalogue, items, score_I, k))
+    row = _position(users.column(USER_ID), user, f"{release}: user")
+    score_I = vectors_of(items, EMBEDDING) @ vectors_of(users, EMBEDDING)[row]
+    seen = None if with_seen else _seen(release, users.column(USER_ID)[row])
+    left_out = 0 if with_seen else None
+    if seen is not None:
+        seen_I = pc.is_in(items.column(ITEM_ID), value_set=seen).to_numpy()
+        score_I[seen_I], left_out = -np.inf, int(seen_I.sum())
+    listed = _listing(catalogue, items, score_I, min(k, len(score_I) - (left_out or 0)))
+    return Recommendations(release=release.name, user_id=user, left_out=left_out, items=listed)
 
 
 def similar_items(store: Store, catalogue: Catalogue, item: str, k: int, release_name: str | None) -> Similar:
@@ -67,6 +79,13 @@ def similar_items(store: Store, catalogue: Catalogue, item: str, k: int, release
     score_I[position] = -np.inf
     listed = _listing(catalogue, items, score_I, min(k, len(score_I) - 1))
     return Similar(release=release.name, item_id=item, items=listed)
+
+
+def _seen(release: UPath, user_id: pa.Scalar) -> pa.ChunkedArray | None:
+    """Ids of the items that a user has; None of a release without that table."""
+    if SEEN not in TABLES_OF[read_manifest(release).schema_version]:
+        return None
+    return read_table(release, SEEN, pc.field(USER_ID) == user_id).column(ITEM_ID)
 
 
 def _position(ids: pa.ChunkedArray, wanted: str, what: str) -> int:

@@ -19,6 +19,7 @@ from pipeline.columns import (
     CONTENT_EMBEDDING,
     EMBEDDING,
     ITEM_ID,
+    ITEM_INDEX,
     MODALITY,
     NEIGHBOUR_ID,
     RANK,
@@ -26,18 +27,21 @@ from pipeline.columns import (
     SOURCE,
     TRAIN,
     USER_ID,
+    USER_INDEX,
     modality_weight,
 )
 from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.dataset.records import Training
 from pipeline.errors import StoreError
 from pipeline.release.delta import count_changes, write_deltas
+from pipeline.release.fold_in import FoldIn
 from pipeline.release.format import (
     INDEX,
     ITEM_EMBEDDINGS,
     ITEM_GRAPH,
     REPORT,
     SCHEMA_VERSION,
+    SEEN,
     TABLES,
     USER_VECTORS,
     non_null_table,
@@ -73,6 +77,7 @@ def export(run: Run, folder: Path) -> ExportResult:
         ITEM_EMBEDDINGS: item_table(dataset, vectors, run.require(stages.TRAIN).modalities),
         USER_VECTORS: user_table(dataset, vectors),
         ITEM_GRAPH: graph_table(dataset, vectors, run.config.model.neighbours),
+        SEEN: seen_table(dataset),
     }
     digest, counts = release_digest(tables), {name: tables[name].num_rows for name in TABLES}
     moved = movement(aligned, tables, dataset)
@@ -87,7 +92,8 @@ def export(run: Run, folder: Path) -> ExportResult:
             verdict.write(UPath(str(beside)))
         content = report_content(run, dataset, tables, digest, verdict)
         write_report(beside / REPORT, dataclasses.replace(content, space=space, drift=moved.drift))
-        with_space(make_manifest(run, counts, digest, beside), space, moved).write(UPath(str(beside)))
+        manifest = with_space(make_manifest(run, counts, digest, beside), space, moved)
+        dataclasses.replace(manifest, fold_in=measure_fold_in(dataset, vectors)).write(UPath(str(beside)))
         check_release(UPath(str(beside)))
         require_present(run)
         published = publish_folder(beside, release)
@@ -126,6 +132,20 @@ def sources(dataset: Dataset, weight_IM: np.ndarray) -> list[str]:
 def user_table(dataset: Dataset, vectors: dict[str, np.ndarray]) -> pa.Table:
     """user_id, embedding."""
     return non_null_table({USER_ID: dataset.users[USER_ID].to_arrow(), EMBEDDING: vector_column(vectors["user_UD"])})
+
+
+def seen_table(dataset: Dataset) -> pa.Table:
+    """user_id, item_id: all interactions that were kept, of every part of the split, sorted."""
+    pairs = dataset.interactions.sort(USER_INDEX, ITEM_INDEX)
+    columns = {USER_ID: (dataset.users, USER_INDEX), ITEM_ID: (dataset.items, ITEM_INDEX)}
+    return non_null_table({name: table[name].gather(pairs[row]).to_arrow() for name, (table, row) in columns.items()})
+
+
+def measure_fold_in(dataset: Dataset, vectors: dict[str, np.ndarray]) -> FoldIn:
+    """How users are folded in, by those who were trained."""
+    pairs = dataset.interactions.sort(USER_INDEX, ITEM_INDEX)
+    user_P, item_P = pairs[USER_INDEX].to_numpy(), pairs[ITEM_INDEX].to_numpy()
+    return FoldIn.measured(vectors["item_ID"], vectors["user_UD"], user_P, item_P)
 
 
 def graph_table(dataset: Dataset, vectors: dict[str, np.ndarray], num_neighbours: int) -> pa.Table:

@@ -1,7 +1,7 @@
 """Stage `register`: the run, its numbers and its model in MLflow, done once however often it is tried."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from upath import UPath
 
 from pipeline import stages
-from pipeline.columns import ITEM_ID, RANK, SCORE, USER_ID
+from pipeline.columns import ASKED, ASKED_ITEM_ID, ITEM_ID, RANK, REQUEST, SCORE, SOURCE, USER_ID
 from pipeline.config.recorded import is_frozen
 from pipeline.dataset.records import Evaluation
 from pipeline.documents import as_document, flatten, spelled
@@ -19,6 +19,7 @@ from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, Metric, Tracking, ep
 from pipeline.release.format import ITEM_EMBEDDINGS, REPORT, USER_VECTORS, read_table
 from pipeline.release.manifest import MANIFEST, Manifest, read_manifest
 from pipeline.release.report import training_charts
+from pipeline.release.served import Served
 from pipeline.release.verdict import read_verdict
 from pipeline.run import Run, Stage, StageResult
 from pipeline.stages.history import read_history
@@ -35,6 +36,10 @@ TAGGED = 3
 LONGEST_TAG = 5000
 """Characters of a tag: a warning may quote a whole picture that somebody wrote in the place of its path."""
 RANKER = Path(__file__).parents[1] / "serving" / "ranker.py"
+SERVED = "release"
+"""Name of the folder of files that the ranker reads."""
+DEFAULTS = {"mode": "recommend", "k": 20, "exclude_seen": True, "unknown": "popular"}
+"""The ranker's parameters; it has them, too, for it imports nothing of ours."""
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow")
 """What the ranker imports; registered with the versions that it was tried with here."""
 
@@ -160,33 +165,58 @@ def _log_files(run: Run, tracking: Tracking, mlflow_run: "MlflowRun", release: U
 def log_model(
     tracking: Tracking, mlflow_run: "MlflowRun", release: UPath, manifest: Manifest, *, anew: bool = False
 ) -> str:
-    """Log the ranker over a release's tables; the model's id in MLflow."""
+    """Log the ranker with the files that it reads; the model's id in MLflow."""
     users = read_table(release, USER_VECTORS).column(USER_ID)
     item_type = read_table(release, ITEM_EMBEDDINGS).column(ITEM_ID).type
-    with _local_tables(release) as tables:
+    with tempfile.TemporaryDirectory(prefix="microrec-") as folder:
+        Served.of(release).write(Path(folder))
         return tracking.log_model(
             mlflow_run,
             RANKER,
-            tables,
+            {SERVED: Path(folder)},
             signature(users.type, item_type),
             anew=anew,
-            input_example=users.slice(0, 2).to_pandas().to_frame(USER_ID) if len(users) else None,
+            input_example=input_example(users) if len(users) else None,
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             metadata={"run_id": manifest.run_id, "release_digest": manifest.release_digest},
         )
 
 
+def input_example(users: Any) -> tuple[Any, dict[str, Any]]:
+    """Two users and the parameters, as MLflow keeps an example."""
+    return users.slice(0, 2).to_pandas().to_frame(USER_ID), {"mode": "recommend", "k": 20}
+
+
 def signature(user_type: Any, item_type: Any) -> "ModelSignature":
-    """What goes into the ranker and what comes out, ids in the types of the release."""
+    """What goes into the ranker and what comes out.
+
+    Columns are of any type: MLflow would make texts of missing ids, and a single row of a dictionary of lists.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
 
     user, item = DataType[_mlflow_type(user_type)], DataType[_mlflow_type(item_type)]
-    answer = {USER_ID: user, RANK: DataType.long, ITEM_ID: item, SCORE: DataType.float}
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    answer = {
+        REQUEST: DataType.long,
+        RANK: DataType.long,
+        ITEM_ID: item,
+        SCORE: DataType.float,
+        SOURCE: DataType.string,
+    }
+    asked_for = [ColSpec(user, USER_ID, required=False), ColSpec(item, ASKED_ITEM_ID, required=False)]
+    outputs = [ColSpec(kind, name, required=name in (REQUEST, SOURCE)) for name, kind in answer.items()]
+    defaults = {
+        "mode": DataType.string,
+        "k": DataType.long,
+        "exclude_seen": DataType.boolean,
+        "unknown": DataType.string,
+    }
     return ModelSignature(
-        inputs=Schema([ColSpec(user, USER_ID)]),
-        outputs=Schema([ColSpec(kind, name) for name, kind in answer.items()]),
-        params=ParamSchema([ParamSpec("k", DataType.long, 20)]),
+        inputs=Schema([ColSpec(anything, name, required=False) for name in ASKED]),
+        outputs=Schema([outputs[0], *asked_for, *outputs[1:]]),
+        params=ParamSchema([ParamSpec(name, kind, DEFAULTS[name]) for name, kind in defaults.items()]),
     )
 
 
@@ -196,13 +226,6 @@ def _mlflow_type(arrow_type: Any) -> str:
     if pa.types.is_integer(arrow_type):
         return "long" if arrow_type.bit_width > 32 else "integer"
     return "string"
-
-
-@contextmanager
-def _local_tables(release: UPath) -> Iterator[dict[str, Path]]:
-    """The tables the ranker reads, as local folders; fetched where the store is an object store."""
-    with local_copy(release / ITEM_EMBEDDINGS) as items, local_copy(release / USER_VECTORS) as users:
-        yield {ITEM_EMBEDDINGS: items, USER_VECTORS: users}
 
 
 def parameters(configuration: dict[str, Any]) -> dict[str, str]:

@@ -32,13 +32,15 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.records import Evaluation
 from pipeline.opening import open_run
 from pipeline.progress import Reporter
+from pipeline.release.fold_in import FoldIn
 from pipeline.release.format import (
     INDEX,
     ITEM_EMBEDDINGS,
     ITEM_GRAPH,
     REPORT,
     SCHEMA_VERSION,
-    TABLES,
+    SEEN,
+    TABLES_OF,
     USER_VECTORS,
     release_digest,
     write_table,
@@ -57,6 +59,9 @@ NUM_USERS, NUM_ITEMS, DIM = 41, 30, 8
 NUM_TRAINED = 22
 """Items of the training interactions: popularity and item-kNN fill their lists with them, and miss what is held out."""
 INPUT_DIGESTS = {"items.parquet": "ab" * 32, "interactions.parquet": "cd" * 32}
+
+
+FOLD_IN = FoldIn(pair_weight=0.02, l2=0.3, scale=1.5)
 
 
 def quiet() -> Reporter:
@@ -91,6 +96,7 @@ def make_run(
     seed: int = 0,
     integer_ids: bool = False,
     judged: bool = False,
+    schema_version: int = SCHEMA_VERSION,
 ) -> Run:
     """Write the stages before `register`, and the release; `recall` is validation Recall@20, None for no split.
 
@@ -126,7 +132,7 @@ def make_run(
     run_stage(run, stages.EVALUATE, lambda *_: EvaluateResult(metrics=metrics))
     if judged:
         ask_gate(run)
-    run_stage(run, stages.EXPORT, lambda *_: publish_release(run, tables, metrics))
+    run_stage(run, stages.EXPORT, lambda *_: publish_release(run, tables, metrics, schema_version))
     return run
 
 
@@ -162,6 +168,7 @@ def make_tables(seed: int = 0, integer_ids: bool = False, recall: float = 0.2) -
     user_id = pa.array([2**40 + row if integer_ids else f"user-{row}" for row in range(NUM_USERS)])
     source, ones = pa.array(["interactions"] * NUM_ITEMS), pa.array(np.ones(NUM_ITEMS, dtype=np.float32))
     items = {"embedding": vector_column(item_ID), "content_embedding": vector_column(item_ID), "source": source}
+    seen_P2 = np.array(sorted({pair[:2] for pair in _pairs()}))
     graph = {
         "neighbour_id": item_id.take(pa.array(np.arange(NUM_ITEMS)[::-1])),
         "modality": pa.array(["text"] * NUM_ITEMS),
@@ -171,6 +178,9 @@ def make_tables(seed: int = 0, integer_ids: bool = False, recall: float = 0.2) -
         ITEM_EMBEDDINGS: _without_nulls({"item_id": item_id, **items, "weight_text": ones}),
         USER_VECTORS: _without_nulls({"user_id": user_id, "embedding": vector_column(user_UD)}),
         ITEM_GRAPH: _without_nulls({"item_id": item_id, **graph, **ranks}),
+        SEEN: _without_nulls(
+            {"user_id": user_id.take(pa.array(seen_P2[:, 0])), "item_id": item_id.take(pa.array(seen_P2[:, 1]))}
+        ),
     }
 
 
@@ -181,17 +191,20 @@ def _held_out_item() -> np.ndarray:
 
 def make_dataset(tables: dict[str, pa.Table], *, held_out: bool = True) -> Dataset:
     """One training interaction a user, all trained items for the last one, and one held out for all others."""
-    pairs = [(user, user % NUM_TRAINED, TRAIN) for user in range(NUM_USERS - 1)]
-    pairs += [(NUM_USERS - 1, item, TRAIN) for item in range(NUM_TRAINED)]
-    part = VALIDATION if held_out else TRAIN
-    pairs += [(user, int(item), part) for user, item in enumerate(_held_out_item()[:-1])]
     return Dataset(
         items=pl.DataFrame({ITEM_ID: pl.from_arrow(tables[ITEM_EMBEDDINGS].column(ITEM_ID))}),
         users=pl.DataFrame({USER_ID: pl.from_arrow(tables[USER_VECTORS].column(USER_ID))}),
-        interactions=pl.DataFrame(pairs, schema=[USER_INDEX, ITEM_INDEX, SPLIT], orient="row"),
+        interactions=pl.DataFrame(_pairs(held_out), schema=[USER_INDEX, ITEM_INDEX, SPLIT], orient="row"),
         features={},
         present={},
     )
+
+
+def _pairs(held_out: bool = True) -> list[tuple[int, int, str]]:
+    pairs = [(user, user % NUM_TRAINED, TRAIN) for user in range(NUM_USERS - 1)]
+    pairs += [(NUM_USERS - 1, item, TRAIN) for item in range(NUM_TRAINED)]
+    part = VALIDATION if held_out else TRAIN
+    return pairs + [(user, int(item), part) for user, item in enumerate(_held_out_item()[:-1])]
 
 
 def _vectors(tables: dict[str, pa.Table]) -> dict[str, np.ndarray]:
@@ -210,13 +223,16 @@ def _without_nulls(columns: dict[str, Any]) -> pa.Table:
     return pa.Table.from_arrays(list(columns.values()), schema=schema)
 
 
-def publish_release(run: Run, tables: dict[str, pa.Table], metrics: Evaluation) -> ExportResult:
-    """Write the tables as the release of `run`, whole."""
-    digest, release = release_digest(tables), run.store.release(run.id)
-    counts = {name: tables[name].num_rows for name in TABLES}
+def publish_release(
+    run: Run, tables: dict[str, pa.Table], metrics: Evaluation, schema_version: int = SCHEMA_VERSION
+) -> ExportResult:
+    """Write the tables that a schema version has as the release of `run`, whole."""
+    tables = {name: tables[name] for name in TABLES_OF[schema_version]}
+    digest, release = release_digest(tables, schema_version), run.store.release(run.id)
+    counts = {name: table.num_rows for name, table in tables.items()}
     with scratch(release) as folder:
-        for name in TABLES:
-            write_table(tables[name], folder / name, digest)
+        for name, table in tables.items():
+            write_table(table, folder / name, digest)
         index = faiss.IndexFlatIP(DIM)
         vectors = tables[ITEM_EMBEDDINGS].column("embedding").to_pylist()
         index.add(np.array(vectors, dtype=np.float32))
@@ -226,7 +242,7 @@ def publish_release(run: Run, tables: dict[str, pa.Table], metrics: Evaluation) 
         if verdict is not None:
             verdict.write(UPath(str(folder)))
         manifest = Manifest(
-            schema_version=SCHEMA_VERSION,
+            schema_version=schema_version,
             release_digest=digest,
             run_id=run.id,
             embedding_dim=DIM,
@@ -235,6 +251,7 @@ def publish_release(run: Run, tables: dict[str, pa.Table], metrics: Evaluation) 
             input_digests=INPUT_DIGESTS,
             encoders={},
             metrics=metrics,
+            fold_in=FOLD_IN if schema_version > 1 else None,
             files=[_entry(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()],
         )
         manifest.write(UPath(str(folder)))

@@ -10,12 +10,12 @@ from upath import UPath
 
 from pipeline.dataset.records import EncoderRecord, Evaluation, Training, WarmStart
 from pipeline.errors import StoreError
-from pipeline.release.format import SCHEMA_VERSION
+from pipeline.release.format import TABLES_OF
 from pipeline.release.manifest import MANIFEST, FileEntry, Manifest, manifest_of, read_manifest
 from pipeline.storage.files import SUCCESS
 
 OLDEST = {
-    "schema_version": SCHEMA_VERSION,
+    "schema_version": 1,
     "release_digest": "ab" * 32,
     "run_id": "r1",
     "embedding_dim": 8,
@@ -63,7 +63,7 @@ training = st.builds(
 )
 manifests = st.builds(
     Manifest,
-    schema_version=st.just(SCHEMA_VERSION),
+    schema_version=st.sampled_from(list(TABLES_OF)),
     release_digest=name,
     run_id=name,
     created=name,
@@ -137,7 +137,7 @@ def without(field):
         ({**OLDEST, "embedding_dim": 8.5}, r"embedding_dim: .*integer"),
         ({**OLDEST, "files": [{"path": "a", "bytes": 1}]}, r"files\.0\.sha256: Field required"),
         ({**OLDEST, "metrics": {"test": {"recall@20": None}}}, r"metrics\.test\.recall@20: .*number"),
-        ({**OLDEST, "schema_version": 2}, r"has schema version 2, this program reads 1"),
+        ({**OLDEST, "schema_version": 3}, r"has schema version 3, this program reads 1"),
         ({**OLDEST, "schema_version": "1"}, r"has schema version '1', this program reads 1"),
         (without("schema_version"), r"has schema version None, this program reads 1"),
         ([OLDEST], r"has schema version None"),

@@ -17,9 +17,10 @@ from pipeline.release.verify import Verified, check_release, verify_release
 from pipeline.storage.arrow import vector_column, vectors_of
 from pipeline.storage.files import file_sha256, local_path, read_json, write_json
 from pipeline.storage.layout import Store
-from tests.pipeline.release_factory import DIM, NUM_ITEMS, NUM_USERS, make_config, make_run
+from tests.pipeline.release_factory import DIM, NUM_ITEMS, NUM_TRAINED, NUM_USERS, make_config, make_run
 
-COUNTS = {"item_embeddings": NUM_ITEMS, "user_vectors": NUM_USERS, "item_graph": NUM_ITEMS}
+NUM_SEEN = 2 * (NUM_USERS - 1) + NUM_TRAINED
+COUNTS = {"item_embeddings": NUM_ITEMS, "user_vectors": NUM_USERS, "item_graph": NUM_ITEMS, "seen": NUM_SEEN}
 PART = "part-00000.parquet"
 ITEMS, USERS = f"item_embeddings/{PART}", f"user_vectors/{PART}"
 
@@ -97,7 +98,7 @@ def nullable(table):
 
 def test_verify_release_undamaged_gives_what_the_manifest_says(store, release):
     manifest = read_manifest(release)
-    expected = Verified(release=str(release), digest=manifest.release_digest, files=5, counts=COUNTS)
+    expected = Verified(release=str(release), digest=manifest.release_digest, files=6, counts=COUNTS)
     assert verify_release(store, "r1") == expected
     assert check_release(release) == expected
 
@@ -119,8 +120,8 @@ def test_verify_release_under_another_name_is_refused(store, release):
 
 
 def test_verify_release_of_another_schema_version_is_refused(store, release):
-    change_manifest(release, schema_version=2)
-    with pytest.raises(StoreError, match="has schema version 2, this program reads 1"):
+    change_manifest(release, schema_version=3)
+    with pytest.raises(StoreError, match="has schema version 3, this program reads 1 and 2"):
         verify_release(store, "r1")
 
 
@@ -168,7 +169,7 @@ def test_verify_release_counts_that_the_tables_do_not_have_are_named(release):
 
 
 def test_verify_release_count_that_the_manifest_lacks_is_named(release):
-    change_manifest(release, counts={"item_embeddings": NUM_ITEMS, "user_vectors": NUM_USERS})
+    change_manifest(release, counts={name: count for name, count in COUNTS.items() if name != "item_graph"})
     assert problems(release) == ["item_graph has 30 rows, the manifest says None"]
 
 
@@ -227,6 +228,30 @@ def test_verify_release_edge_of_an_item_that_there_is_not_is_named(release, colu
     for name in TABLES:
         put_table(release, name, read_table(release, name))
     assert problems(release) == [f"item_graph.{column} names items that item_embeddings lacks"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda seen: column_with(seen, "user_id", 3, "nobody"), "seen.user_id names what user_vectors lacks"),
+        (lambda seen: column_with(seen, "item_id", 3, "item-99"), "seen.item_id names what item_embeddings lacks"),
+        (lambda seen: pa.concat_tables([seen.slice(1), seen.slice(1, 1)]), "seen has a user's item twice"),
+    ],
+)
+def test_verify_release_seen_pair_that_may_not_be_is_named(release, change, expected):
+    tables = {name: read_table(release, name) for name in TABLES}
+    tables["seen"] = change(tables["seen"])
+    change_manifest(release, release_digest=release_digest(tables))
+    for name, table in tables.items():
+        put_table(release, name, table)
+    assert problems(release) == [expected]
+
+
+def test_verify_release_of_schema_1_has_no_seen_and_verifies(tmp_path):
+    run = make_run(make_config(tmp_path, database=False), "old", schema_version=1)
+    checked = verify_release(run.store, "old")
+    assert read_manifest(run.store.release("old")).schema_version == 1
+    assert "seen" not in checked.counts
 
 
 def test_verify_release_column_that_lacks_is_named(release):

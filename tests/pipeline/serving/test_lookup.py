@@ -35,8 +35,8 @@ class World:
     def write_items(self, **columns):
         pl.DataFrame(columns).write_parquet(self.config.base / "items.parquet")
 
-    def recommend(self, user, k=20, release="r1"):
-        return recommend_items(self.store, self.config.open_catalogue(), str(user), k, release)
+    def recommend(self, user, k=20, release="r1", with_seen=True):
+        return recommend_items(self.store, self.config.open_catalogue(), str(user), k, release, with_seen=with_seen)
 
     def similar(self, item, k=20, release="r1"):
         return similar_items(self.store, self.config.open_catalogue(), str(item), k, release)
@@ -84,6 +84,23 @@ def test_recommend_items_is_a_loop_over_inner_products(world, k):
         found = world.recommend(user, k)
         assert (found.release, found.user_id) == ("r1", str(user))
         assert_same(found.items, naive_list(items["item_id"], scores, k))
+
+
+def test_recommend_items_leaves_out_what_the_user_has(world):
+    seen = world.table("seen")
+    for user in world.table("user_vectors")["user_id"][:3] + world.table("user_vectors")["user_id"][-1:]:
+        has = {item for owner, item in zip(seen["user_id"], seen["item_id"], strict=True) if owner == user}
+        everything, rest = world.recommend(user, NUM_ITEMS), world.recommend(user, NUM_ITEMS, with_seen=False)
+        assert (everything.left_out, rest.left_out) == (0, len(has))
+        expected = [one for one in everything.items if one.item_id not in has]
+        expected = [dataclasses.replace(one, rank=rank) for rank, one in enumerate(expected, start=1)]
+        assert rest.items == expected
+
+
+def test_recommend_items_of_a_release_that_does_not_say_what_users_have_leaves_nothing_out(own_world):
+    make_run(own_world.config, "old", schema_version=1)
+    found = own_world.recommend("user-0", NUM_ITEMS, release="old", with_seen=False)
+    assert (found.left_out, len(found.items)) == (None, NUM_ITEMS)
 
 
 @pytest.mark.parametrize("k", [1, 7, NUM_ITEMS - 1, 10_000])

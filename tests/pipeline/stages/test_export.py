@@ -19,11 +19,12 @@ from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.dataset.records import EncoderRecord, Evaluation, Training, WarmStart
 from pipeline.errors import StoreError
 from pipeline.opening import open_run
+from pipeline.release.format import SCHEMA_VERSION
 from pipeline.release.manifest import read_manifest
 from pipeline.release.verify import verify_release
 from pipeline.run import run_stage
 from pipeline.stages.checkpoint import VECTORS
-from pipeline.stages.export import export, graph_table, item_table, make_manifest, sources, user_table
+from pipeline.stages.export import export, graph_table, item_table, make_manifest, seen_table, sources, user_table
 from pipeline.stages.order import do_stage
 from pipeline.stages.results import EvaluateResult, PrepareResult, TrainResult
 from pipeline.storage.files import file_sha256, local_path
@@ -81,6 +82,17 @@ def test_user_table_holds_each_users_vector():
     ]
 
 
+def test_seen_table_holds_every_kept_interaction_sorted_held_out_ones_too():
+    table = seen_table(make_dataset(trained=[(2, 0), (0, 5)], held=[(0, 1)], integer_ids=True))
+    rows = [(row["user_id"], row["item_id"]) for row in table.to_pylist()]
+    assert rows == [("user-0", 101), ("user-0", 105), ("user-2", 100)]
+
+
+def test_seen_table_without_interactions_has_the_types_of_the_ids():
+    table = seen_table(make_dataset(integer_ids=True))
+    assert [table.num_rows, *(field.type for field in table.schema)] == [0, pa.string(), pa.int64()]
+
+
 @pytest.mark.parametrize(("integer_ids", "kind"), [(False, pa.string()), (True, pa.int64())])
 def test_tables_promise_no_nulls_and_plain_ids(integer_ids, kind):
     features, everything = np.eye(6, 3, dtype=np.float32), np.ones(6, dtype=bool)
@@ -90,6 +102,7 @@ def test_tables_promise_no_nulls_and_plain_ids(integer_ids, kind):
         item_table(dataset, vectors, ["text", "image"]),
         user_table(dataset, vectors),
         graph_table(dataset, vectors, 2),
+        seen_table(dataset),
     )
     assert not any(field.nullable for table in tables for field in table.schema)
     assert [tables[0].schema.field("item_id").type, tables[2].schema.field("neighbour_id").type] == [kind, kind]
@@ -191,7 +204,7 @@ def test_make_manifest_says_what_the_results_of_the_stages_say(tmp_path):
     pq.write_table(pa.table({"x": [1, 2, 3]}), folder / "items/part-00000.parquet")
     (folder / "report.html").write_text("page")
     manifest = make_manifest(run, {"items": 30, "item_graph": 4}, "ef" * 32, folder)
-    assert (manifest.run_id, manifest.release_digest, manifest.schema_version) == ("r1", "ef" * 32, 1)
+    assert (manifest.run_id, manifest.release_digest, manifest.schema_version) == ("r1", "ef" * 32, SCHEMA_VERSION)
     assert manifest.counts == {"users": 3, "items": 30, "item_graph": 4}
     assert (manifest.input_digests, manifest.encoders, manifest.metrics) == (digests, encoders, metrics)
     shared = {field.name: getattr(trained, field.name) for field in dataclasses.fields(Training)}

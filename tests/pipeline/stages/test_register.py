@@ -25,7 +25,7 @@ from pipeline.registry.connection import absolute_uri
 from pipeline.registry.promotion import promote
 from pipeline.registry.tracking import Tracking, epoch_metrics
 from pipeline.run import Run, run_stage
-from pipeline.stages.register import parameters, register
+from pipeline.stages.register import DEFAULTS, parameters, register
 from tests.pipeline.release_factory import INPUT_DIGESTS, make_config, make_run, quiet
 
 
@@ -127,9 +127,11 @@ def test_register_model_is_code_and_parquet_with_pinned_requirements(registered)
     requirements = (folder / "requirements.txt").read_text().split()
     assert [line.partition("==")[0] for line in requirements] == ["mlflow", "numpy", "pandas", "pyarrow"]
     signature = Model.load(str(folder)).signature
-    assert signature.inputs.input_names() == ["user_id"]
-    assert signature.outputs.input_names() == ["user_id", "rank", "item_id", "score"]
-    assert [(param.name, param.default) for param in signature.params] == [("k", 20)]
+    assert signature.inputs.input_names() == ["user_id", "history", "item_id", "candidates", "exclude"]
+    assert signature.inputs.required_input_names() == []
+    answer = ["request", "user_id", "asked_item_id", "rank", "item_id", "score", "source"]
+    assert signature.outputs.input_names() == answer
+    assert {param.name: param.default for param in signature.params} == DEFAULTS
 
 
 def test_register_again_makes_nothing_twice(registered, tmp_path):
@@ -218,7 +220,7 @@ assert importlib.util.find_spec("pipeline") is None, "the repository can be seen
 import mlflow, pandas as pd
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/microrec@champion")
-answer = model.predict(pd.DataFrame({"user_id": json.loads(sys.argv[2])}), params={"k": 20})
+answer = model.predict(pd.DataFrame({"user_id": json.loads(sys.argv[2])}), params={"k": 20, "exclude_seen": False})
 assert not {"pipeline", "features", "torch"} & set(sys.modules)
 print(answer.to_json(orient="records", double_precision=15))
 """
@@ -239,6 +241,7 @@ def test_champion_loaded_in_a_fresh_process_gives_the_exact_top_of_the_parquet(t
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     scores_UI = np.array(users["embedding"], np.float32) @ np.array(items["embedding"], np.float32).T
+    assert {row["source"] for row in answer} == {"user"}
     for user_id, score_I in zip(users["user_id"], scores_UI, strict=True):
         rows = [row for row in answer if row["user_id"] == user_id]
         best = np.argsort(-score_I, kind="stable")[:20]

@@ -102,7 +102,7 @@ class Shop:
             ),
             ITEM_GRAPH: non_null_table({"item_id": item_id, **graph, "weight": pa.array(np.ones(count, np.float32))}),
         }
-        exported = publish_release(run, tables, Evaluation())
+        exported = publish_release(run, tables, Evaluation(), schema_version=1)
         return Champion(
             run_id=run.id, digest=exported.digest, model_name="microrec", model_version="1", previous=previous
         )

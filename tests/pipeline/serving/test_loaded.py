@@ -1,0 +1,206 @@
+"""The registered model as MLflow loads and serves it: every way to ask, and what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.models.utils import load_serving_example
+
+from pipeline import stages
+from pipeline.registry.promotion import promote
+from pipeline.run import run_stage
+from pipeline.stages.register import register
+from tests.pipeline.release_factory import make_config, make_run, quiet
+from tests.servers import free_ports
+
+
+class Registered:
+    """A champion in a registry of its own."""
+
+    def __init__(self, folder, integer_ids):
+        run = make_run(make_config(folder), "r1", integer_ids=integer_ids)
+        self.tracking = run.config.open_tracking()
+        version = run_stage(run, stages.REGISTER, register).model_version
+        promote(run.store, self.tracking, run.config.gate, version, quiet())
+        with self.tracking.loaded("@champion") as model:
+            self.model = model
+        self.path = next(folder.glob("store/mlartifacts/models/*/artifacts"))
+        self.users = [2**40 + row if integer_ids else f"user-{row}" for row in range(3)]
+        self.items = [100 + row if integer_ids else f"item-{row}" for row in range(30)]
+
+    def lists(self, data, **params):
+        """Items by request."""
+        answer = self.model.predict(data, params=params or None)
+        return [answer["item_id"][answer["request"] == one].tolist() for one in sorted(set(answer["request"]))]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["text ids", "integer ids"])
+def registered(request, tmp_path_factory):
+    return Registered(tmp_path_factory.mktemp("registered"), request.param)
+
+
+def test_model_every_spelling_of_the_same_users_has_the_same_answer(registered):
+    users = registered.users
+    expected = registered.lists(pd.DataFrame({"user_id": users}))
+    assert len(expected) == 3
+    for same in (
+        {"user_id": users},
+        {"user_id": np.array(users)},
+        [{"user_id": user} for user in users],
+        pd.DataFrame({"user_id": users}, index=[7, 7, 9]),
+        pd.DataFrame({"user_id": [*users, None]}),
+        pd.Series(users, name="user_id"),
+    ):
+        assert registered.lists(same)[:3] == expected
+    assert registered.lists({"user_id": users[:1]}) == registered.lists({"user_id": users[0]}) == expected[:1]
+
+
+def test_model_every_spelling_of_the_same_lists_has_the_same_answer(registered):
+    users, items = registered.users[:2], registered.items
+    histories, candidates = [items[:2], items[2:5]], [items[4:9], items[4:10]]
+    frame = pd.DataFrame({"user_id": users, "history": histories, "candidates": candidates})
+    expected = registered.lists(frame)
+    assert [len(one) for one in expected] == [5, 5]  # the second history has one of its candidates
+    assert registered.lists(frame.to_dict("list")) == expected
+    assert registered.lists(frame.to_dict("records")) == expected
+    alone = {"history": items[:2], "candidates": items[4:9]}
+    assert registered.lists(pd.DataFrame([alone])) == registered.lists([alone])
+    assert registered.lists({"user_id": users[:1], "exclude": items[:9]}) == registered.lists(
+        pd.DataFrame({"user_id": users[:1], "exclude": [items[:9]]})
+    )
+
+
+def test_model_similar_and_score_by_a_dictionary_of_lists(registered):
+    similar = registered.model.predict({"item_id": registered.items[:2]}, params={"mode": "similar", "k": 3})
+    assert similar["asked_item_id"].tolist() == [one for one in registered.items[:2] for _ in range(3)]
+    pairs = {"user_id": registered.users[:2], "item_id": registered.items[5:7]}
+    assert registered.model.predict(pairs, params={"mode": "score"})["item_id"].tolist() == registered.items[5:7]
+
+
+@pytest.mark.parametrize(
+    ("columns", "params", "message"),
+    [
+        ({"usr_id": ["a"]}, {}, "there is no column 'usr_id'; did you mean 'user_id'?"),
+        ({"user_id": ["a"], "exclud": [["b"]]}, {}, "there is no column 'exclud'; did you mean 'exclude'?"),
+        ({"user_id": ["a"]}, {"exclude_sen": False}, "there is no parameter 'exclude_sen'; did you mean"),
+        ({"user_id": ["a", "b"], "exclude": ["c", "d"]}, {}, "exclude of request 0 is 'c'; it is a list of item ids"),
+        ({"user_id": ["a", "b"], "item_id": ["c"]}, {"mode": "score"}, "the columns are of different lengths:"),
+        (["a"], {}, "columns need names, as in {'user_id': [...]}"),
+    ],
+)
+def test_model_what_is_not_known_is_refused_though_mlflow_would_drop_it(registered, columns, params, message):
+    with pytest.raises(MlflowException) as error:
+        registered.model.predict(columns, params=params)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_model_signature_and_example_round_trip(registered):
+    model = Model.load(str(registered.path))
+    assert type(model.signature).from_dict(model.signature.to_dict()) == model.signature
+    example = model.load_input_example(str(registered.path))
+    assert example["user_id"].tolist() == registered.users[:2]
+    answer = registered.model.predict(example, params=model.load_input_example_params(str(registered.path)))
+    assert len(answer) == 40
+    names = set(answer.columns)
+    assert names < set(model.signature.outputs.input_names())
+    serving = json.loads(load_serving_example(str(registered.path)))
+    assert serving["dataframe_split"]["data"] == [[user] for user in registered.users[:2]]
+    assert serving["params"] == {"mode": "recommend", "k": 20}
+
+
+@pytest.fixture
+def server(tmp_path):
+    """`mlflow models serve`, and the champion that it serves."""
+    champion = Registered(tmp_path / "registered", integer_ids=False)
+    (port,) = free_ports(1)
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "MLFLOW_TRACKING_URI": champion.tracking.shown_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    command = [*(sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/microrec@champion")]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        _wait(f"http://127.0.0.1:{port}/ping", process, tmp_path / "log")
+        yield champion, f"http://127.0.0.1:{port}/invocations"
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
+
+
+def _wait(address, process, log):
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return urllib.request.urlopen(address, timeout=5).read()
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+
+
+def _post(address, document, kind="application/json"):
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    request = urllib.request.Request(address, body, {"Content-Type": kind})
+    try:
+        return 200, json.loads(urllib.request.urlopen(request, timeout=60).read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+@pytest.mark.integration
+def test_served_model_answers_every_format_alike_and_refuses_in_one_line(server):
+    champion, address = server
+    users, items = champion.users[:2], champion.items
+    frame = pd.DataFrame({"user_id": users, "exclude": [items[:3], items[3:6]]})
+    answer = champion.model.predict(frame, params={"k": 4})
+    expected = json.loads(answer.to_json(orient="records"))
+    split = {**frame.to_dict("split"), "index": [0, 1]}
+    for format_, data in (
+        ("dataframe_split", split),
+        ("dataframe_records", frame.to_dict("records")),
+        ("inputs", frame.to_dict("list")),
+        ("inputs", frame.to_dict("records")),
+        ("instances", frame.to_dict("records")),
+    ):
+        status, found = _post(address, {format_: data, "params": {"k": 4}})
+        assert (status, [_key(one) for one in found["predictions"]]) == (200, [_key(one) for one in expected]), format_
+    status, found = _post(address, frame.to_parquet(), "application/vnd.apache.parquet")  # takes no parameters
+    assert [one["request"] for one in found["predictions"]] == [0] * 20 + [1] * 20
+    status, found = _post(
+        address, {"inputs": [{"history": items[:2]}, {"user_id": "nobody"}], "params": {"unknown": "empty"}}
+    )
+    assert found["predictions"][-1] == {
+        "request": 1,
+        "user_id": "nobody",
+        "rank": None,
+        "item_id": None,
+        "score": None,
+        "source": "empty",
+    }
+    for wrong in ({"inputs": {"user": users}}, {"inputs": {"user_id": users}, "params": {"kk": 3}}):
+        status, found = _post(address, wrong)
+        assert (status, found["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+        assert found["message"].startswith("there is no ")
+        assert "\n" not in found["message"]
+        assert "stack_trace" not in found
+
+
+def _key(row):
+    return row["request"], row["user_id"], row["rank"], row["item_id"], row["source"]
