@@ -21,7 +21,7 @@ from upath import UPath
 
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
-from pipeline.errors import InputError, nearest
+from pipeline.errors import InputError
 from pipeline.storage.files import is_absence, read_bytes, resolve
 
 READERS = 16
@@ -65,13 +65,7 @@ def read_texts(catalogue: Catalogue, name: str, columns: Sequence[str], items: p
 
 def _hashed_texts(catalogue: Catalogue, name: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Pass over the catalogue: batches of `item_id`, `content_hash`, `text`; both null where there is no text."""
-    there = catalogue.scan_items().collect_schema().names()
-    for column in columns:
-        if column not in there:
-            raise InputError(
-                f"{catalogue.settings.items}: there is no column {column!r}, which modalities.{name}.columns names; "
-                f"{nearest(column, there)}"
-            )
+    catalogue.require_columns(columns, f"modalities.{name}.columns")
     for batch in catalogue.item_batches(columns):
         texts = join_texts(batch, columns)
         hashes = [hashlib.sha256(text.encode()).hexdigest() if text else None for text in texts]
@@ -88,16 +82,17 @@ def join_texts(items: pl.DataFrame, columns: Sequence[str]) -> list[str]:
 
 
 def _as_text(column: pl.Series) -> list[str | None]:
-    if isinstance(column.dtype, pl.List):
-        column = column.cast(pl.List(pl.String)).list.drop_nulls().list.join(", ")
-    return column.cast(pl.String).to_list()
+    return column.to_frame().select(_text_of(column.name, column.dtype)).to_series().to_list()
+
+
+def _text_of(column: str, kind: pl.DataType) -> pl.Expr:
+    cell = pl.col(column)
+    return cell.list.join(", ") if isinstance(kind, pl.List) else cell.cast(pl.String)
 
 
 def has_text(column: str, kind: pl.DataType) -> pl.Expr:
     """Whether a row's column adds anything to its text (`join_texts`)."""
-    cell = pl.col(column)
-    text = cell.cast(pl.List(pl.String)).list.join("") if isinstance(kind, pl.List) else cell.cast(pl.String)
-    return (text.str.strip_chars() != "").fill_null(value=False)
+    return (_text_of(column, kind).str.strip_chars() != "").fill_null(value=False)
 
 
 def text_groups(
@@ -147,11 +142,7 @@ def read_pictures(catalogue: Catalogue, name: str, items: pl.DataFrame) -> pl.Da
 
     Raises `InputError` for a catalogue without the column `image_path` or an image root that is not there.
     """
-    if IMAGE_PATH not in items.columns:
-        raise InputError(
-            f"modality {name!r} needs a column {IMAGE_PATH!r} in {catalogue.settings.items}; "
-            f"map yours in [catalogue.columns] or leave the modality out"
-        )
+    require_image_path(catalogue, name, items)
     root = catalogue.picture_root()
     rows: list[tuple[str | None, int | None, bool]] = []
     locations = items[IMAGE_PATH].cast(pl.String)
@@ -160,6 +151,22 @@ def read_pictures(catalogue: Catalogue, name: str, items: pl.DataFrame) -> pl.Da
             rows += pool.map(partial(_hash_picture, root), some[IMAGE_PATH].to_list())
     schema = {CONTENT_HASH: pl.String, BYTES: pl.Int64, FOUND: pl.Boolean}
     return pl.DataFrame(rows, schema, orient="row").with_columns(locations, pl.lit(0, pl.UInt32).alias(SIZE))
+
+
+def require_image_path(catalogue: Catalogue, name: str, items: pl.DataFrame) -> None:
+    """Raise `InputError` for a catalogue without paths of pictures, which modality `name` needs."""
+    if IMAGE_PATH in items.columns:
+        return
+    left_out = catalogue.left_out_of_items()
+    if IMAGE_PATH in left_out:
+        raise InputError(
+            f"{left_out[IMAGE_PATH]}, and modality {name!r} needs paths; write the pictures to files, and their paths "
+            "as text"
+        )
+    raise InputError(
+        f"{catalogue.settings.items}: modality {name!r} needs a column {IMAGE_PATH!r}; "
+        f'map yours under [catalogue.columns]: THEIRS = "{IMAGE_PATH}", or leave the modality out'
+    )
 
 
 def _hash_picture(root: UPath, location: str | None) -> tuple[str | None, int | None, bool]:

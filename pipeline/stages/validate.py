@@ -11,7 +11,7 @@ import polars as pl
 from features.modality import ModalityConfig
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.catalogue.cleaning import clean_items, interaction_steps, losses, require_interactions, require_weights
-from pipeline.catalogue.contents import has_text, read_texts
+from pipeline.catalogue.contents import has_text, read_texts, require_image_path
 from pipeline.catalogue.pictures import NOT_FOUND, UNREADABLE, check_pictures
 from pipeline.catalogue.pin import take_pin, unmoved
 from pipeline.catalogue.precomputed import PRECOMPUTED, load_precomputed
@@ -222,11 +222,7 @@ def _precomputed(catalogue: Catalogue, modality: ModalityConfig, items: pl.DataF
 
 
 def _pictures(catalogue: Catalogue, name: str, items: pl.DataFrame) -> ContentReport:
-    if IMAGE_PATH not in items.columns:
-        raise InputError(
-            f"{catalogue.settings.items}: modality {name!r} needs a column {IMAGE_PATH!r}; "
-            f'map yours under [catalogue.columns]: THEIRS = "{IMAGE_PATH}", or leave the modality out'
-        )
+    require_image_path(catalogue, name, items)
     root = catalogue.picture_root()
     locations = items[IMAGE_PATH].cast(pl.String).to_list()
     report = _without_content("image", items, pl.Series([not location for location in locations]))
