@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from pipeline.catalogue.copies import scan_copies
-from pipeline.catalogue.text_files import EmptyFileError, open_text, require_utf8
+from pipeline.catalogue.text_files import EmptyFileError, decoded, open_text, require_utf8
 from pipeline.errors import InputError
 
 _BLOCK_BYTES = 1 << 24
@@ -61,8 +61,8 @@ class _CsvCopy:
 def _header(path: UPath, separators: str) -> tuple[str, list[str]]:
     """The separator, and the names of the columns."""
     try:
-        with open_text(path) as file:
-            first = next((line for line in io.TextIOWrapper(file, "utf-8-sig", newline="") if line.strip()), None)
+        with open_text(path) as file, decoded(file) as lines:
+            first = next((line for line in lines if line.strip()), None)
     except UnicodeDecodeError:
         require_utf8(path)
         raise
@@ -135,19 +135,18 @@ def _require_strict(path: UPath, separator: str, width: int) -> None:
 
 def _rows(path: UPath, file: BinaryIO, separator: str, **dialect: Any) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the number of its last line."""
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    reader = csv.reader(text, strict=True, delimiter=separator, **dialect)
-    try:
-        for row in reader:
-            if row:
-                yield reader.line_num, row
-    except csv.Error as error:
-        raise InputError(
-            f"{path}, line {reader.line_num}: a quote is not closed, or stands where none can be ({error}); write the "
-            'file anew: values with a quote are quoted, and the quote in them doubled (Spark: .option("escape", "\\""))'
-        ) from error
-    finally:
-        text.detach()
+    with decoded(file) as text:
+        reader = csv.reader(text, strict=True, delimiter=separator, **dialect)
+        try:
+            for row in reader:
+                if row:
+                    yield reader.line_num, row
+        except csv.Error as error:
+            raise InputError(
+                f"{path}, line {reader.line_num}: a quote is not closed, or stands where none can be ({error}); write "
+                "the file anew: values with a quote are quoted, and the quote in them doubled (Spark: "
+                '.option("escape", "\\""))'
+            ) from error
 
 
 def _rows_by_backslash(path: UPath, separator: str, width: int) -> int | None:

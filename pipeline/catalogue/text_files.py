@@ -1,9 +1,11 @@
 """Text files as they come: unpacked, line by line, and what is damaged told as damage."""
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import BinaryIO, cast
 
 from upath import UPath
@@ -40,15 +42,23 @@ def open_text(path: UPath) -> Iterator[BinaryIO]:
         raise InputError(f"{path} is damaged or no gzip file ({error}); fetch it again") from error
 
 
+@contextmanager
+def decoded(file: BinaryIO) -> Iterator[io.TextIOWrapper]:
+    """A file's text, UTF-8, with or without a mark in front; line ends as they are."""
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        yield text
+    finally:
+        text.detach()
+
+
 def numbered_lines(path: UPath, limit: int = LINE_LIMIT) -> Iterator[tuple[int, str]]:
     """Every line with its number from 1, without white space around it; blank lines are left out.
 
     Raises `InputError` that names the line, also as `open_text` does.
     """
-    number = 0
     with open_text(path) as file:
-        while line := file.readline(limit):
-            number += 1
+        for number, line in enumerate(iter(partial(file.readline, limit), b""), start=1):
             if len(line) == limit:
                 raise InputError(f"{path}, line {number}: longer than {limit:,} bytes; one record a line is read")
             if number == 1:
