@@ -13,6 +13,7 @@ from upath import UPath
 from pipeline.catalogue.blame import UNREADABLE
 from pipeline.catalogue.column_types import Table
 from pipeline.catalogue.locations import find_files
+from pipeline.catalogue.pictures import Pictures
 from pipeline.catalogue.sources import Format, ItemsFrom, find_source
 from pipeline.catalogue.sources.source import Source
 from pipeline.catalogue.tables import collect, read_tables
@@ -68,6 +69,8 @@ class CatalogueConfig:
     files (as in the paper), `both` for MMRec's."""
     image_root: str = "."
     """Folder that `image_path` is relative to."""
+    images_outside_root: bool = False
+    """Whether pictures are read that lie elsewhere: by `..`, an absolute path, `s3://`, or a link out of the folder."""
     columns: dict[str, str] = field(default_factory=dict)
     """Their column name to ours (`asin = "item_id"`)."""
     filter: FilterConfig = field(default_factory=FilterConfig)
@@ -110,16 +113,16 @@ class Catalogue:
             raise InputError("catalogue.interactions is empty; name at least one file")
         return list(dict.fromkeys(file for one in locations for file in find_files(self.path(one), endings)))
 
-    def picture_root(self) -> UPath:
-        """The folder that pictures are relative to.
+    def pictures(self) -> Pictures:
+        """The catalogue's pictures.
 
-        Raises `InputError` where it is not there.
+        Raises `InputError` where their folder is not there.
         """
         root = self.path(self.settings.image_root)
         require_reachable(root, "catalogue.image_root")
         if not root.exists():
             raise InputError(f"catalogue.image_root: {root} does not exist; name the folder of the pictures")
-        return root
+        return Pictures(root, outside=self.settings.images_outside_root)
 
     def scan_catalogue(self) -> pl.LazyFrame:
         """The catalogue as it is, under our column names; ids are text or int64.
