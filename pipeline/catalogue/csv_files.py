@@ -5,6 +5,7 @@ Arrow parses; it is fast and refuses rows of another width, but takes quotes as 
 """
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -116,17 +117,17 @@ class _Watched(io.RawIOBase):
 
 def _require_strict(path: UPath, separator: str, width: int) -> None:
     """Raise `InputError` for a row of another width or with a quote where none can be."""
-    rows, escaped = 0, False
+    starts, escaped = hashlib.sha256(), False
     with open_text(path) as file:
         for line, row in _rows(path, file, separator):
-            rows += 1
+            starts.update(row[0].encode() + b"\n")
             escaped = escaped or any(_ESCAPED in cell for cell in row)
             if len(row) != width:
                 raise InputError(
                     f"{path}, line {line}: {len(row)} columns, the header has {width}; correct the line (a value that "
                     f"holds {separator!r} or a line break must be quoted)"
                 )
-    if escaped and _rows_by_backslash(path, separator, width) not in (None, rows):
+    if escaped and _starts_by_backslash(path, separator, width) not in (None, starts.digest()):
         raise InputError(
             f"{path}: quotes within values may be escaped by backslashes, as Spark does, or be doubled, and the rows "
             'are others either way; write them doubled (Spark: .option("escape", "\\""))'
@@ -149,15 +150,15 @@ def _rows(path: UPath, file: BinaryIO, separator: str, **dialect: Any) -> Iterat
             ) from error
 
 
-def _rows_by_backslash(path: UPath, separator: str, width: int) -> int | None:
-    """How many rows there are where a backslash escapes a quote; None where the file cannot be read so."""
-    count = 0
+def _starts_by_backslash(path: UPath, separator: str, width: int) -> bytes | None:
+    """Digest of the first cells where a backslash escapes a quote; None where the file cannot be read so."""
+    starts = hashlib.sha256()
     try:
         with open_text(path) as file:
             for _, row in _rows(path, file, separator, doublequote=False, escapechar="\\"):
                 if len(row) != width:
                     return None
-                count += 1
+                starts.update(row[0].encode() + b"\n")
     except InputError:
         return None
-    return count
+    return starts.digest()

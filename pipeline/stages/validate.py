@@ -17,7 +17,7 @@ from pipeline.catalogue.pin import take_pin, unmoved
 from pipeline.catalogue.precomputed import PRECOMPUTED
 from pipeline.columns import IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
 from pipeline.config.config import Config
-from pipeline.dataset.kinds import require_kind
+from pipeline.dataset.kinds import KIND_SETTING
 from pipeline.dataset.split import split_interactions
 from pipeline.errors import InputError, InputMovedError
 from pipeline.run import Run
@@ -70,7 +70,7 @@ def check_catalogue(config: Config) -> ValidationReport:
         FeatureError: precomputed vectors that cannot be used.
     """
     catalogue = config.open_catalogue()
-    require_kind(config.evaluation, catalogue.scan_items().collect_schema(), catalogue.settings.items)
+    catalogue.require_columns(config.evaluation.columns, KIND_SETTING)
     items = clean_items(catalogue, [IMAGE_PATH])
     interactions, kept, users_before = _interactions(catalogue, items)
     split_interactions(kept, config.split)  # what cannot be split is refused before anything is encoded
