@@ -5,12 +5,12 @@ Arrow parses; it is fast and refuses rows of another width, but takes quotes as 
 """
 
 import csv
-import hashlib
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import polars as pl
 import pyarrow as pa
@@ -24,6 +24,10 @@ from pipeline.errors import InputError
 
 _BLOCK_BYTES = 1 << 24
 _ESCAPED = '\\"'
+_DOUBLED = (
+    "write the file anew: values with a quote in them are quoted, and the quote is doubled (Spark: "
+    '.option("escape", "\\""))'
+)
 
 
 def scan_csv(path: UPath, separators: str = ",") -> pl.LazyFrame:
@@ -116,49 +120,36 @@ class _Watched(io.RawIOBase):
 
 
 def _require_strict(path: UPath, separator: str, width: int) -> None:
-    """Raise `InputError` for a row of another width or with a quote where none can be."""
-    starts, escaped = hashlib.sha256(), False
+    """Raise `InputError` for a row of another width, or whose quotes stand where none can be or end nobody knows where.
+
+    A backslash before a quote that ends its value, as Spark writes it, makes rows run into one another where quotes are
+    doubled: the value then holds what seems to be the end of a value, and a line break.
+    """
+    swallowed = re.compile(rf'\\"(\r?\n|{re.escape(separator)}[^\n]*\n)')
     with open_text(path) as file:
         for line, row in _rows(path, file, separator):
-            starts.update(row[0].encode() + b"\n")
-            escaped = escaped or any(_ESCAPED in cell for cell in row)
             if len(row) != width:
                 raise InputError(
                     f"{path}, line {line}: {len(row)} columns, the header has {width}; correct the line (a value that "
                     f"holds {separator!r} or a line break must be quoted)"
                 )
-    if escaped and _starts_by_backslash(path, separator, width) not in (None, starts.digest()):
-        raise InputError(
-            f"{path}: quotes within values may be escaped by backslashes, as Spark does, or be doubled, and the rows "
-            'are others either way; write them doubled (Spark: .option("escape", "\\""))'
-        )
+            if any(_ESCAPED in cell and swallowed.search(cell) for cell in row):
+                raise InputError(
+                    f"{path}, line {line}: a value of several lines has a backslash before a quote; escaped so, as "
+                    f"Spark does, the quote ends elsewhere than where quotes are doubled; {_DOUBLED}"
+                )
 
 
-def _rows(path: UPath, file: BinaryIO, separator: str, **dialect: Any) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: UPath, file: BinaryIO, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the number of its last line."""
     with decoded(file) as text:
-        reader = csv.reader(text, strict=True, delimiter=separator, **dialect)
+        reader = csv.reader(text, strict=True, delimiter=separator)
         try:
             for row in reader:
                 if row:
                     yield reader.line_num, row
         except csv.Error as error:
             raise InputError(
-                f"{path}, line {reader.line_num}: a quote is not closed, or stands where none can be ({error}); write "
-                "the file anew: values with a quote are quoted, and the quote in them doubled (Spark: "
-                '.option("escape", "\\""))'
+                f"{path}, line {reader.line_num}: a quote is not closed, or stands where none can be ({error}); "
+                f"{_DOUBLED}"
             ) from error
-
-
-def _starts_by_backslash(path: UPath, separator: str, width: int) -> bytes | None:
-    """Digest of the first cells where a backslash escapes a quote; None where the file cannot be read so."""
-    starts = hashlib.sha256()
-    try:
-        with open_text(path) as file:
-            for _, row in _rows(path, file, separator, doublequote=False, escapechar="\\"):
-                if len(row) != width:
-                    return None
-                starts.update(row[0].encode() + b"\n")
-    except InputError:
-        return None
-    return starts.digest()
