@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from features.errors import FeatureError
+from features.text_limits import TextLimit
 
 ContentKind = Literal["image", "text"]
 VERSION = 1
@@ -27,6 +28,8 @@ class EncoderSpec:
     """What identifies the weights: a digest of their file, or the name of a published version."""
     load: Callable[[], "Encoder"] = field(repr=False)
     """Loads the weights; leaves the environment as it is. Raises `FeatureError` where they cannot be loaded."""
+    text_limit: TextLimit | None = None
+    """How much of a text is read, where that is known beforehand."""
 
     @property
     def key(self) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from features.encoder import Encoder, EncoderSpec, file_digest, resolve_device
 from features.errors import FeatureError
 from features.modality import ModalityConfig
-from features.pictures import decode
+from features.pictures import decoded
 
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
 SIZE, CROP_PADDING = 224, 32
@@ -170,7 +170,8 @@ def _network_encoder(
 
 
 def _prepare(pixels: Callable[[Image.Image], np.ndarray], payload: bytes) -> np.ndarray:
-    return pixels(decode(payload))
+    with decoded(payload) as image:
+        return pixels(image)
 
 
 def _transformed(transforms: Callable[[Image.Image], Any], image: Image.Image) -> np.ndarray:

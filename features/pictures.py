@@ -1,14 +1,26 @@
 """Decoding pictures of any kind found in catalogues into RGB."""
 
+import ctypes
 import io
+import platform
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from features.errors import FeatureError
+from features.pixels import PixelBudget
 
 MAX_PIXELS = 178_956_970
 """Pictures with more pixels are refused: a small file that unpacks to gigabytes would end the run."""
+PIXELS_IN_FLIGHT = PixelBudget(1 << 26)
+"""Of a process: 200 MB of RGB, whatever the number of threads; a picture with more is decoded alone."""
+_LARGE = 1 << 22
+"""Pixels from which on a picture's memory goes back to the system at once: 16 MB."""
+_REDUCED = (224, 224)
+_GREY_16 = ("I;16", "I;16B", "I;16L", "I")
 
 
 class UnreadableError(FeatureError):
@@ -24,14 +36,66 @@ def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
     Raises `UnreadableError` for anything that is no whole picture; a machine out of memory is not the picture's fault.
     """
+    with _opened(payload, max_pixels) as image, PIXELS_IN_FLIGHT.holding(image.width * image.height):
+        return _upright(image)
+
+
+@contextmanager
+def decoded(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """`decode` for the time that the picture is needed: it counts among the pixels in flight until then."""
+    with _opened(payload, max_pixels) as image, PIXELS_IN_FLIGHT.holding(image.width * image.height):
+        upright = _upright(image)
+        try:
+            yield upright
+        finally:
+            _free(image, upright)
+
+
+def require_readable(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> None:
+    """Decode all of a picture; a JPEG at reduced size, which reads every byte of it in a fraction of the time.
+
+    Raises `UnreadableError` where `decode` does.
+    """
+    with _opened(payload, max_pixels) as image:
+        with _as_unreadable():
+            image.draft("RGB", _REDUCED)
+        with PIXELS_IN_FLIGHT.holding(image.width * image.height), _as_unreadable():
+            try:
+                image.load()
+                if image.mode == "F":
+                    _grey_of_floats(image)
+            finally:
+                _free(image)
+
+
+def _free(*images: Image.Image) -> None:
+    """Let go of the pixels now, not when Pillow's circles are collected.
+
+    glibc keeps what a thread frees for that thread: of large pictures it gives the memory back, so that many threads,
+    one after the other, do not keep a picture's memory each.
+    """
+    pixels = max(image.width * image.height for image in images)
+    for image in images:
+        image.close()
+    if pixels >= _LARGE and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def _opened(payload: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    with _as_unreadable():
+        image = Image.open(io.BytesIO(payload))
+        if image.width * image.height > max_pixels:
+            raise UnreadableError(f"{image.width} x {image.height} pixels are too many")
+    yield image
+
+
+@contextmanager
+def _as_unreadable() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and large pictures
-            image = Image.open(io.BytesIO(payload))
-            if image.width * image.height > max_pixels:
-                raise UnreadableError(f"{image.width} x {image.height} pixels are too many")
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            yield
     except (UnreadableError, MemoryError):
         raise
     except UnidentifiedImageError as error:  # its own message names an address in memory
@@ -40,11 +104,30 @@ def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    with _as_unreadable():
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+    if image.mode in _GREY_16:
         image = image.point(lambda value: value / 256).convert("L")  # 16-bit grey keeps its range
+    if image.mode == "F":
+        image = _grey_of_floats(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _grey_of_floats(image: Image.Image) -> Image.Image:
+    """Floats from 0 to 1, 0 to 255 or 0 to 65535, whichever is the least range that holds them, as 8-bit grey."""
+    values = np.asarray(image)
+    least, most = float(values.min()), float(values.max())
+    scale = next((255 / top for top in (1, 255, 65_535) if most <= top), None)
+    if scale is None or not least >= 0:
+        raise UnreadableError(f"floats from {least:g} to {most:g}; 0 to 1, 0 to 255 or 0 to 65535 are read")
+    return Image.fromarray((values * scale).round().astype(np.uint8))

@@ -38,6 +38,8 @@ class Precomputed:
     """bool (I,)."""
     num_vectors: int
     """In the file, those of other items too."""
+    num_zero: int = 0
+    """Vectors of the items asked for that are all zero, the usual mark of missing content: they count as absent."""
 
     def digest(self, item_ids: Sequence[Any]) -> str:
         """sha256 over the vectors and the ids they belong to."""
@@ -46,11 +48,13 @@ class Precomputed:
         return digest.hexdigest()
 
 
-def read_precomputed(vectors: Path, ids: Ids, item_ids: Sequence[Any], *, block: int = BLOCK) -> Precomputed:
+def read_precomputed(
+    vectors: Path | Sequence[Path], ids: Ids, item_ids: Sequence[Any], *, block: int = BLOCK
+) -> Precomputed:
     """Read the vectors of some items; ids are compared as text.
 
     Args:
-        vectors: a Parquet file or folder with the columns `item_id` and `vector`, a `.npy` matrix, or a `.b` file.
+        vectors: Parquet files with the columns `item_id` and `vector`, a `.npy` matrix, or a `.b` file.
         ids: for `.npy`, a text file with one id a line, in the order of the rows, or `ROWS`.
         item_ids: the items, in the order wanted; I of them.
         block: vectors read at once, at least 1; the result does not depend on it.
@@ -59,19 +63,18 @@ def read_precomputed(vectors: Path, ids: Ids, item_ids: Sequence[Any], *, block:
         FeatureError: a file or column is missing, damaged or cut off, lengths differ, an item has two vectors that
             differ, or a value is not finite.
     """
-    if not vectors.exists():
-        raise FeatureError(f"precomputed vectors: {vectors} does not exist")
+    files = [vectors] if isinstance(vectors, Path) else vectors
     row_of = {str(item): row for row, item in enumerate(item_ids)}
     matrix, present, num_vectors = None, np.zeros(len(item_ids), dtype=bool), 0
-    for names, vector_RD in _blocks(vectors, ids, block):
+    for file, names, vector_RD in _blocks(files, ids, block):
         num_vectors += len(names)
         if not vector_RD.shape[1]:
-            raise FeatureError(f"{vectors}: vectors have the length 0")
+            raise FeatureError(f"{file}: vectors have the length 0")
         if matrix is None:
             matrix = np.zeros((len(item_ids), vector_RD.shape[1]), dtype=np.float32)
         if vector_RD.shape[1] != matrix.shape[1]:
             lengths = sorted({vector_RD.shape[1], matrix.shape[1]})
-            raise FeatureError(f"{vectors}: vectors have the lengths {lengths}; one is needed")
+            raise FeatureError(f"{file}: vectors have the lengths {lengths}; one is needed")
         rows = np.array([row_of.get(str(name), -1) for name in names])
         asked, found = rows[rows >= 0], vector_RD[rows >= 0]
         fresh = ~present[asked]
@@ -81,16 +84,25 @@ def read_precomputed(vectors: Path, ids: Ids, item_ids: Sequence[Any], *, block:
             ((matrix[asked] != found).any(axis=1), "stands twice, with vectors that differ; keep one"),
         ):
             if wrong.any():
-                raise FeatureError(f"{vectors}: item {item_ids[asked[wrong.argmax()]]!r} {problem}")
+                raise FeatureError(f"{file}: item {item_ids[asked[wrong.argmax()]]!r} {problem}")
     if matrix is None:
-        raise FeatureError(f"{vectors} holds no vector")
-    return Precomputed(matrix, present, num_vectors)
+        raise FeatureError(f"{', '.join(map(str, files))}: there is no vector; name vectors of the catalogue's items")
+    zero = present & ~matrix.any(axis=1)
+    return Precomputed(matrix, present & ~zero, num_vectors, int(zero.sum()))
 
 
-def _blocks(vectors: Path, ids: Ids, block: int) -> Iterator[Block]:
-    if vectors.suffix == ".npy":
-        return _npy_blocks(vectors, ids, block)
-    return _amazon_blocks(vectors, block) if vectors.suffix == ".b" else _parquet_blocks(vectors, block)
+def _blocks(files: Sequence[Path], ids: Ids, block: int) -> Iterator[tuple[Path, Sequence[Any], np.ndarray]]:
+    for file in files:
+        for names, vector_RD in _blocks_of(file, ids, block):
+            yield file, names, vector_RD
+
+
+def _blocks_of(file: Path, ids: Ids, block: int) -> Iterator[Block]:
+    if not file.exists():
+        raise FeatureError(f"precomputed vectors: {file} does not exist")
+    if file.suffix == ".npy":
+        return _npy_blocks(file, ids, block)
+    return _amazon_blocks(file, block) if file.suffix == ".b" else _parquet_blocks(file, block)
 
 
 def _npy_blocks(vectors: Path, ids: Ids, block: int) -> Iterator[Block]:

@@ -17,6 +17,7 @@ from features.encoder import ContentKind, Encoder, EncoderSpec, file_digest, res
 from features.errors import FeatureError
 from features.modality import ModalityConfig
 from features.pictures import decode
+from features.text_limits import find_limit
 
 MINILM = "all-minilm-l6-v2"
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.json")
@@ -32,6 +33,7 @@ def minilm(config: ModalityConfig) -> EncoderSpec:
         content="text",
         revision=_folder_digest(folder),
         load=lambda: _load(str(folder), config, "text", local_only=True),
+        text_limit=find_limit(folder),
     )
 
 
@@ -46,6 +48,7 @@ def sentence_transformers(config: ModalityConfig, name: str, content: ContentKin
         content=content,
         revision=_folder_digest(folder) if local else name,
         load=lambda: _load(str(folder) if local else name, config, content, local_only=local),
+        text_limit=find_limit(folder) if local and content == "text" else None,
     )
 
 

@@ -22,6 +22,7 @@ STATUS = "status"
 SIZE = "size"
 BYTES = "bytes"
 FOUND = "found"
+LONG = "long"
 
 # Dataset of a run
 ITEM_INDEX = "item_index"

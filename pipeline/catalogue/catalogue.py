@@ -1,7 +1,8 @@
 """The user's catalogue and interactions: where they are, and their tables as they stand."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -9,11 +10,16 @@ from pathlib import Path
 import polars as pl
 from upath import UPath
 
+from pipeline.catalogue.blame import UNREADABLE
+from pipeline.catalogue.column_types import Table
+from pipeline.catalogue.locations import find_files
+from pipeline.catalogue.pictures import Pictures
 from pipeline.catalogue.sources import Format, ItemsFrom, find_source
 from pipeline.catalogue.sources.source import Source
-from pipeline.catalogue.tables import collect, find_files, read_tables
+from pipeline.catalogue.tables import collect, read_tables
+from pipeline.catalogue.text_files import EmptyFileError
 from pipeline.columns import ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
-from pipeline.errors import InputError
+from pipeline.errors import InputError, nearest
 from pipeline.storage.files import is_local, require_reachable, resolve
 
 INTERACTION_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, RATING, WEIGHT, SPLIT)
@@ -63,6 +69,8 @@ class CatalogueConfig:
     files (as in the paper), `both` for MMRec's."""
     image_root: str = "."
     """Folder that `image_path` is relative to."""
+    images_outside_root: bool = False
+    """Whether pictures are read that lie elsewhere: by `..`, an absolute path, `s3://`, or a link out of the folder."""
     columns: dict[str, str] = field(default_factory=dict)
     """Their column name to ours (`asin = "item_id"`)."""
     filter: FilterConfig = field(default_factory=FilterConfig)
@@ -105,16 +113,16 @@ class Catalogue:
             raise InputError("catalogue.interactions is empty; name at least one file")
         return list(dict.fromkeys(file for one in locations for file in find_files(self.path(one), endings)))
 
-    def picture_root(self) -> UPath:
-        """The folder that pictures are relative to.
+    def pictures(self) -> Pictures:
+        """The catalogue's pictures.
 
-        Raises `InputError` where it is not there.
+        Raises `InputError` where their folder is not there.
         """
         root = self.path(self.settings.image_root)
         require_reachable(root, "catalogue.image_root")
         if not root.exists():
             raise InputError(f"catalogue.image_root: {root} does not exist; name the folder of the pictures")
-        return root
+        return Pictures(root, outside=self.settings.images_outside_root)
 
     def scan_catalogue(self) -> pl.LazyFrame:
         """The catalogue as it is, under our column names; ids are text or int64.
@@ -149,17 +157,43 @@ class Catalogue:
         """
         return self._scan(self.interaction_files(), interactions=True)
 
+    def require_columns(self, names: Iterable[str], named_by: str) -> None:
+        """Raise `InputError` for a column that the catalogue lacks, or that holds what no text can be made of.
+
+        Args: named_by: the setting that names them.
+        """
+        table = self._table(self.item_files(), interactions=False)
+        there = table.frame.collect_schema().names()
+        for name in names:
+            if name in table.left_out:
+                raise InputError(f"{table.left_out[name]}, and {named_by} needs text; write text, or lists of it")
+            if name not in there:
+                raise InputError(
+                    f"{self.settings.items}: there is no column {name!r}, which {named_by} names; "
+                    f"{nearest(name, there)}"
+                )
+
+    def left_out_of_items(self) -> dict[str, str]:
+        """The catalogue's columns that no text can be made of: name to file and type."""
+        return self._table(self.item_files(), interactions=False).left_out
+
     def _scan(self, files: list[UPath], *, interactions: bool) -> pl.LazyFrame:
-        source, mapping = self._source, self.settings.columns
+        frame = self._table(files, interactions=interactions).frame
         if not interactions:
-            return read_tables(files, source.scan_items, mapping, (ITEM_ID,), interactions=False)
-        frame = read_tables(files, source.scan_interactions, mapping, (USER_ID, ITEM_ID), interactions=True)
+            return frame
         names = frame.collect_schema().names()
         return frame.select([name for name in INTERACTION_COLUMNS if name in names])
 
+    def _table(self, files: list[UPath], *, interactions: bool) -> Table:
+        source, mapping = self._source, self.settings.columns
+        if not interactions:
+            return read_tables(files, source.scan_items, mapping, (ITEM_ID,), interactions=False)
+        return read_tables(files, source.scan_interactions, mapping, (USER_ID, ITEM_ID), interactions=True)
+
     def _parts(self, *, interactions: bool) -> Iterator[tuple[UPath, pl.LazyFrame]]:
-        files = self.interaction_files() if interactions else self.item_files()
-        return ((file, self._scan([file], interactions=interactions)) for file in files)
+        for file in self.interaction_files() if interactions else self.item_files():
+            with suppress(EmptyFileError):
+                yield file, self._scan([file], interactions=interactions)
 
     def collect_items(self, frame: pl.LazyFrame) -> pl.DataFrame:
         """Run a query over `scan_catalogue` or `scan_items`.
@@ -186,7 +220,7 @@ class Catalogue:
         frame = self.scan_items().drop_nulls(ITEM_ID).select(ITEM_ID, *columns)
         try:
             yield from frame.collect_batches(chunk_size=batch_rows, engine="streaming")
-        except (pl.exceptions.PolarsError, OSError):
+        except UNREADABLE:
             self.collect_items(frame.select(pl.all().null_count()))  # names the file to blame
             raise
 
@@ -212,7 +246,9 @@ class Catalogue:
             (self.item_files(), source.scan_items),
             (self.interaction_files(), source.scan_interactions),
         ):
-            unused.difference_update(*(scan(file).collect_schema().names() for file in files if unused))
+            for file in files:
+                with suppress(EmptyFileError):
+                    unused.difference_update(scan(file).collect_schema().names())
         return sorted(unused)
 
     def input_files(self) -> dict[str, UPath]:

@@ -4,9 +4,7 @@ The hash is what features are stored under, so an item that is renamed, moved or
 Contents themselves are read in passes and never held together: what stays in memory is one hash an item.
 """
 
-import errno
 import hashlib
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,20 +15,19 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-from upath import UPath
 
+from features.text_limits import TextLimit
 from pipeline.catalogue.catalogue import Catalogue
-from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, SIZE
-from pipeline.errors import InputError, nearest
-from pipeline.storage.files import is_absence, read_bytes, resolve
+from pipeline.catalogue.pictures import READERS, Pictures
+from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, LONG, SIZE
+from pipeline.errors import InputError
+from pipeline.storage.files import is_absence
 
-READERS = 16
 AT_ONCE = 10_000
 """Items whose pictures are queued for reading together."""
 GROUPS_AT_ONCE = 64
 """Groups whose texts are in memory together while they are encoded."""
 _TEXT, _WINDOW = "text", "window"
-_OTHER_STORE = re.compile(r"(?!s3://[^/])((?i:data):|[A-Za-z][A-Za-z0-9+.-]+:/)")
 
 
 @dataclass(frozen=True)
@@ -42,10 +39,16 @@ class Content:
     """Gives the text, or reads the picture's file."""
 
 
-def read_texts(catalogue: Catalogue, name: str, columns: Sequence[str], items: pl.DataFrame) -> pl.DataFrame:
-    """`content_hash` (null without text), `size` in characters, `bytes` and `found` of every item's text, in order.
+def read_texts(
+    catalogue: Catalogue, name: str, columns: Sequence[str], items: pl.DataFrame, limit: TextLimit | None = None
+) -> pl.DataFrame:
+    """`content_hash` (null without text), `size` in characters, `bytes`, `found` and `long` of every item's text.
 
-    Args: name: of the modality, for messages; columns: that its text is joined from.
+    Args:
+        name: of the modality, for messages.
+        columns: that its text is joined from.
+        items: in the order wanted.
+        limit: what the encoder reads of a text; longer ones are `long`, none where it is not given.
 
     Raises `InputError` for a column the catalogue lacks.
     """
@@ -55,23 +58,18 @@ def read_texts(catalogue: Catalogue, name: str, columns: Sequence[str], items: p
             CONTENT_HASH,
             pl.col(_TEXT).str.len_chars().alias(SIZE),
             pl.col(_TEXT).str.len_bytes().cast(pl.Int64).alias(BYTES),
+            pl.Series(LONG, limit.exceeded_by(batch[_TEXT].fill_null("").to_list()) if limit else [False] * len(batch)),
         )
         for batch in _hashed_texts(catalogue, name, columns)
     ]
     known = pl.concat(batches).unique(ITEM_ID, keep="any")
     rows = items.select(ITEM_ID).join(known, on=ITEM_ID, how="left", maintain_order="left")
-    return rows.select(CONTENT_HASH, SIZE, BYTES, pl.lit(value=True).alias(FOUND))
+    return rows.select(CONTENT_HASH, SIZE, BYTES, LONG, pl.lit(value=True).alias(FOUND))
 
 
 def _hashed_texts(catalogue: Catalogue, name: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Pass over the catalogue: batches of `item_id`, `content_hash`, `text`; both null where there is no text."""
-    there = catalogue.scan_items().collect_schema().names()
-    for column in columns:
-        if column not in there:
-            raise InputError(
-                f"{catalogue.settings.items}: there is no column {column!r}, which modalities.{name}.columns names; "
-                f"{nearest(column, there)}"
-            )
+    catalogue.require_columns(columns, f"modalities.{name}.columns")
     for batch in catalogue.item_batches(columns):
         texts = join_texts(batch, columns)
         hashes = [hashlib.sha256(text.encode()).hexdigest() if text else None for text in texts]
@@ -88,16 +86,17 @@ def join_texts(items: pl.DataFrame, columns: Sequence[str]) -> list[str]:
 
 
 def _as_text(column: pl.Series) -> list[str | None]:
-    if isinstance(column.dtype, pl.List):
-        column = column.cast(pl.List(pl.String)).list.drop_nulls().list.join(", ")
-    return column.cast(pl.String).to_list()
+    return column.to_frame().select(_text_of(column.name, column.dtype)).to_series().to_list()
+
+
+def _text_of(column: str, kind: pl.DataType) -> pl.Expr:
+    cell = pl.col(column)
+    return cell.list.join(", ") if isinstance(kind, pl.List) else cell.cast(pl.String)
 
 
 def has_text(column: str, kind: pl.DataType) -> pl.Expr:
     """Whether a row's column adds anything to its text (`join_texts`)."""
-    cell = pl.col(column)
-    text = cell.cast(pl.List(pl.String)).list.join("") if isinstance(kind, pl.List) else cell.cast(pl.String)
-    return (text.str.strip_chars() != "").fill_null(value=False)
+    return (_text_of(column, kind).str.strip_chars() != "").fill_null(value=False)
 
 
 def text_groups(
@@ -147,27 +146,39 @@ def read_pictures(catalogue: Catalogue, name: str, items: pl.DataFrame) -> pl.Da
 
     Raises `InputError` for a catalogue without the column `image_path` or an image root that is not there.
     """
-    if IMAGE_PATH not in items.columns:
-        raise InputError(
-            f"modality {name!r} needs a column {IMAGE_PATH!r} in {catalogue.settings.items}; "
-            f"map yours in [catalogue.columns] or leave the modality out"
-        )
-    root = catalogue.picture_root()
+    require_image_path(catalogue, name, items)
+    pictures = catalogue.pictures()
     rows: list[tuple[str | None, int | None, bool]] = []
     locations = items[IMAGE_PATH].cast(pl.String)
     with ThreadPoolExecutor(READERS) as pool:
         for some in locations.to_frame().iter_slices(AT_ONCE):
-            rows += pool.map(partial(_hash_picture, root), some[IMAGE_PATH].to_list())
+            rows += pool.map(partial(_hash_picture, pictures), some[IMAGE_PATH].to_list())
     schema = {CONTENT_HASH: pl.String, BYTES: pl.Int64, FOUND: pl.Boolean}
     return pl.DataFrame(rows, schema, orient="row").with_columns(locations, pl.lit(0, pl.UInt32).alias(SIZE))
 
 
-def _hash_picture(root: UPath, location: str | None) -> tuple[str | None, int | None, bool]:
+def require_image_path(catalogue: Catalogue, name: str, items: pl.DataFrame) -> None:
+    """Raise `InputError` for a catalogue without paths of pictures, which modality `name` needs."""
+    if IMAGE_PATH in items.columns:
+        return
+    left_out = catalogue.left_out_of_items()
+    if IMAGE_PATH in left_out:
+        raise InputError(
+            f"{left_out[IMAGE_PATH]}, and modality {name!r} needs paths; write the pictures to files, and their paths "
+            "as text"
+        )
+    raise InputError(
+        f"{catalogue.settings.items}: modality {name!r} needs a column {IMAGE_PATH!r}; "
+        f'map yours under [catalogue.columns]: THEIRS = "{IMAGE_PATH}", or leave the modality out'
+    )
+
+
+def _hash_picture(pictures: Pictures, location: str | None) -> tuple[str | None, int | None, bool]:
     """Hash, length, and whether it is there or none is named."""
     if not location:
         return None, None, True
     try:
-        payload = _read_picture(root, location)
+        payload = pictures.read(location)
     except OSError as error:
         if not is_absence(error):
             raise
@@ -175,35 +186,21 @@ def _hash_picture(root: UPath, location: str | None) -> tuple[str | None, int | 
     return hashlib.sha256(payload).hexdigest(), len(payload), True
 
 
-def picture_path(root: UPath, location: str) -> UPath:
-    """Where a picture is: `location` under the image root, or itself where it is absolute or begins with `s3://`.
-
-    Raises `FileNotFoundError` for what no store holds, so that it counts as a picture that is not there.
-    """
-    if "\0" in location or _OTHER_STORE.match(location):
-        raise FileNotFoundError(errno.ENOENT, "neither a file nor s3://; fetch the picture first", location)
-    return resolve(location, Path()) if "://" in location else root / location
-
-
 def picture_groups(catalogue: Catalogue, groups: Sequence[pl.DataFrame]) -> Iterator[list[Content]]:
     """The pictures of groups of hashes; each file is read when it is asked for."""
-    root = catalogue.picture_root()
+    pictures = catalogue.pictures()
     for group in groups:
         rows = group.select(CONTENT_HASH, IMAGE_PATH).iter_rows()
-        yield [Content(digest, partial(_read_known_picture, root, location, digest)) for digest, location in rows]
+        yield [Content(digest, partial(_read_known_picture, pictures, location, digest)) for digest, location in rows]
 
 
-def _read_picture(root: UPath, location: str) -> bytes:
-    return read_bytes(picture_path(root, location))
-
-
-def _read_known_picture(root: UPath, location: str, digest: str) -> bytes:
+def _read_known_picture(pictures: Pictures, location: str, digest: str) -> bytes:
     """The picture that was hashed before.
 
     Raises `InputError` where it is another by now, or gone.
     """
     try:
-        payload = _read_picture(root, location)
+        payload = pictures.read(location)
     except OSError as error:
         if not is_absence(error):
             raise

@@ -1,60 +1,140 @@
-"""Whether the pictures that a catalogue names are there and can be decoded."""
+"""The files of pictures: found under the image root and nowhere else, read up to a size, and checked."""
 
-import io
-import warnings
-from collections.abc import Sequence
+import errno
+import hashlib
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from enum import Enum
+from functools import partial
+from pathlib import Path
 
-from PIL import Image
 from upath import UPath
 
-from features.pictures import MAX_PIXELS
-from pipeline.catalogue.contents import READERS, picture_path
-from pipeline.storage.files import is_absence, read_bytes
+from features.pictures import UnreadableError, require_readable
+from pipeline.storage.files import is_absence, is_local, local_path, read_bytes, resolve
 
-NOT_FOUND: Literal["not_found"] = "not_found"
-UNREADABLE: Literal["unreadable"] = "unreadable"
-_REDUCED = (224, 224)
+READERS = 16
+LARGEST = 1 << 28
+"""Bytes of the largest local file that is read: 256 MB."""
+_OTHER_STORE = re.compile(r"(?!s3://[^/])((?i:data):|[A-Za-z][A-Za-z0-9+.-]+:/)")
+
+
+class OutsideError(FileNotFoundError):
+    """A picture that does not lie under the image root."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class Pictures:
+    """The pictures of a catalogue."""
+
+    root: UPath
+    """The folder that `image_path` is relative to."""
+    outside: bool = False
+    """Whether what lies outside it is read too (`catalogue.images_outside_root`)."""
+
+    def path(self, location: str) -> UPath:
+        """Where a picture is: `location` under the image root, or itself where it is absolute or begins with `s3://`.
+
+        Raises `FileNotFoundError` for what no store holds, so that it counts as a picture that is not there, and
+        `OutsideError`.
+        """
+        if "\0" in location or _OTHER_STORE.match(location):
+            raise FileNotFoundError(errno.ENOENT, "neither a file nor s3://; fetch the picture first", location)
+        path = resolve(location, Path()) if "://" in location else self.root / location
+        if not self.outside and not self._holds(path):
+            raise OutsideError(errno.ENOENT, "outside catalogue.image_root", location)
+        return path
+
+    def _holds(self, path: UPath) -> bool:
+        if is_local(path) != is_local(self.root):
+            return False
+        if is_local(path):
+            return _real(path).is_relative_to(_real(self.root))
+        inner = path.path.removeprefix(self.root.path.rstrip("/") + "/")
+        return inner != path.path and ".." not in inner.split("/")
+
+    def read(self, location: str) -> bytes:
+        """The file's bytes; a name in another Unicode form is found.
+
+        Raises `OSError`: nothing is there, it is no regular file, too large, outside, or the store fails.
+        """
+        try:
+            return _read(self.path(location))
+        except OutsideError:
+            raise
+        except FileNotFoundError:
+            for name in _other_forms(location):
+                try:
+                    return _read(self.path(name))
+                except FileNotFoundError:
+                    continue
+            raise
+
+
+def _real(path: UPath) -> Path:
+    return Path(os.path.realpath(local_path(path)))
+
+
+def _other_forms(location: str) -> Iterator[str]:
+    """The name as other systems spell its accents."""
+    for form in ("NFC", "NFD"):
+        name = unicodedata.normalize(form, location)
+        if name != location:
+            yield name
+
+
+def _read(path: UPath) -> bytes:
+    if is_local(path):
+        found = local_path(path).stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "no regular file", str(path))
+        if found.st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"{found.st_size:,} bytes are more than {LARGEST:,}", str(path))
+    return read_bytes(path)
+
+
+class Problem(Enum):
     """What is wrong with a picture."""
 
-    kind: Literal["not_found", "unreadable"]
-    problem: str
+    NOT_FOUND = "not found"
+    UNREADABLE = "unreadable"
+    OUTSIDE = "outside image_root"
 
 
-def check_pictures(root: UPath, locations: Sequence[str | None]) -> list[Finding | None]:
-    """Read and decode every picture, in threads; None where it is fine or none is named."""
+@dataclass(frozen=True)
+class Checked:
+    """What became of one picture; all is None where none is named."""
+
+    path: str | None = None
+    digest: str | None = None
+    """sha256 of a picture that can be used."""
+    problem: Problem | None = None
+    told: str = ""
+
+
+def check_pictures(pictures: Pictures, locations: Sequence[str | None]) -> list[Checked]:
+    """Read and decode every picture, in threads."""
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(lambda location: _check(root, location) if location else None, locations))
+        return list(pool.map(partial(_check, pictures), locations))
 
 
-def _check(root: UPath, location: str) -> Finding | None:
+def _check(pictures: Pictures, location: str | None) -> Checked:
+    if not location:
+        return Checked()
     try:
-        payload = read_bytes(picture_path(root, location))
+        payload = pictures.read(location)
     except OSError as error:
         if not is_absence(error):
             raise
-        return Finding(NOT_FOUND, error.strerror or str(error))
+        problem = Problem.OUTSIDE if isinstance(error, OutsideError) else Problem.NOT_FOUND
+        return Checked(location, problem=problem, told=error.strerror or str(error))
     try:
-        _decode(payload)
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001  decoders raise whatever their format's library does
-        return Finding(UNREADABLE, f"{type(error).__name__}: {error}")
-    return None
-
-
-def _decode(payload: bytes) -> None:
-    """Decode all of the picture; a JPEG at reduced size, which reads every byte of it in a fraction of the time."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata
-        with Image.open(io.BytesIO(payload)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels are too many")
-            image.draft("RGB", _REDUCED)
-            image.load()
+        require_readable(payload)
+    except UnreadableError as error:
+        return Checked(location, problem=Problem.UNREADABLE, told=str(error))
+    return Checked(location, hashlib.sha256(payload).hexdigest())

@@ -85,10 +85,15 @@ def _item_rows(report: ValidationReport) -> list[_Row]:
     return [
         ("items", f"{items.kept:,}", f"of {items.rows:,} rows; {ids}"),
         *(left_out if items.left_out else []),
+        *_value_rows(items.values or {}, items.rows),
         ("  without interactions", f"{items.without_interactions:,}", "stay in the catalogue"),
         ("users", f"{users.kept:,}", f"of {users.before:,}"),
         ("  interactions a user", f"{spread.median:g}", f"median; {spread.min:,} to {spread.max:,}"),
     ]
+
+
+def _value_rows(values: dict[str, int], rows: int) -> list[_Row]:
+    return [(f"  {escape(name)}", f"{count:,}", f"rows with a value, of {rows:,}") for name, count in values.items()]
 
 
 def _interaction_rows(report: ValidationReport) -> list[_Row]:
@@ -99,7 +104,7 @@ def _interaction_rows(report: ValidationReport) -> list[_Row]:
         (f"  {name.replace('_', ' ')}", f"{-count:,}", "dropped" if count else "")
         for name, count in found.dropped.items()
     ]
-    rows += [(f"  {escape(name)} empty", f"{count:,}", "") for name, count in found.nulls.items() if count]
+    rows += _value_rows({name: found.rows - count for name, count in found.nulls.items()}, found.rows)
     if times and times.first is not None:
         rows.append(("  from", "", f"{times.first} to {times.last}"))
     return rows
@@ -110,6 +115,12 @@ def _content_rows(report: ValidationReport) -> list[_Row]:
     for name, found in report.modalities.items():
         rows.append((escape(name), f"{found.usable:,}", f"items with usable content, {found.content}"))
         rows.append(("  missing", f"{found.missing:,}", escape(some(found.missing_items))))
+        if found.distinct is not None:
+            rows.append(("  distinct", f"{found.distinct:,}", ""))
+        if found.long is not None:
+            told = f"than the {found.reads} word pieces that the encoder reads {some(found.long_items)}"
+            rows.append(("  longer", f"{found.long:,}", escape(told.strip())))
+        rows += [("  example", "", escape(example)) for example in found.examples]
         for kind, count, problems in found.picture_problems():
             rows.append((f"  {kind}", f"{count:,}", escape(some([one.image_path for one in problems]))))
     return rows

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 
 from pipeline.columns import KIND
-from pipeline.errors import InputError, nearest
 
 NO_KIND = -1
+KIND_SETTING = "evaluation.kind"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,22 +19,10 @@ class EvaluationConfig:
     """Column of the catalogue that names the kind of an item, such as its product type: `evaluate` then measures how
     many of an item's nearest neighbours are of its kind. Of a list, all of it is one kind."""
 
-
-def require_kind(config: EvaluationConfig, schema: pl.Schema, where: str) -> None:
-    """Raise `InputError` where the catalogue lacks the column, or it holds no words, numbers or lists of them."""
-    if config.kind is None:
-        return
-    if config.kind not in schema:
-        raise InputError(
-            f"{where} has no column {config.kind!r}, which evaluation.kind names; "
-            f"{nearest(config.kind, schema.names())}"
-        )
-    kind = schema[config.kind]
-    single = kind.inner if isinstance(kind, pl.List) else kind
-    if single.is_nested() or single == pl.Binary:
-        raise InputError(
-            f"{where}, column {config.kind!r}: evaluation.kind needs words or numbers, or lists of them, got {kind}"
-        )
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the catalogue that are named here."""
+        return [self.kind] if self.kind else []
 
 
 def with_kind(items: pl.DataFrame, config: EvaluationConfig) -> pl.DataFrame:

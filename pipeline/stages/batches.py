@@ -24,7 +24,8 @@ from typing import Any, cast
 
 from features.encoder import Encoder
 from features.pictures import UnreadableError
-from pipeline.catalogue.contents import READERS, Content
+from pipeline.catalogue.contents import Content
+from pipeline.catalogue.pictures import READERS
 from pipeline.errors import MicrorecError
 
 MANY = 4000

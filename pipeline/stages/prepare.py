@@ -9,7 +9,7 @@ from pipeline.catalogue.cleaning import clean_interactions, clean_items
 from pipeline.columns import IMAGE_PATH, ITEM_INDEX, SPLIT, TEST, TITLE, TRAIN, VALIDATION
 from pipeline.dataset.dataset import Dataset, index_interactions
 from pipeline.dataset.features import ModalityFeatures, load_features
-from pipeline.dataset.kinds import EvaluationConfig, require_kind, with_kind
+from pipeline.dataset.kinds import KIND_SETTING, EvaluationConfig, with_kind
 from pipeline.dataset.records import EncoderRecord
 from pipeline.dataset.split import SplitConfig, split_interactions
 from pipeline.run import Run
@@ -45,8 +45,8 @@ def read_items(catalogue: Catalogue, config: EvaluationConfig) -> pl.DataFrame:
 
     Raises `InputError` where there is no such column.
     """
-    require_kind(config, catalogue.scan_items().collect_schema(), catalogue.settings.items)
-    shown = [TITLE, IMAGE_PATH, *([config.kind] if config.kind else [])]
+    catalogue.require_columns(config.columns, KIND_SETTING)
+    shown = [TITLE, IMAGE_PATH, *config.columns]
     return with_kind(clean_items(catalogue, shown), config)
 
 

@@ -11,16 +11,16 @@ import pyarrow.compute as pc
 
 from pipeline import stages
 from pipeline.catalogue.catalogue import Catalogue
-from pipeline.catalogue.contents import picture_path
 from pipeline.columns import IMAGE_PATH, ITEM_ID, MODALITY, NEIGHBOUR_ID, RANK, SIMILARITY, SOURCE, TITLE, TRAIN
 from pipeline.dataset.dataset import Dataset
+from pipeline.errors import InputError
 from pipeline.release.format import ITEM_EMBEDDINGS, ITEM_GRAPH
 from pipeline.release.report import GridItem, GridRow, InputContent, InputRow, ReportContent, thumbnail
 from pipeline.release.verdict import Verdict
 from pipeline.run import Run, Stage
 from pipeline.stages.history import read_history
 from pipeline.stages.input_checks import kept_checks
-from pipeline.storage.files import is_absence, read_bytes
+from pipeline.storage.files import is_absence
 
 GRID_ROWS, GRID_NEIGHBOURS = 12, 6
 BEFORE: tuple[Stage[Any], ...] = (
@@ -138,7 +138,9 @@ def _picture(catalogue: Catalogue, image_path: str | None) -> str | None:
     if not image_path:
         return None
     try:
-        payload = read_bytes(picture_path(catalogue.path(catalogue.settings.image_root), image_path))
+        payload = catalogue.pictures().read(image_path)
+    except InputError:  # the folder of the pictures is gone
+        return None
     except OSError as error:
         if not is_absence(error):
             raise

@@ -11,22 +11,21 @@ import polars as pl
 from features.modality import ModalityConfig
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.catalogue.cleaning import clean_items, interaction_steps, losses, require_interactions, require_weights
-from pipeline.catalogue.contents import has_text, read_texts
-from pipeline.catalogue.pictures import NOT_FOUND, UNREADABLE, check_pictures
+from pipeline.catalogue.contents import has_text
+from pipeline.catalogue.oddities import require_unit, take_words, units, words_for_nothing
 from pipeline.catalogue.pin import take_pin, unmoved
-from pipeline.catalogue.precomputed import PRECOMPUTED, load_precomputed
-from pipeline.columns import CONTENT_HASH, IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
+from pipeline.catalogue.precomputed import PRECOMPUTED
+from pipeline.columns import IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
 from pipeline.config.config import Config
-from pipeline.dataset.kinds import require_kind
+from pipeline.dataset.kinds import KIND_SETTING
 from pipeline.dataset.split import split_interactions
 from pipeline.errors import InputError, InputMovedError
 from pipeline.run import Run
 from pipeline.stages.results import ValidateResult
+from pipeline.stages.validate_contents import NAMED, check_content
 from pipeline.stages.validation_report import (
-    ContentReport,
     InteractionsReport,
     ItemsReport,
-    PictureProblem,
     Spread,
     Timestamps,
     UnknownItems,
@@ -35,7 +34,6 @@ from pipeline.stages.validation_report import (
     find_warnings,
 )
 
-NAMED = 20  # items named per finding
 TRIES = 3
 """How often input that is replaced meanwhile is read."""
 _ROWS, _ITEMS, _USERS, _LAST, _VALUES = "__rows", "__items", "__users", "__last", "__values "
@@ -72,7 +70,7 @@ def check_catalogue(config: Config) -> ValidationReport:
         FeatureError: precomputed vectors that cannot be used.
     """
     catalogue = config.open_catalogue()
-    require_kind(config.evaluation, catalogue.scan_items().collect_schema(), catalogue.settings.items)
+    catalogue.require_columns(config.evaluation.columns, KIND_SETTING)
     items = clean_items(catalogue, [IMAGE_PATH])
     interactions, kept, users_before = _interactions(catalogue, items)
     split_interactions(kept, config.split)  # what cannot be split is refused before anything is encoded
@@ -81,7 +79,7 @@ def check_catalogue(config: Config) -> ValidationReport:
         interactions=interactions,
         users=_users(kept, users_before),
         density=len(kept) / (len(items) * kept[USER_ID].n_unique()),
-        modalities={name: _modality(catalogue, name, one, items) for name, one in config.modalities.items()},
+        modalities={name: check_content(catalogue, name, one, items) for name, one in config.modalities.items()},
     )
     unused = [f"catalogue.columns maps {name!r}, a column that no file has" for name in catalogue.unused_mappings()]
     return dataclasses.replace(report, warnings=[*unused, *find_warnings(report)])
@@ -91,11 +89,14 @@ def _items(
     catalogue: Catalogue, modalities: dict[str, ModalityConfig], items: pl.DataFrame, kept: pl.DataFrame
 ) -> ItemsReport:
     raw = catalogue.scan_catalogue()
+    schema = raw.collect_schema()
     distinct = pl.col(ITEM_ID).drop_nulls().n_unique().alias(_ITEMS)
-    content = _content_columns(modalities, raw.collect_schema())
+    content = _content_columns(modalities, schema)
     values = [filled.sum().alias(_VALUES + name) for name, filled in content.items()]
-    wanted = raw.select(_NUM_ROWS, distinct, pl.all().null_count(), *values)
+    words = words_for_nothing([ITEM_ID, *(name for name in content if name != IMAGE_PATH)], schema)
+    wanted = raw.select(_NUM_ROWS, distinct, pl.all().null_count(), *values, *words)
     counts = catalogue.collect_items(wanted).row(0, named=True)
+    found = take_words(counts)
     rows, in_catalogue = counts.pop(_ROWS), counts.pop(_ITEMS)
     added = items.lazy().select(ITEM_ID).join(raw.select(ITEM_ID), on=ITEM_ID, how="anti")
     not_in_catalogue = len(catalogue.collect_items(added))
@@ -112,6 +113,7 @@ def _items(
         id_type=str(items.schema[ITEM_ID]),
         values={name: counts.pop(_VALUES + name) for name in content},
         nulls=counts,
+        words_for_nothing=found,
     )
 
 
@@ -133,8 +135,11 @@ def _interactions(catalogue: Catalogue, items: pl.DataFrame) -> tuple[Interactio
     users = pl.col(USER_ID).drop_nulls().n_unique().alias(_USERS)
     schema = raw.collect_schema()
     last = [pl.col(TIMESTAMP).max().to_physical().alias(_LAST)] if TIMESTAMP in schema else []
-    wanted = raw.select(_NUM_ROWS, users, pl.all().null_count(), *last)
+    odd = [*words_for_nothing([USER_ID, ITEM_ID], schema), *units(schema)]
+    wanted = raw.select(_NUM_ROWS, users, pl.all().null_count(), *last, *odd)
     counts = catalogue.collect_interactions(wanted).row(0, named=True)
+    words = take_words(counts)
+    require_unit(counts, catalogue.shown_interactions, schema)
     rows, users_before, latest = counts.pop(_ROWS), counts.pop(_USERS), counts.pop(_LAST, None)
     kept = catalogue.collect_interactions(steps[-1][1])
     dropped = losses(catalogue, steps)
@@ -149,6 +154,7 @@ def _interactions(catalogue: Catalogue, items: pl.DataFrame) -> tuple[Interactio
         nulls=counts,
         last_timestamp=_spelled(latest) if isinstance(schema.get(TIMESTAMP), pl.Datetime) else latest,
         timestamps=_timestamps(catalogue, kept),
+        words_for_nothing=words,
     )
     return report, kept, users_before
 
@@ -197,53 +203,3 @@ def _users(kept: pl.DataFrame, before: int) -> UsersReport:
     counts = kept.group_by(USER_ID).len()["len"].to_list()
     spread = Spread(min=min(counts), median=statistics.median(counts), max=max(counts))
     return UsersReport(before=before, kept=len(counts), interactions_per_user=spread)
-
-
-def _modality(catalogue: Catalogue, name: str, modality: ModalityConfig, items: pl.DataFrame) -> ContentReport:
-    if modality.encoder == PRECOMPUTED:
-        return _precomputed(catalogue, modality, items)
-    if modality.columns:
-        missing = read_texts(catalogue, name, modality.columns, items)[CONTENT_HASH].is_null()
-        return _without_content("text", items, missing)
-    return _pictures(catalogue, name, items)
-
-
-def _without_content(content: str, items: pl.DataFrame, missing: pl.Series) -> ContentReport:
-    ids = items.filter(missing)[ITEM_ID]
-    return ContentReport(
-        content=content, usable=len(items) - len(ids), missing=len(ids), missing_items=ids.head(NAMED).to_list()
-    )
-
-
-def _precomputed(catalogue: Catalogue, modality: ModalityConfig, items: pl.DataFrame) -> ContentReport:
-    vectors = load_precomputed(catalogue, modality, items[ITEM_ID].to_list())
-    report = _without_content(PRECOMPUTED, items, ~pl.Series(vectors.present))
-    return dataclasses.replace(report, of_unknown_items=vectors.num_vectors - int(vectors.present.sum()))
-
-
-def _pictures(catalogue: Catalogue, name: str, items: pl.DataFrame) -> ContentReport:
-    if IMAGE_PATH not in items.columns:
-        raise InputError(
-            f"{catalogue.settings.items}: modality {name!r} needs a column {IMAGE_PATH!r}; "
-            f'map yours under [catalogue.columns]: THEIRS = "{IMAGE_PATH}", or leave the modality out'
-        )
-    root = catalogue.picture_root()
-    locations = items[IMAGE_PATH].cast(pl.String).to_list()
-    report = _without_content("image", items, pl.Series([not location for location in locations]))
-    rows = list(zip(items[ITEM_ID].to_list(), locations, check_pictures(root, locations), strict=True))
-    not_found, unreadable = (
-        [
-            PictureProblem(item_id=item, image_path=location, problem=finding.problem)
-            for item, location, finding in rows
-            if finding and finding.kind == kind
-        ]
-        for kind in (NOT_FOUND, UNREADABLE)
-    )
-    return dataclasses.replace(
-        report,
-        usable=report.usable - len(not_found) - len(unreadable),
-        not_found=len(not_found),
-        not_found_items=not_found[:NAMED],
-        unreadable=len(unreadable),
-        unreadable_items=unreadable[:NAMED],
-    )

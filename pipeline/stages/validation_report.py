@@ -9,6 +9,7 @@ from pipeline.dataset.records import Moment
 
 _FEW_INTERACTIONS = 3
 _SHOWN = 3  # ids shown in a line
+_MANY_SAME, _SHARE_SAME = 3, 0.05  # from how many items on, and from which share, one content deserves a look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class ItemsReport:
     """By column."""
     values: dict[str, int] | None = None
     """Rows with a value, which blanks are none, by the columns that the modalities are made of."""
+    words_for_nothing: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By column: words such as `nan`, which other programs write for what is missing, and their rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,8 @@ class InteractionsReport:
     last_timestamp: Moment | None = None
     """Of all rows, dropped ones too: which are kept depends on the catalogue and the filters."""
     timestamps: Timestamps | None
+    words_for_nothing: dict[str, dict[str, int]] = field(default_factory=dict)
+    """As of the items, in `user_id` and `item_id`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,15 @@ class PictureProblem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SameContent:
+    """One content that several items have."""
+
+    items: int
+    first: list[Any]
+    """Ids of the first of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContentReport:
     """How many items have usable content in a modality, and what is wrong with the rest."""
 
@@ -106,18 +120,35 @@ class ContentReport:
     missing: int
     missing_items: list[Any]
     """Ids of the first of them."""
+    distinct: int | None = None
+    """Different contents among the usable."""
+    same: SameContent | None = None
+    """The content that most items have; None where each has its own."""
+    examples: list[str] = field(default_factory=list)
+    """The first texts, cut short, or the first paths of pictures."""
+    reads: int | None = None
+    """Word pieces that the encoder reads of a text; None where that is not known beforehand."""
+    long: int | None = None
+    """Items with a longer text, of which the rest is not encoded unless `long_texts` says so."""
+    long_items: list[Any] = field(default_factory=list)
     of_unknown_items: int | None = None
     """Precomputed vectors of items that there are not."""
+    zero: int | None = None
+    """Items whose precomputed vector is all zero: they count as missing."""
     not_found: int | None = None
     not_found_items: list[PictureProblem] = field(default_factory=list)
     unreadable: int | None = None
     unreadable_items: list[PictureProblem] = field(default_factory=list)
+    outside: int | None = None
+    """Pictures that lie outside the image root, and are not read."""
+    outside_items: list[PictureProblem] = field(default_factory=list)
 
     def picture_problems(self) -> list[tuple[str, int, list[PictureProblem]]]:
         """Kind, number and the first of each kind of problem, of pictures only."""
         kinds = (
             ("not found", self.not_found, self.not_found_items),
             ("unreadable", self.unreadable, self.unreadable_items),
+            ("outside image_root", self.outside, self.outside_items),
         )
         return [(kind, count, first) for kind, count, first in kinds if count is not None]
 
@@ -160,7 +191,29 @@ def find_warnings(report: ValidationReport) -> list[str]:
         ),
     }
     content = [line for name, found in report.modalities.items() for line in _content(name, found, items.kept)]
-    return [text for text, found in findings.items() if found] + content
+    return [*(text for text, found in findings.items() if found), *_empty_columns(report), *_words(report), *content]
+
+
+def _empty_columns(report: ValidationReport) -> list[str]:
+    """Columns that are named and there, and have no value in any row."""
+    items, interactions = report.items, report.interactions
+    empty = [("items", name) for name, count in (items.values or {}).items() if not count]
+    empty += [("interactions", name) for name, nulls in interactions.nulls.items() if nulls == interactions.rows]
+    return [f"{table}: column {name} has no value in any row; is it the right one?" for table, name in empty]
+
+
+def _words(report: ValidationReport) -> list[str]:
+    """Words for nothing that were taken for something."""
+    lines = []
+    for table, found in (("items", report.items), ("interactions", report.interactions)):
+        for name, counts in found.words_for_nothing.items():
+            told = ", ".join(f"{word!r} in {count:,} rows" for word, count in counts.items())
+            what = "each is one id like any other" if name in (USER_ID, ITEM_ID) else "they count as content"
+            lines.append(
+                f"{table}: column {name} holds {told}: other programs write this where nothing is; {what}; leave such "
+                "values empty"
+            )
+    return lines
 
 
 def _content(name: str, found: ContentReport, num_items: int) -> list[str]:
@@ -171,6 +224,24 @@ def _content(name: str, found: ContentReport, num_items: int) -> list[str]:
     if found.unreadable:
         shown = some([entry.image_path for entry in found.unreadable_items])
         lines.append(f"{name}: {found.unreadable} pictures cannot be decoded, such as {shown}")
+    if found.outside:
+        shown = some([entry.image_path for entry in found.outside_items])
+        lines.append(
+            f"{name}: {found.outside} pictures lie outside catalogue.image_root and are not read, such as {shown}; "
+            "catalogue.images_outside_root = true reads them"
+        )
+    if found.zero:
+        lines.append(f"{name}: {found.zero} vectors are all zero; these items count as items without content")
+    if found.long:
+        lines.append(
+            f"{name}: {found.long} texts are longer than the {found.reads} word pieces that the encoder reads, such as "
+            f"those of {some(found.long_items)}; the rest is not encoded"
+        )
+    if found.same and found.same.items >= max(_MANY_SAME, _SHARE_SAME * found.usable):
+        lines.append(
+            f"{name}: {found.same.items} items have the very same content, such as {some(found.same.first)}; does it "
+            "stand for none?"
+        )
     if found.usable == 0:
         lines.append(f"{name}: none of the {num_items} items has usable content; mend its columns, paths or vectors")
     return lines

@@ -34,10 +34,13 @@ def test_read_precomputed_parquet_lists_of_fixed_size(tmp_path):
         read_precomputed(path, None, ["a"])
 
 
-def test_read_precomputed_parquet_folder_is_read_whole(tmp_path):
+def test_read_precomputed_parquet_parts_are_read_one_after_the_other(tmp_path):
     write_parquet(tmp_path / "1.parquet", [1], [[1.0]])
     write_parquet(tmp_path / "2.parquet", [2], [[2.0]])
-    assert read_precomputed(tmp_path, None, [2, 1]).matrix.tolist() == [[2], [1]]
+    assert read_precomputed([tmp_path / "1.parquet", tmp_path / "2.parquet"], None, [2, 1]).matrix.tolist() == [
+        [2],
+        [1],
+    ]
 
 
 @pytest.mark.parametrize("block", [2, 1024])
@@ -71,7 +74,7 @@ def test_read_precomputed_amazon_damage_is_named_by_record(tmp_path):
     with pytest.raises(FeatureError, match=r"x\.b, record 2: the id .* no ASCII"):
         read_precomputed(path, None, [])
     path.write_bytes(b"")
-    with pytest.raises(FeatureError, match=r"x\.b holds no vector"):
+    with pytest.raises(FeatureError, match=r"x\.b: there is no vector"):
         read_precomputed(path, None, [])
 
 
@@ -87,13 +90,13 @@ def test_read_precomputed_repeated_id_counts_once_unless_its_vectors_differ(tmp_
 
 
 def test_digest_depends_on_ids_presence_and_vectors(tmp_path):
-    path = write_parquet(tmp_path / "a.parquet", ["a", "b"], [[0.0], [1.0]])
+    path = write_parquet(tmp_path / "a.parquet", ["a", "b"], [[3.0], [1.0]])
     ids = ["a", "b"]
     digest = read_precomputed(path, None, ids).digest(ids)
     assert read_precomputed(path, None, ids).digest(ids) == digest
     assert read_precomputed(path, None, ids).digest(["a", "c"]) != digest
     assert read_precomputed(path, None, ["x", "b"]).digest(ids) != digest
-    other = write_parquet(tmp_path / "b.parquet", ["a", "b"], [[0.0], [2.0]])
+    other = write_parquet(tmp_path / "b.parquet", ["a", "b"], [[3.0], [2.0]])
     assert read_precomputed(other, None, ids).digest(ids) != digest
 
 

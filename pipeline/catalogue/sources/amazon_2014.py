@@ -8,8 +8,9 @@ import polars as pl
 import pyarrow as pa
 from upath import UPath
 
+from pipeline.catalogue.json_values import parse_json
 from pipeline.catalogue.sources.fields import Field, file_name, identifier, moment, number, text, texts
-from pipeline.catalogue.sources.records import RecordKind, parse_json, parse_literal, scan_records
+from pipeline.catalogue.sources.records import RecordKind, parse_literal, scan_records
 from pipeline.catalogue.sources.source import Source
 from pipeline.columns import IMAGE_PATH, ITEM_ID, RATING, TIMESTAMP, USER_ID
 

@@ -11,8 +11,9 @@ import polars as pl
 import pyarrow as pa
 from upath import UPath
 
-from pipeline.catalogue.sources.fields import Field, Record, as_text, file_name, identifier, moment, number, text, texts
-from pipeline.catalogue.sources.records import RecordKind, parse_json, scan_records
+from pipeline.catalogue.json_values import as_text, parse_json
+from pipeline.catalogue.sources.fields import Field, Record, file_name, identifier, moment, number, text, texts
+from pipeline.catalogue.sources.records import RecordKind, scan_records
 from pipeline.catalogue.sources.source import Source, rename_all
 from pipeline.catalogue.tables import scan_table
 from pipeline.columns import IMAGE_PATH, ITEM_ID, RATING, SPLIT, TEST, TIMESTAMP, TRAIN, USER_ID, VALIDATION

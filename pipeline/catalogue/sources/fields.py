@@ -6,13 +6,11 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from pipeline.catalogue.json_values import RecordError, as_text, leaves
+
 Record = Mapping[str, Any]
 _END_OF_TIME = 253_402_300_800
 """Seconds from 1970 to the year 10,000."""
-
-
-class RecordError(Exception):
-    """What is wrong with one record; whoever reads the file adds its name and the line."""
 
 
 @dataclass(frozen=True)
@@ -64,32 +62,19 @@ def moment(key: str, unit: Literal["s", "ms"]) -> Field:
 
 def text(key: str) -> Field:
     """A text; null where the key is missing. A list is joined by blanks."""
-    return Field(pa.string(), lambda record: " ".join(_leaves(record.get(key))) or None)
+    return Field(pa.string(), lambda record: " ".join(_leaves(record, key)) or None)
 
 
 def texts(key: str) -> Field:
     """The texts of a list, however nested, each once, in order; null where the key is missing."""
-    return Field(pa.list_(pa.string()), lambda record: list(dict.fromkeys(_leaves(record.get(key)))) or None)
+    return Field(pa.list_(pa.string()), lambda record: list(dict.fromkeys(_leaves(record, key))) or None)
 
 
-def as_text(value: Any) -> str | None:
-    """Any value as text that UTF-8 can hold: the halves of surrogate pairs are joined, lone ones replaced."""
-    if value is None:
-        return None
-    plain = str(value)
+def _leaves(record: Record, key: str) -> Iterator[str]:
     try:
-        plain.encode()
-    except UnicodeEncodeError:
-        return plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return plain
-
-
-def _leaves(value: Any) -> Iterator[str]:
-    if isinstance(value, list | tuple):
-        for part in value:
-            yield from _leaves(part)
-    elif plain := as_text(value):
-        yield plain
+        yield from leaves(record.get(key))
+    except RecordError as error:
+        raise RecordError(f"{key!r}: {error}") from error
 
 
 def _required(record: Record, key: str) -> Any:

@@ -8,8 +8,8 @@ Row `itemID` of `image_feat.npy` and `text_feat.npy` is the item's vector: preco
 import polars as pl
 from upath import UPath
 
+from pipeline.catalogue.csv_files import scan_csv
 from pipeline.catalogue.sources.source import Source, rename_all
-from pipeline.catalogue.tables import scan_csv
 from pipeline.columns import ITEM_ID, SPLIT, TEST, TRAIN, USER_ID, VALIDATION
 
 _INTERACTIONS = {"userID": USER_ID, "itemID": ITEM_ID, "x_label": SPLIT}
@@ -17,10 +17,7 @@ _LABELS = {"0": TRAIN, "1": VALIDATION, "2": TEST}
 
 
 def _scan_items(path: UPath) -> pl.LazyFrame:
-    frame = scan_csv(path, "\t")
-    if len(frame.collect_schema()) == 1:
-        frame = scan_csv(path, ",")
-    return rename_all(frame, path, {"itemID": ITEM_ID}).with_columns(pl.col(ITEM_ID).cast(pl.Int64))
+    return rename_all(scan_csv(path, "\t,"), path, {"itemID": ITEM_ID}).with_columns(pl.col(ITEM_ID).cast(pl.Int64))
 
 
 def _scan_interactions(path: UPath) -> pl.LazyFrame:

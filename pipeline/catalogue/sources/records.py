@@ -1,22 +1,11 @@
-"""Files with one record a line: streamed into Parquet, then read lazily.
-
-A file is parsed once per process. Memory holds one batch of records, whatever the size of the file; the columns
-that count go to a temporary folder, which is removed when the process ends.
-"""
+"""Files with one record a line, of which some fields become the columns of a table."""
 
 import ast
-import atexit
 import contextlib
-import functools
-import gzip
 import itertools
 import json
 import re
-import shutil
-import tempfile
-import uuid
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
-from pipeline.catalogue.sources.fields import Field, RecordError
+from pipeline.catalogue.copies import scan_copies
+from pipeline.catalogue.json_values import RecordError, parse_json
+from pipeline.catalogue.sources.fields import Field
+from pipeline.catalogue.text_files import LINE_LIMIT, numbered_lines
 from pipeline.errors import InputError
-from pipeline.faults.find import raise_if_passing
 
 _STRING = re.compile(r"'([^']*)'|\"[^\"]*\"")
 
@@ -44,30 +35,31 @@ class RecordKind:
     """Our column name to where its value comes from."""
     batch: int = 10_000
     """Records in memory at once."""
-    line_limit: int = 1 << 24
+    line_limit: int = LINE_LIMIT
     """Bytes; a longer line is no record but a file of another kind."""
 
     @property
     def schema(self) -> pa.Schema:
         return pa.schema([(name, field.type) for name, field in self.fields.items()])
 
-
-def parse_json(line: str) -> Any:
-    """One JSON value; raises `RecordError` for anything else."""
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"is not JSON ({error})") from error
+    def __call__(self, path: UPath, folder: Path) -> None:
+        """Write the columns of a file's records as Parquet."""
+        rows = _rows(path, self)
+        with pq.ParquetWriter(folder / "part.parquet", self.schema) as writer:
+            while batch := list(itertools.islice(rows, self.batch)):
+                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=self.schema))
 
 
 def parse_literal(line: str) -> Any:
-    """One Python literal. Constants and containers are built, nothing is ever run.
+    """One Python literal, or JSON where the line is JSON. Constants and containers are built, nothing is ever run.
 
     Nearly all lines are JSON but for their quotes, and `json` is 3.5 times as fast as `ast`: without a backslash a
     string ends at its next quote, so quotes can be exchanged. What then is no JSON (`None`, tuples …) goes to `ast`.
 
     Raises `RecordError` for any other expression, and for one that is nested too deeply.
     """
+    with contextlib.suppress(RecordError):
+        return parse_json(line)
     if "\\" not in line:
         with contextlib.suppress(ValueError, RecursionError):
             return json.loads(_STRING.sub(_requoted, line))
@@ -88,39 +80,14 @@ def scan_records(path: UPath, kind: RecordKind) -> pl.LazyFrame:
 
     Raises `InputError` that names the file and the line that cannot be read.
     """
-    try:
-        version = path.fs.ukey(path.path)
-    except OSError as error:
-        raise_if_passing(error, path)
-        raise InputError(f"{path} cannot be read: {error}") from error
-    return pl.scan_parquet(_as_parquet(path, version, kind), glob=False)
-
-
-@functools.cache
-def _as_parquet(path: UPath, version: str, kind: RecordKind) -> Path:
-    """The Parquet copy of a file; `version` differs when the file has changed."""
-    copy = _scratch() / f"{uuid.uuid4().hex}.parquet"
-    rows = _rows(path, kind)
-    with pq.ParquetWriter(copy, kind.schema) as writer:
-        while batch := list(itertools.islice(rows, kind.batch)):
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=kind.schema))
-    return copy
-
-
-@functools.cache
-def _scratch() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="microrec-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return scan_copies(path, kind)[0]
 
 
 def _rows(path: UPath, kind: RecordKind) -> Iterator[dict[str, Any]]:
-    for number, line in _numbered_lines(path, kind.line_limit):
+    for number, line in numbered_lines(path, kind.line_limit):
         try:
-            text = line.decode("utf-8").strip()
-            if text:
-                yield _row(kind, kind.parse(text))
-        except (RecordError, UnicodeDecodeError) as error:
+            yield _row(kind, kind.parse(line))
+        except RecordError as error:
             raise InputError(f"{path}, line {number}: {error}; correct the line or take it out") from error
 
 
@@ -128,17 +95,3 @@ def _row(kind: RecordKind, record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise RecordError(f"is a {type(record).__name__}, not a record of names and values")
     return {name: field.read(record) for name, field in kind.fields.items()}
-
-
-def _numbered_lines(path: UPath, limit: int) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    try:
-        with path.open("rb") as raw, gzip.open(raw) if path.name.endswith(".gz") else raw as file:
-            while line := file.readline(limit):
-                number += 1
-                if len(line) == limit:
-                    raise InputError(f"{path}, line {number}: longer than {limit:,} bytes; one record a line is read")
-                yield number, line
-    except (OSError, EOFError, zlib.error) as error:
-        raise_if_passing(error, path)
-        raise InputError(f"{path}, after line {number}: {error}; the file is damaged, fetch it again") from error

@@ -145,7 +145,7 @@ def test_read_items_mapping_onto_a_column_that_is_there_is_refused(tmp_path):
         ("none-*.csv", None, r"none-\*\.csv does not exist|holds no file"),
         ("items.txt", b"item_id\na\n", r"items\.txt: unknown ending; use one of \.parquet"),
         ("items.parquet", b"not parquet at all", r"items\.parquet cannot be read as parquet"),
-        ("items.csv", b"", r"items\.csv cannot be read as csv: empty"),
+        ("items.csv", b"", r"items\.csv cannot be read as csv: it is empty"),
         ("items.csv", b"item_id\na\nb\xe9\n", r"items\.csv, line 3, byte 11: b'\\xe9' is not UTF-8"),
         ("items.csv", b"item_id,titl\xe9\na,b\n", r"items\.csv, line 1, byte 12: b'\\xe9' is not UTF-8"),
         (
@@ -168,7 +168,7 @@ def test_clean_items_impossible_file_is_named(tmp_path, name, payload, message):
 
 
 def test_clean_items_folder_of_folders_says_how_to_write_a_glob(tmp_path):
-    write(tmp_path / "items/day=1/a.parquet", ITEMS)
+    write(tmp_path / "items/monday/a.parquet", ITEMS)
     with pytest.raises(InputError, match=r"holds no file with one of the endings .*\*\*/\*\.parquet"):
         clean_items(settle(tmp_path, "items").open_catalogue())
     assert clean_items(settle(tmp_path, "items/**/*.parquet").open_catalogue()).height == 3
@@ -204,7 +204,10 @@ def test_read_interactions_files_that_differ_in_the_type_of_an_id_are_refused(tm
     ("line", "message"),
     [
         ("u,a,five,1", r"bad\.csv: cannot be read: .*'?rating'?.*five"),
-        ("u,a,5,yesterday", r"bad\.csv, column timestamp: 'yesterday' is no moment; write 2025-12-31T23:59:59"),
+        (
+            "u,a,5,yesterday",
+            r"bad\.csv, column timestamp: 'yesterday' is no moment with the year first",
+        ),
     ],
 )
 def test_clean_interactions_wrong_value_names_file_column_and_value(config, tmp_path, line, message):
@@ -216,7 +219,7 @@ def test_clean_interactions_wrong_value_names_file_column_and_value(config, tmp_
 
 def test_clean_items_number_too_large_is_named(tmp_path):
     write(tmp_path / "items.parquet", {"item_id": [2**64 - 1]}, item_id=pl.UInt64)
-    with pytest.raises(InputError, match=r"items\.parquet: cannot be read: .*item_id.*18446744073709551615"):
+    with pytest.raises(InputError, match=r"items\.parquet, column item_id: ids are UInt64, such as 184467440737"):
         clean_items(settle(tmp_path).open_catalogue())
 
 

@@ -1,8 +1,7 @@
 import polars as pl
 import pytest
 
-from pipeline.dataset.kinds import NO_KIND, EvaluationConfig, kind_numbers, require_kind, with_kind
-from pipeline.errors import InputError
+from pipeline.dataset.kinds import NO_KIND, EvaluationConfig, kind_numbers, with_kind
 
 
 def items(kinds):
@@ -39,24 +38,7 @@ def test_with_kind_nothing_configured_leaves_the_items():
     assert kind_numbers(table) is None
 
 
-def test_require_kind_unknown_column_names_the_nearest():
-    with pytest.raises(InputError, match=r"shop has no column 'tipe', which evaluation.kind names; .*'type'"):
-        require_kind(EvaluationConfig(kind="tipe"), items(["a"]).schema, "shop")
-
-
 def test_kind_numbers_empty_list_is_no_kind():
     assert (
         kind_numbers(with_kind(items([["a"], [], None]), EvaluationConfig(kind="type"))).tolist()[1:] == [NO_KIND] * 2
     )
-
-
-@pytest.mark.parametrize("kinds", [[[["a"]]], [{"a": 1}], [b"a"], [[b"a"]]])
-def test_require_kind_of_something_else_is_refused(kinds):
-    with pytest.raises(InputError, match="evaluation\\.kind needs words or numbers"):
-        require_kind(EvaluationConfig(kind="type"), items(kinds).schema, "shop")
-
-
-def test_require_kind_fits_or_is_not_asked_for():
-    require_kind(EvaluationConfig(kind="type"), items(["a"]).schema, "shop")
-    require_kind(EvaluationConfig(kind="type"), items([["a"]]).schema, "shop")
-    require_kind(EvaluationConfig(), items([b"a"]).schema, "shop")

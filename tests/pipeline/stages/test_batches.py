@@ -22,6 +22,7 @@ from features.modality import ModalityConfig
 from features.pictures import UnreadableError
 from features.registry import find_encoder
 from pipeline.catalogue.contents import Content, picture_groups
+from pipeline.catalogue.pictures import Pictures
 from pipeline.errors import MicrorecError
 from pipeline.stages.batches import MANY, PER_TASK, PROCESSES, prepared_batches
 
@@ -167,7 +168,7 @@ def test_prepared_batches_threads_where_an_encoder_does_not_ask_for_processes():
 def test_what_goes_to_processes_can_be_pickled(root):
     encoder = find_encoder("image", ModalityConfig(encoder="efficientnet-lite0", device="cpu")).load()
     assert encoder.prepare_in_processes
-    catalogue = SimpleNamespace(picture_root=lambda: UPath(root))
+    catalogue = SimpleNamespace(pictures=lambda: Pictures(UPath(root)))
     group = pl.DataFrame({"content_hash": ["c"], "image_path": ["a.jpg"]})
     ((content,),) = picture_groups(catalogue, [group])
     prepare, again = pickle.loads(pickle.dumps((encoder.prepare, content)))

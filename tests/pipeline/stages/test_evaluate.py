@@ -119,7 +119,7 @@ def test_evaluate_of_an_earlier_version_is_still_read(tmp_path):
 
 def test_validate_unknown_column_of_kinds_is_refused_before_anything_is_computed(tmp_path):
     config = make_tiny(tmp_path, evaluation={"kind": "titel"})
-    with pytest.raises(InputError, match=r"has no column 'titel', which evaluation.kind names; .*'title'"):
+    with pytest.raises(InputError, match=r"there is no column 'titel', which evaluation.kind names; .*'title'"):
         do_stage(open_run(config, "one", quiet()), stages.VALIDATE)
     with pytest.raises(InputError, match="'titel'"):
         read_items(config.open_catalogue(), config.evaluation)

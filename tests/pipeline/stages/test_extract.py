@@ -11,7 +11,8 @@ import pipeline.stages.extract
 from features.encoder import Encoder, EncoderSpec
 from pipeline.catalogue.catalogue import Catalogue, CatalogueConfig
 from pipeline.catalogue.cleaning import clean_items
-from pipeline.catalogue.contents import picture_groups, picture_path
+from pipeline.catalogue.contents import picture_groups
+from pipeline.catalogue.pictures import Pictures
 from pipeline.config.config import compose
 from pipeline.dataset.features import load_features
 from pipeline.errors import InputError
@@ -225,12 +226,12 @@ def test_extract_pictures_broken_and_missing_ones_are_counted_and_named(make_run
 )
 def test_picture_path_of_what_no_store_holds_counts_as_absent(tmp_path, location):
     with pytest.raises(FileNotFoundError, match="neither a file nor s3://"):
-        picture_path(UPath(tmp_path), location)
+        Pictures(UPath(tmp_path)).path(location)
 
 
 @pytest.mark.parametrize("location", ["a.jpg", "c:/a.jpg", "C:\\a.jpg", "b/../a.jpg", "s3://bucket/a.jpg", "/a.jpg"])
 def test_picture_path_of_a_file_or_an_object(tmp_path, location):
-    assert str(picture_path(UPath(tmp_path), location)).endswith("a.jpg")
+    assert str(Pictures(UPath(tmp_path), outside=True).path(location)).endswith("a.jpg")
 
 
 @pytest.mark.parametrize(("change", "message"), [(lambda file: file.unlink(), "gone since"), (None, "changed since")])

@@ -1,4 +1,5 @@
 import ast
+import contextlib
 import dataclasses
 import gzip
 import json
@@ -10,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from pipeline.catalogue.sources import records
+from pipeline.catalogue.json_values import RecordError, parse_json
 from pipeline.catalogue.sources.fields import identifier, moment, number, text, texts
-from pipeline.catalogue.sources.records import RecordKind, parse_json, parse_literal, scan_records
+from pipeline.catalogue.sources.records import RecordKind, parse_literal, scan_records
 from pipeline.errors import InputError
 from tests.pipeline.catalogue.sources.files import write_lines
 
@@ -36,8 +37,8 @@ def test_scan_records_batches_join_to_one_table(tmp_path):
     kind = dataclasses.replace(NAMED, batch=4)
     frame = scan_records(UPath(str(path)), kind)
     assert frame.collect()["item_id"].to_list() == [str(row) for row in range(10)]
-    kept = records._as_parquet(UPath(str(path)), UPath(str(path)).fs.ukey(str(path)), kind)
-    assert pq.ParquetFile(kept).num_row_groups == 3
+    kind(UPath(str(path)), tmp_path)
+    assert pq.ParquetFile(tmp_path / "part.parquet").num_row_groups == 3
 
 
 def test_scan_records_parses_once_and_again_when_the_file_has_changed(tmp_path):
@@ -79,7 +80,6 @@ def test_scan_records_wrong_line_is_named(tmp_path, line, message):
         ({"overall": "good", "time": 1}, "'overall' is 'good', expected a number"),
         ({"overall": 1, "time": [1]}, r"'time' is \[1\], expected a number"),
         ({"overall": 1, "time": 1_300_000_000_000}, "'time' is 1300000000000, expected a moment in s since 1970"),
-        ({"overall": 1, "time": float("nan")}, "'time' is nan, expected a moment"),
         ({"overall": 1}, "there is no 'time', only overall"),
     ],
 )
@@ -91,13 +91,13 @@ def test_scan_records_wrong_value_is_named(tmp_path, record, message):
 def test_scan_records_damaged_files_are_named_with_the_last_good_line(tmp_path):
     whole = gzip.compress(b"".join(b'{"asin": "%d"}\n' % (row * 7919) for row in range(20_000)))
     (tmp_path / "cut.json.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"cut\.json\.gz, after line \d{4,}: .*ended before.*fetch it again"):
+    with pytest.raises(InputError, match=r"cut\.json\.gz is damaged .*ended before.*fetch it again"):
         scan(tmp_path / "cut.json.gz")
     (tmp_path / "plain.json.gz").write_bytes(b'{"asin": "a"}\n')
-    with pytest.raises(InputError, match=r"plain\.json\.gz, after line 0: Not a gzipped file"):
+    with pytest.raises(InputError, match=r"plain\.json\.gz is damaged or no gzip file \(Not a gzipped file"):
         scan(tmp_path / "plain.json.gz")
     (tmp_path / "latin.json").write_bytes(b'{"asin": "a"}\n{"asin": "\xe9"}\n')
-    with pytest.raises(InputError, match=r"latin\.json, line 2: 'utf-8' codec"):
+    with pytest.raises(InputError, match=r"latin\.json, line 2, byte 24: b'\\xe9' is not UTF-8"):
         scan(tmp_path / "latin.json")
     long = write_lines(tmp_path / "long.json", ['{"asin": "a"}', "x" * 100])
     with pytest.raises(InputError, match=r"long\.json, line 2: longer than 64 bytes"):
@@ -146,12 +146,19 @@ def test_parse_literal_undoes_repr(value):
 @settings(max_examples=1000)
 @given(st.text(alphabet="'\"{}[]():,\\\\ab1-.#\t", max_size=12))
 def test_parse_literal_agrees_with_ast_on_any_line(line):
-    """The shortcut through JSON takes nothing that is no literal, and gives nothing else than the literal's value."""
+    """The shortcut through JSON takes nothing that is no literal, and gives nothing else than the literal's value.
+
+    What is JSON as it stands is JSON.
+    """
+    with contextlib.suppress(ValueError):
+        expected = json.loads(line)
+        assert parse_literal(line) == expected
+        return
     try:
         with warnings.catch_warnings(action="ignore"):
             expected = ast.literal_eval(line)
     except (ValueError, SyntaxError, TypeError):
-        with pytest.raises(records.RecordError):
+        with pytest.raises(RecordError):
             parse_literal(line)
     else:
         assert repr(parse_literal(line)) == repr(expected)
@@ -159,7 +166,7 @@ def test_parse_literal_agrees_with_ast_on_any_line(line):
 
 @pytest.mark.parametrize("line", ["{'a': nan}", "{[]: 1}", "{'a': 1", "-" * 50_000 + "1", "[" * 5_000, "'" + "\0"])
 def test_parse_literal_impossible_line_is_refused(line):
-    with pytest.raises(records.RecordError, match="not a Python dict"):
+    with pytest.raises(RecordError, match="not a Python dict"):
         parse_literal(line)
 
 

@@ -1,0 +1,131 @@
+"""Lines of JSON as tables: every column gets one type, whatever the order of the lines.
+
+A column is text, whole numbers, numbers or truth values where all its values are. Lists, however nested, and columns
+that mix text and numbers become lists of text: the leaves. A column with a record in it has a record's type and no
+values: nobody knows what its text would be.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from upath import UPath
+
+from pipeline.catalogue.column_types import stack_frames
+from pipeline.catalogue.copies import scan_copies
+from pipeline.catalogue.json_values import RecordError, as_text, leaves, parse_json
+from pipeline.catalogue.text_files import EmptyFileError, numbered_lines
+from pipeline.errors import InputError
+
+_BATCH = 10_000
+_MOST_COLUMNS = 4096
+_LIST, _RECORD = pa.list_(pa.string()), pa.struct([("record", pa.string())])
+_INT64 = range(-(2**63), 2**63)
+_SIMPLE = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+_NUMBERS = {pa.int64(), pa.float64()}
+
+
+def scan_json_lines(path: UPath) -> pl.LazyFrame:
+    """Open a file with one JSON record a line.
+
+    Raises:
+        EmptyFileError: a file without a record.
+        InputError: what is no such file, with the line.
+    """
+    return stack_frames(scan_copies(path, _JsonCopy(_BATCH)))
+
+
+@dataclass(frozen=True)
+class _JsonCopy:
+    batch: int
+
+    def __call__(self, path: UPath, folder: Path) -> None:
+        known: dict[str, pa.DataType] = {}
+        writer, number = None, 0
+        records = _records(path)
+        try:
+            while batch := list(islice(records, self.batch)):
+                before = dict(known)
+                columns = _columns(path, batch, known)
+                schema = pa.schema(known.items())
+                if writer is None or known != before:
+                    if writer is not None:
+                        writer.close()
+                    writer = pq.ParquetWriter(folder / f"{number:06d}.parquet", schema, compression="zstd")
+                    number += 1
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+        finally:
+            if writer is not None:
+                writer.close()
+        if not number:
+            raise EmptyFileError(f"{path} cannot be read as jsonl: it is empty; write it anew")
+
+
+def _records(path: UPath) -> Iterator[dict[str, Any]]:
+    for number, line in numbered_lines(path):
+        try:
+            record = parse_json(line)
+        except RecordError as error:
+            whole = "; is it one JSON document? Write one record a line" if line.startswith(("[", "{")) else ""
+            raise InputError(f"{path}, line {number}: {error}; correct the line or take it out{whole}") from error
+        if not isinstance(record, dict):
+            raise InputError(
+                f"{path}, line {number}: is a {type(record).__name__}, not a record of names and values; write one "
+                "record a line"
+            )
+        yield record
+
+
+def _columns(path: UPath, batch: Sequence[dict[str, Any]], known: dict[str, pa.DataType]) -> list[pa.Array]:
+    """The columns of some records; `known`, the types so far, is widened where it does not fit."""
+    for name in dict.fromkeys(name for record in batch for name in record):
+        kind = _kind(record.get(name) for record in batch)
+        known[name] = _wider(known.get(name, pa.null()), kind)
+    if len(known) > _MOST_COLUMNS:
+        raise InputError(f"{path}: more than {_MOST_COLUMNS:,} names in its records; write a table of named columns")
+    return [_array([record.get(name) for record in batch], kind) for name, kind in known.items()]
+
+
+def _kind(values: Iterable[Any]) -> pa.DataType:
+    some = [value for value in values if value is not None]
+    classes = set(map(type, some))
+    if not classes:
+        return pa.null()
+    if any(_holds_record(value) for value in some) if classes & {dict, list} else False:
+        return _RECORD
+    if classes <= {int, float}:
+        if all(value in _INT64 for value in some if type(value) is int):
+            return pa.int64() if classes == {int} else pa.float64()
+        return _LIST
+    return _SIMPLE.get(classes.pop(), _LIST) if len(classes) == 1 else _LIST
+
+
+def _holds_record(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_record, value)))
+
+
+def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type that holds both."""
+    if one == other or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if _RECORD in (one, other):
+        return _RECORD
+    return pa.float64() if {one, other} == _NUMBERS else _LIST
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if kind == _RECORD:
+        return pa.nulls(len(values), kind)
+    if kind == _LIST:
+        return pa.array([None if value is None else list(leaves(value)) for value in values], kind)
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:  # halves of surrogate pairs
+        return pa.array(list(map(as_text, values)), kind)

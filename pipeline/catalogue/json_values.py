@@ -1,0 +1,52 @@
+"""The values of JSON records, and the texts that are in them."""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+
+class RecordError(Exception):
+    """What is wrong with one record; whoever reads the file adds its name and the line."""
+
+
+def parse_json(line: str) -> Any:
+    """One JSON value; NaN, which Python and pandas write for what is missing, is null.
+
+    Raises `RecordError` for anything else.
+    """
+    try:
+        return json.loads(line, parse_constant=_constant)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"is not JSON ({error})") from error
+
+
+def _constant(name: str) -> None:
+    if name != "NaN":
+        raise RecordError(f"holds {name}, which is no number")
+
+
+def as_text(value: Any) -> str | None:
+    """Any value as text that UTF-8 can hold: the halves of surrogate pairs are joined, lone ones replaced."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    plain = str(value)
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        return plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return plain
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """The texts in a value, however its lists are nested; what is empty has none.
+
+    Raises `RecordError` for a record among them.
+    """
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from leaves(part)
+    elif isinstance(value, dict):
+        raise RecordError("a record of names and values stands where text is expected")
+    elif plain := as_text(value):
+        yield plain

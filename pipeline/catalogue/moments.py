@@ -1,0 +1,92 @@
+"""Timestamps as numbers or as moments in UTC, and which of them are of two units."""
+
+import polars as pl
+from upath import UPath
+
+from pipeline.catalogue.blame import UNREADABLE, first_line
+from pipeline.columns import TIMESTAMP
+from pipeline.errors import InputError
+from pipeline.faults.find import raise_if_passing
+
+_MOMENT = pl.Datetime("us", "UTC")
+_YEAR_FIRST = r"^\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ]|\s*$)"
+_UNITS = {"seconds": 1e8, "milliseconds": 1e11, "microseconds": 1e14, "nanoseconds": 1e17}
+"""The least number of each that is a moment of our time (1973 on); the next unit's begins a factor of 1000 above."""
+_SPAN = 100
+"""Up to how many times that number: the year 2286."""
+
+
+def typed_timestamp(frame: pl.LazyFrame, path: UPath, kind: pl.DataType) -> pl.Expr:
+    """The column `timestamp` as int64, float64 or moments in UTC; a moment without a time zone is taken as UTC.
+
+    Raises `InputError` for a column of another type, or whose texts are neither.
+    """
+    column = pl.col(TIMESTAMP)
+    if isinstance(kind, pl.Datetime):
+        return column.dt.convert_time_zone("UTC").cast(_MOMENT) if kind.time_zone else _as_utc(column)
+    if kind == pl.Date:
+        return _as_utc(column)
+    if kind == pl.String:
+        return _parsed(frame, path)
+    if not (kind.is_numeric() or kind == pl.Null):
+        raise InputError(f"{path}, column {TIMESTAMP}: values are {kind}; write moments or seconds since 1970")
+    return _finite(column.cast(pl.Int64 if kind.is_integer() else pl.Float64))
+
+
+def _finite(column: pl.Expr) -> pl.Expr:
+    return pl.when(column.is_finite()).then(column)
+
+
+def _as_utc(column: pl.Expr) -> pl.Expr:
+    return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
+
+def _parsed(frame: pl.LazyFrame, path: UPath) -> pl.Expr:
+    """Text as numbers or as moments, whichever the first value is; moments have the year first."""
+    column = pl.col(TIMESTAMP)
+    odd = column.filter(~column.str.contains(_YEAR_FIRST))
+    try:
+        first, other = frame.select(column.drop_nulls().first(), odd.first().alias("odd")).collect().row(0)
+    except UNREADABLE as error:
+        raise_if_passing(error, path)
+        raise InputError(f"{path} cannot be read: {first_line(error)}; write it anew, or fetch it again") from error
+    value = pl.Series([first], dtype=pl.String)
+    for number in (pl.Int64, pl.Float64):
+        if value.cast(number, strict=False).null_count() == value.null_count():
+            return _finite(column.cast(number))
+    if other is not None:
+        raise InputError(
+            f"{path}, column {TIMESTAMP}: {other!r} is no moment with the year first (day and month are told apart by "
+            "nothing else); write 2025-12-31T23:59:59 or seconds since 1970"
+        )
+    try:
+        value.str.to_datetime(time_unit="us", time_zone="UTC")
+    except pl.exceptions.PolarsError as error:
+        raise InputError(
+            f"{path}, column {TIMESTAMP}: {first!r} is no moment; write 2025-12-31T23:59:59 or seconds since 1970"
+        ) from error
+    return column.str.to_datetime(time_unit="us", time_zone="UTC")
+
+
+def unit_counts(numbers: pl.Expr) -> dict[str, tuple[pl.Expr, pl.Expr]]:
+    """How many values are moments of our time in each unit, and one of them."""
+    size = numbers.abs()
+    within = {name: (size >= least) & (size < least * _SPAN) for name, least in _UNITS.items()}
+    return {name: (mask.sum(), numbers.filter(mask).first()) for name, mask in within.items()}
+
+
+def require_one_unit(where: str, found: dict[str, tuple[int, object]], *, moments: bool) -> None:
+    """Raise `InputError` where values are moments of our time in two units.
+
+    Args:
+        where: the files, for the message.
+        found: number and example by unit, as `unit_counts` gives them.
+        moments: whether the numbers are the microseconds of moments, not what the file holds.
+    """
+    units = {name: (count, example) for name, (count, example) in found.items() if count}
+    if len(units) < 2:
+        return
+    told = " and ".join(f"{count:,} in {name} (such as {example})" for name, (count, example) in units.items())
+    if moments:
+        told = "moments a thousand times as far from 1970 as others; their units seem to be mixed"
+    raise InputError(f"{where}, column {TIMESTAMP}: {told}; write all in one unit")

@@ -1,0 +1,66 @@
+"""What is odd in columns that can be read: words for nothing, columns without a value, two units in one column."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+
+from pipeline.catalogue.moments import require_one_unit, unit_counts
+from pipeline.columns import TIMESTAMP
+
+WORDS_FOR_NOTHING = (
+    "nan",
+    "nat",
+    "null",
+    "none",
+    "nil",
+    "na",
+    "n/a",
+    "#n/a",
+    "<na>",
+    "<null>",
+    "(null)",
+    "\\n",
+    "undefined",
+    "00000000-0000-0000-0000-000000000000",
+)
+"""In small letters: what pandas, Spark, databases, spreadsheets and scripts write where there is no value."""
+_WORDS, _UNIT = "__words ", "__unit "
+
+
+def words_for_nothing(names: Iterable[str], schema: pl.Schema) -> list[pl.Expr]:
+    """For a query of one row: of each text column the words for nothing in it, with their counts."""
+    columns = [pl.col(name) for name in names if schema.get(name) == pl.String]
+    return [
+        column.filter(column.str.strip_chars().str.to_lowercase().is_in(WORDS_FOR_NOTHING))
+        .value_counts(sort=True)
+        .implode()
+        .alias(_WORDS + column.meta.output_name())
+        for column in columns
+    ]
+
+
+def take_words(row: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Take the answers to `words_for_nothing` out of a row: column to word to count, of columns that have any."""
+    found: dict[str, dict[str, int]] = {}
+    for key in [key for key in row if key.startswith(_WORDS)]:
+        name = key.removeprefix(_WORDS)
+        if counts := row.pop(key):
+            found[name] = {entry[name]: entry["count"] for entry in counts}
+    return found
+
+
+def units(schema: pl.Schema) -> list[pl.Expr]:
+    """For a query of one row: how many timestamps are moments of our time in each unit."""
+    if TIMESTAMP not in schema or schema[TIMESTAMP] == pl.Null:
+        return []
+    counts = unit_counts(pl.col(TIMESTAMP).to_physical())
+    return [pl.struct(count=count, example=example).alias(_UNIT + name) for name, (count, example) in counts.items()]
+
+
+def require_unit(row: dict[str, Any], where: str, schema: pl.Schema) -> None:
+    """Take the answers to `units` out of a row; raise `InputError` where they are of two units."""
+    keys = [key for key in row if key.startswith(_UNIT)]
+    found = {key.removeprefix(_UNIT): row.pop(key) for key in keys}
+    pairs = {name: (one["count"], one["example"]) for name, one in found.items()}
+    require_one_unit(where, pairs, moments=isinstance(schema.get(TIMESTAMP), pl.Datetime))

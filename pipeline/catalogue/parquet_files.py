@@ -1,0 +1,82 @@
+"""Parquet files, read where they are; what Polars cannot open although it is plain what is meant is copied first."""
+
+import functools
+import zoneinfo
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from upath import UPath
+
+from pipeline.catalogue.copies import file_token, scan_copies
+from pipeline.catalogue.text_files import EmptyFileError
+from pipeline.errors import InputError
+from pipeline.faults.find import raise_if_passing
+from pipeline.storage.arrow import polars_name, polars_options
+
+_NO_VALUES = pa.struct([("record", pa.string())])
+
+
+def scan_parquet(path: UPath) -> pl.LazyFrame:
+    """Open a Parquet file.
+
+    Raises:
+        EmptyFileError: a file of no bytes.
+        InputError: what is no whole Parquet file.
+    """
+    if any(_odd_zones(_schema(path, file_token(path)))):
+        return scan_copies(path, _InUtc())[0]
+    return pl.scan_parquet(polars_name(path), glob=False, **polars_options(path))
+
+
+@functools.cache
+def _schema(path: UPath, version: str) -> pa.Schema:
+    """Of the file as it was when `version` was taken."""
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise EmptyFileError(f"{path} cannot be read as parquet: it is empty; write it anew")
+            return pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise_if_passing(error, path)
+        raise InputError(f"{path} cannot be read as parquet: {error}; write it anew, or fetch it again") from error
+
+
+def _odd_zones(schema: pa.Schema) -> Iterator[str]:
+    """Names of the columns with moments of a zone that has no name, such as +05:30."""
+    known = zoneinfo.available_timezones()
+    return (field.name for field in schema if any(zone not in known for zone in _zones(field.type)))
+
+
+def _zones(kind: pa.DataType) -> Iterator[str]:
+    if pa.types.is_timestamp(kind) and kind.tz:
+        yield kind.tz
+    for place in range(kind.num_fields):
+        yield from _zones(kind.field(place).type)
+
+
+@dataclass(frozen=True)
+class _InUtc:
+    """Moments under another zone, which is how they are shown: what is stored is UTC."""
+
+    def __call__(self, path: UPath, folder: Path) -> None:
+        with path.open("rb") as file:
+            table = pq.ParquetFile(file)
+            odd = set(_odd_zones(table.schema_arrow))
+            schema = pa.schema([_in_utc(field) if field.name in odd else field for field in table.schema_arrow])
+            with pq.ParquetWriter(folder / "part.parquet", schema, compression="zstd") as writer:
+                for batch in table.iter_batches():
+                    columns = [_as(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
+                    writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+
+def _in_utc(field: pa.Field) -> pa.Field:
+    kind = pa.timestamp(field.type.unit, "UTC") if pa.types.is_timestamp(field.type) else _NO_VALUES
+    return pa.field(field.name, kind)
+
+
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    return pa.nulls(len(column), kind) if kind == _NO_VALUES else column.cast(kind)
