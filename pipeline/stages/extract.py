@@ -111,7 +111,12 @@ class _Extractor:
         unique = unique.with_columns(_shards(unique[BYTES], shard[1]))
         new = unique.filter(store.statuses(unique[CONTENT_HASH]).is_null())
         mine = [group for group in self._groups(new) if group[_SHARD][0] == shard[0]]
-        calls = self._encode(spec, store, mine) if mine else 0
+        calls, long = self._encode(spec, store, mine) if mine else (0, 0)
+        if long and self.modality.long_texts == "cut":
+            self.run.reporter.say(
+                f"extract {self.name}: {long} texts are longer than the {_reads(spec)} word pieces that the encoder "
+                f'reads; the rest is not encoded (modalities.{self.name}.long_texts = "average" encodes all of it)'
+            )
         unreadable = items[ITEM_ID].filter(store.statuses(contents[CONTENT_HASH]).eq_missing(UNREADABLE))
         return Extraction(
             encoder=spec.key,
@@ -123,6 +128,7 @@ class _Extractor:
             not_found=int((~contents[FOUND]).sum()),
             unreadable=len(unreadable),
             unreadable_items=unreadable.head(NAMED).to_list(),
+            long=long if spec.text_limit else None,
             encoder_calls=calls,
             seconds=round(time.monotonic() - start, 3),
         )
@@ -136,10 +142,10 @@ class _Extractor:
             return text_groups(self.catalogue, self.name, self.modality.columns, groups, self.limits.texts_at_once)
         return picture_groups(self.catalogue, groups)
 
-    def _encode(self, spec: EncoderSpec, store: FeatureStore, groups: Sequence[pl.DataFrame]) -> int:
-        """Encode and publish group after group; return the encoder's calls."""
+    def _encode(self, spec: EncoderSpec, store: FeatureStore, groups: Sequence[pl.DataFrame]) -> tuple[int, int]:
+        """Encode and publish group after group; return the encoder's calls, and how many texts are too long for it."""
         contents, batch_size, total = self._contents(spec, groups), self.modality.batch_size, sum(map(len, groups))
-        encoder, calls, done = spec.load(), 0, list[Encoded]()
+        encoder, calls, long, done = spec.load(), 0, 0, list[Encoded]()
         with (
             self.run.reporter.task(f"extract {self.name}", total) as task,
             ThreadPoolExecutor(1) as writer,
@@ -149,6 +155,7 @@ class _Extractor:
             for batch, ends_group in batches:
                 done += _encode_batch(encoder, batch)
                 calls += 1
+                long += _count_long(spec, batch)
                 task.advance(len(batch))
                 if ends_group:
                     if written:
@@ -157,7 +164,15 @@ class _Extractor:
                     done = []
             if written:
                 written.result()
-        return calls
+        return calls, long
+
+
+def _count_long(spec: EncoderSpec, batch: Batch) -> int:
+    return sum(spec.text_limit.exceeded_by([text for _, text in batch])) if spec.text_limit else 0
+
+
+def _reads(spec: EncoderSpec) -> int:
+    return spec.text_limit.pieces if spec.text_limit else 0
 
 
 def _shards(num_bytes: pl.Series, count: int) -> pl.Series:

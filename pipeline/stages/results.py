@@ -44,6 +44,8 @@ class Extraction:
     unreadable: int = 0
     unreadable_items: list[Any] = field(default_factory=list)
     """Ids of the first of them."""
+    long: int | None = None
+    """Of the texts encoded in this call, those longer than the encoder reads; None where that is not known."""
     encoder_calls: int = 0
     seconds: float = 0.0
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from features.modality import LongTexts
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID
 from pipeline.dataset.records import Moment
 
@@ -129,7 +130,9 @@ class ContentReport:
     reads: int | None = None
     """Word pieces that the encoder reads of a text; None where that is not known beforehand."""
     long: int | None = None
-    """Items with a longer text, of which the rest is not encoded unless `long_texts` says so."""
+    """Items with a longer text."""
+    long_texts: LongTexts = "cut"
+    """What becomes of longer texts."""
     long_items: list[Any] = field(default_factory=list)
     of_unknown_items: int | None = None
     """Precomputed vectors of items that there are not."""
@@ -232,10 +235,11 @@ def _content(name: str, found: ContentReport, num_items: int) -> list[str]:
         )
     if found.zero:
         lines.append(f"{name}: {found.zero} vectors are all zero; these items count as items without content")
-    if found.long:
+    if found.long and found.long_texts == "cut":
         lines.append(
             f"{name}: {found.long} texts are longer than the {found.reads} word pieces that the encoder reads, such as "
-            f"those of {some(found.long_items)}; the rest is not encoded"
+            f'those of {some(found.long_items)}; the rest is not encoded (modalities.{name}.long_texts = "average" '
+            "encodes all of it)"
         )
     if found.same and found.same.items >= max(_MANY_SAME, _SHARE_SAME * found.usable):
         lines.append(
