@@ -95,6 +95,6 @@ def _sorted_rows(table: pa.Table, key: str) -> tuple[pa.Array, np.ndarray]:
 
 
 def _write_ids(ids: pa.Array, file: Path) -> None:
-    table = pa.table({"id": ids})
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+    batch = pa.record_batch({"id": ids})  # one, also of no ids: the ranker maps one array
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)

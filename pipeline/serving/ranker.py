@@ -175,9 +175,7 @@ class Ids:
     """Sorted ids in a mapped Arrow file; looked up by bisection, so that nothing is built in memory."""
 
     def __init__(self, file: Path) -> None:
-        self.array: Any = pa.ipc.open_file(pa.memory_map(str(file))).read_all().column(0).combine_chunks()
-        if isinstance(self.array, pa.ChunkedArray):
-            self.array = self.array.chunk(0)
+        self.array: Any = pa.ipc.open_file(pa.memory_map(str(file))).read_all().column(0).chunk(0)
         self.integer = pa.types.is_integer(self.array.type)
 
     def rows(self, wanted: Sequence[Any]) -> np.ndarray:

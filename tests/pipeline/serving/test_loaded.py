@@ -75,9 +75,13 @@ def test_model_every_spelling_of_the_same_lists_has_the_same_answer(registered):
     assert registered.lists(frame.to_dict("records")) == expected
     alone = {"history": items[:2], "candidates": items[4:9]}
     assert registered.lists(pd.DataFrame([alone])) == registered.lists([alone])
-    assert registered.lists({"user_id": users[:1], "exclude": items[:9]}) == registered.lists(
-        pd.DataFrame({"user_id": users[:1], "exclude": [items[:9]]})
-    )
+
+
+def test_model_a_dictionary_with_a_list_for_one_user_is_one_question(registered):
+    """MLflow makes a row of it where ids are texts, and refuses it where they are whole numbers."""
+    row = {"user_id": "user-0", "exclude": ["item-3"]}
+    assert registered.lists({"user_id": ["user-0"], "exclude": [["item-3"]]}) == registered.lists([row])
+    assert registered.lists({"user_id": ["user-0"], "exclude": ["item-3"]}) == registered.lists([row])
 
 
 def test_model_similar_and_score_by_a_dictionary_of_lists(registered):
