@@ -48,7 +48,7 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
 
 def free_id(run: Run) -> None:
     """Forget a run that has done nothing yet: what it was refused for may be mended in the configuration."""
-    if run.generation == 1 and set(list_files(run.path)) == {run.record.name, PREDECESSOR}:
+    if run.generation == 1 and set(list_files(run.path)) <= {run.record.name, PREDECESSOR}:
         (run.path / PREDECESSOR).unlink(missing_ok=True)
         run.record.unlink(missing_ok=True)
 

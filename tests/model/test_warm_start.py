@@ -93,6 +93,17 @@ def test_start_from_is_what_training_must_beat_and_survives_a_checkpoint():
     assert all(torch.equal(value, resumed.best_parameters()[name]) for name, value in warm.best_parameters().items())
 
 
+def test_start_from_is_kept_where_no_epoch_is_better():
+    data, held_out, _ = planted()
+    earlier = Trainer(data, held_out, SHAPE, config(patience=2), Micro)
+    list(earlier.fit())
+    warm = Trainer(data, held_out, SHAPE, config(seed=1, patience=1), Micro)
+    warm.start_from(earlier.best_parameters(), rate_factor=1e3)  # steps that lead away
+    list(warm.fit())
+    assert warm.best_epoch == 0
+    assert all(torch.equal(value, earlier.best_parameters()[name]) for name, value in warm.best_parameters().items())
+
+
 def test_start_from_steps_are_small_also_after_a_checkpoint_and_a_cold_training_has_whole_ones():
     data, held_out, _ = planted()
     cold, warm, resumed = (Trainer(data, held_out, SHAPE, config(), Micro) for _ in range(3))

@@ -46,7 +46,7 @@ def test_load_config_missing_file_names_it_and_the_mend(tmp_path):
         ("[trian]\nseed = 1\n", "unknown key 'trian'; the nearest known one is 'train'"),
         (
             "[zebra]\nseed = 1\n",
-            "unknown key 'zebra'; known are airflow, catalogue, checks, compare, evaluation, gate, mlflow, modalities",
+            "unknown key 'zebra'; known are airflow, catalogue, checks, compare, evaluation, export, gate, mlflow",
         ),
         ("[split]\ntest = 1.5\n", "split: test must be at least 0 and below 1, got 1.5"),
         ("[split]\nstrategy = 'hourly'\n", "split.strategy: expected 'random', .*, got 'hourly'"),

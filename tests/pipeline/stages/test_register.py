@@ -24,8 +24,10 @@ from pipeline.errors import InputError, StoreError
 from pipeline.registry.connection import absolute_uri
 from pipeline.registry.promotion import promote
 from pipeline.registry.tracking import Tracking, epoch_metrics
+from pipeline.release.manifest import read_manifest
+from pipeline.release.space import DriftRow, Space
 from pipeline.run import Run, run_stage
-from pipeline.stages.register import DEFAULTS, parameters, register
+from pipeline.stages.register import DEFAULTS, parameters, register, space_metrics
 from tests.pipeline.release_factory import INPUT_DIGESTS, make_config, make_run, quiet
 
 
@@ -192,6 +194,22 @@ def test_register_without_release_is_refused(tmp_path):
     run = Run("nothing", make_config(tmp_path), make_config(tmp_path).open_store(), quiet())
     with pytest.raises(StoreError, match="there is no release"):
         register(run, tmp_path)
+
+
+def test_space_metrics_are_drift_by_slice_and_the_score_scale(registered):
+    run, _ = registered
+    manifest = read_manifest(run.store.release(run.id))
+    assert space_metrics(manifest) == []  # an earlier version's
+    drift = {"all": DriftRow(count=3, cosine_median=0.5), "users": DriftRow(count=2)}
+    moved = dataclasses.replace(manifest, space=Space(first="r0", line_score_scale=2.0), drift=drift)
+    assert {metric.name: metric.value for metric in space_metrics(moved)} == {
+        "drift/all/count": 3,
+        "drift/all/cosine_median": 0.5,
+        "drift/all/drawn": 0,
+        "drift/users/count": 2,
+        "drift/users/drawn": 0,
+        "space/line_score_scale": 2.0,
+    }
 
 
 def test_epoch_metrics_skips_what_was_not_measured():
