@@ -105,9 +105,14 @@ def _joined(own_QD: Tensor, maps: dict[str, Tensor], modalities: dict[str, Conte
         return own_QD
     joined_QD = own_QD @ maps[OWN]
     for name, side in modalities.items():
-        axes = ContentAxes(maps[f"{MEAN}.{name}"], maps[f"{AXIS}.{name}"])
-        joined_QD += axes.place(side.new_QF, side.new_present_Q) @ maps[f"{TASTE}.{name}"]
+        joined_QD += content_part(maps, name, side.new_QF, side.new_present_Q)
     return joined_QD
+
+
+def content_part(maps: dict[str, Tensor], name: str, feature_QF: Tensor, present_Q: Tensor) -> Tensor:
+    """What an item's content in one modality adds to its vector, raised as a new item's, (Q, D)."""
+    axes = ContentAxes(maps[f"{MEAN}.{name}"], maps[f"{AXIS}.{name}"])
+    return axes.place(feature_QF, present_Q) @ maps[f"{TASTE}.{name}"]
 
 
 def _with_means(side: ContentSide) -> ContentSide:

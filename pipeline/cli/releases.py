@@ -31,6 +31,7 @@ def recommend(
     user: Annotated[str, typer.Option("--user", help="A user id.")],
     k: NumResults = 20,
     with_seen: Annotated[bool, typer.Option("--with-seen", help="Also what the user already has.")] = False,
+    why: Annotated[bool, typer.Option("--why", help="Where each score comes from.")] = False,
     release: Release = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -43,6 +44,10 @@ def recommend(
     settings = load(config, overrides)
     store, catalogue = settings.open_store(), settings.open_catalogue()
     found = recommend_items(store, catalogue, user, k, release, with_seen=with_seen)
+    if why:
+        from pipeline.serving.why import explain
+
+        found = explain(settings, found)
     show(found, as_json, show_list)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.registry.promotion import Moved
     from pipeline.registry.standing import History
     from pipeline.release.verdict import Verdict
-    from pipeline.serving.lookup import Recommendations, Similar
+    from pipeline.serving.lookup import Reason, Recommendations, Similar
     from pipeline.stages.order import RunSummary
 
 GATE_COLUMNS = {
@@ -119,7 +119,20 @@ def show_list(result: "Recommendations | Similar", console: Console) -> None:
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for row in result.items:
         table.add_row(str(row.rank), f"{row.score:.4f}", str(row.item_id), row.title or "")
+        for line in _why(row.why) if row.why else []:
+            table.add_row("", "", "", line)
     console.print(table)
+
+
+def _why(reason: "Reason") -> list[str]:
+    """Where the score comes from, largest first, and what the user has that is nearest."""
+    parts = sorted(reason.parts.items(), key=lambda part: -abs(part[1]))
+    lines = ["  " + ", ".join(f"{name} {value:+.4f}" for name, value in parts)]
+    for name, owned in reason.nearest.items():
+        if owned:
+            had = "; ".join(one.title or str(one.item_id) for one in owned)
+            lines.append(f"  nearest{'' if name == 'all' else f' by {name}'}: {had}")
+    return lines
 
 
 def show_history(result: "History", console: Console) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import torch
-from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 from upath import UPath
 
@@ -24,8 +23,7 @@ from pipeline.progress import Reporter
 from pipeline.registry.champion import choose_release
 from pipeline.release.format import ITEM_EMBEDDINGS, non_null_table, write_table
 from pipeline.release.manifest import Manifest, read_manifest
-from pipeline.release.rotation import rotated
-from pipeline.release.space import ROTATION
+from pipeline.release.rotations import Rotations
 from pipeline.run import Run
 from pipeline.stages.checkpoint import CONTENT_MAP, PARAMETERS
 from pipeline.stages.extract import extract_features
@@ -137,31 +135,18 @@ def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manife
     ):
         model = with_found_weights(trained.model, manifest.training)
         found = embed_new_items(load_file(file), load_file(map_file), sides, model)
-    rotations = _rotations(run.store.release(run.id))
+    rotations = Rotations.of(run.store.release(run.id))
     weight_QM = found.modality_weight_QM
     has_content = weight_QM.sum(1).numpy() > 0
     columns = {
         ITEM_ID: items[ITEM_ID].to_arrow(),
-        EMBEDDING: vector_column(_turned(found.vector_QD.numpy(), rotations.get(EMBEDDING))),
-        CONTENT_EMBEDDING: vector_column(_turned(found.content_QD.numpy(), rotations.get(CONTENT_EMBEDDING))),
+        EMBEDDING: vector_column(rotations.turned(found.vector_QD.numpy(), EMBEDDING)),
+        CONTENT_EMBEDDING: vector_column(rotations.turned(found.content_QD.numpy(), CONTENT_EMBEDDING)),
         SOURCE: pa.array(np.where(has_content, "content", "none").tolist(), pa.string()),
     }
     return non_null_table(
         columns | {modality_weight(name): pa.array(weight_QM[:, index].numpy()) for index, name in enumerate(sides)}
     )
-
-
-def _rotations(release: UPath) -> dict[str, np.ndarray]:
-    """From the training's space into the release's, by column; none of the first release of a line."""
-    if not (release / ROTATION).exists():
-        return {}
-    with local_copy(release / ROTATION) as file:
-        rotations: dict[str, np.ndarray] = load_arrays(file)
-    return rotations
-
-
-def _turned(vector_QD: np.ndarray, rotation_DD: np.ndarray | None) -> np.ndarray:
-    return vector_QD if rotation_DD is None else rotated(vector_QD, rotation_DD)
 
 
 def _count(table: pa.Table) -> dict[str, int]:

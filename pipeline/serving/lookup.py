@@ -20,6 +20,24 @@ from pipeline.storage.layout import Store
 
 
 @dataclass(frozen=True, kw_only=True)
+class Owned:
+    """An item that a user has."""
+
+    item_id: Any
+    title: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why an item is in a user's list (`serving.why`)."""
+
+    parts: dict[str, float]
+    """Of the score, which they sum up to, by where they come from."""
+    nearest: dict[str, list[Owned]]
+    """What the user has, nearest first: by the released vectors (`all`), and by each modality."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Listed:
     """One item of a list."""
 
@@ -28,6 +46,8 @@ class Listed:
     item_id: Any
     title: str | None
     score: float
+    why: Reason | None = None
+    """Where it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +77,9 @@ def recommend_items(
     release = choose_release(store, release_name)
     users = read_table(release, USER_VECTORS)
     items = read_table(release, ITEM_EMBEDDINGS)
-    row = _position(users.column(USER_ID), user, f"{release}: user")
+    row = position(users.column(USER_ID), user, f"{release}: user")
     score_I = vectors_of(items, EMBEDDING) @ vectors_of(users, EMBEDDING)[row]
-    seen = None if with_seen else _seen(release, users.column(USER_ID)[row])
+    seen = None if with_seen else seen_items(release, users.column(USER_ID)[row])
     left_out = 0 if with_seen else None
     if seen is not None:
         seen_I = pc.is_in(items.column(ITEM_ID), value_set=seen).to_numpy()
@@ -72,23 +92,23 @@ def similar_items(store: Store, catalogue: Catalogue, item: str, k: int, release
     """The k items with the largest cosine to the item's vector, itself left out."""
     release = choose_release(store, release_name)
     items = read_table(release, ITEM_EMBEDDINGS)
-    position = _position(items.column(ITEM_ID), item, f"{release}: item")
+    place = position(items.column(ITEM_ID), item, f"{release}: item")
     item_ID = vectors_of(items, EMBEDDING)
     unit_ID = item_ID / np.maximum(np.linalg.norm(item_ID, axis=1, keepdims=True), 1e-12)
-    score_I = unit_ID @ unit_ID[position]
-    score_I[position] = -np.inf
+    score_I = unit_ID @ unit_ID[place]
+    score_I[place] = -np.inf
     listed = _listing(catalogue, items, score_I, min(k, len(score_I) - 1))
     return Similar(release=release.name, item_id=item, items=listed)
 
 
-def _seen(release: UPath, user_id: pa.Scalar) -> pa.ChunkedArray | None:
+def seen_items(release: UPath, user_id: pa.Scalar) -> pa.ChunkedArray | None:
     """Ids of the items that a user has; None of a release without that table."""
     if SEEN not in TABLES_OF[read_manifest(release).schema_version]:
         return None
     return read_table(release, SEEN, pc.field(USER_ID) == user_id).column(ITEM_ID)
 
 
-def _position(ids: pa.ChunkedArray, wanted: str, what: str) -> int:
+def position(ids: pa.ChunkedArray, wanted: str, what: str) -> int:
     """Row of an id given on the command line; integer ids are compared as text."""
     place = pc.index(ids.cast(pa.string()), pa.scalar(wanted, pa.string())).as_py()
     if place < 0:
@@ -99,14 +119,14 @@ def _position(ids: pa.ChunkedArray, wanted: str, what: str) -> int:
 def _listing(catalogue: Catalogue, items: pa.Table, score_I: np.ndarray, k: int) -> list[Listed]:
     order = np.argsort(-score_I, kind="stable")[:k]
     ids = items.column(ITEM_ID).take(pa.array(order)).to_pylist()
-    titles = _titles(catalogue, ids)
+    named = titles(catalogue, ids)
     return [
-        Listed(rank=rank, item_id=item_id, title=titles.get(item_id), score=float(score_I[place]))
+        Listed(rank=rank, item_id=item_id, title=named.get(item_id), score=float(score_I[place]))
         for rank, (place, item_id) in enumerate(zip(order, ids, strict=True), start=1)
     ]
 
 
-def _titles(catalogue: Catalogue, ids: list[Any]) -> dict[Any, str]:
+def titles(catalogue: Catalogue, ids: list[Any]) -> dict[Any, str]:
     """Titles from the catalogue as it is now; an item that has left it has none."""
     items = catalogue.scan_items()
     if TITLE not in items.collect_schema().names():

@@ -1,0 +1,31 @@
+"""How vectors of a training come into the space of the release that was made of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors.numpy import load_file
+from upath import UPath
+
+from pipeline.release.rotation import rotated
+from pipeline.release.space import ROTATION
+from pipeline.storage.files import local_copy
+
+
+@dataclass(frozen=True)
+class Rotations:
+    """A release's, by vector column; none of the first release of a line."""
+
+    by_column: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, release: UPath) -> "Rotations":
+        """Read them from a release."""
+        if not (release / ROTATION).exists():
+            return cls({})
+        with local_copy(release / ROTATION) as file:
+            return cls(load_file(file))
+
+    def turned(self, vector_QD: np.ndarray, column: str) -> np.ndarray:
+        """Vectors of the training, float32 (Q, D), as they stand in a column of the release."""
+        rotation_DD = self.by_column.get(column)
+        return vector_QD if rotation_DD is None else rotated(vector_QD, rotation_DD)
