@@ -41,7 +41,7 @@ def scan_parquet(path: UPath) -> pl.LazyFrame:
 def _unreadable(path: UPath) -> Iterator[None]:
     try:
         yield
-    except (*UNREADABLE, pa.ArrowException) as error:
+    except (*UNREADABLE, pa.ArrowException, UnicodeDecodeError) as error:
         raise_if_passing(error, path)
         raise InputError(
             f"{path} cannot be read as parquet: {first_line(error)}; write it anew, or fetch it again"
