@@ -16,7 +16,7 @@ def parse_json(line: str) -> Any:
     Raises `RecordError` for anything else.
     """
     try:
-        return json.loads(line, parse_constant=_constant)
+        return _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"is not JSON ({error})") from error
 
@@ -24,6 +24,9 @@ def parse_json(line: str) -> Any:
 def _constant(name: str) -> None:
     if name != "NaN":
         raise RecordError(f"holds {name}, which is no number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_constant)  # once: `json.loads` would make one for every line
 
 
 def as_text(value: Any) -> str | None:
