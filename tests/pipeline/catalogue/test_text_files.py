@@ -147,6 +147,7 @@ def test_json_infinity_is_refused_with_its_line(tmp_path, value):
         ("7", "is a int"),
         ("[" * 50_000, "is not JSON"),
         ('{"item_id": "A2"} {"item_id": "A3"}', "is not JSON"),
+        ('{"item_id": "A2", "item_id": "A3"}', "has the name 'item_id' twice"),
     ],
 )
 def test_json_wrong_line_is_named(tmp_path, line, message):
