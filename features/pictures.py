@@ -41,14 +41,22 @@ def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 @contextmanager
-def decoded(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """`decode` for the time that the picture is needed: it counts among the pixels in flight until then."""
-    with _opened(payload, max_pixels) as image, PIXELS_IN_FLIGHT.holding(image.width * image.height):
-        upright = _upright(image)
+def decoded(
+    payload: bytes, *, max_pixels: int = MAX_PIXELS, at_least: tuple[int, int] | None = None
+) -> Iterator[Image.Image]:
+    """`decode` for the time that the picture is needed: it counts among the pixels in flight until then.
+
+    Args: at_least: size that is enough; a JPEG is then decoded at a fraction of its own.
+    """
+    with (
+        _opened(payload, max_pixels, at_least) as image,
+        PIXELS_IN_FLIGHT.holding(image.width * image.height),
+    ):
+        pixels, upright = image.width * image.height, _upright(image)
         try:
             yield upright
         finally:
-            _free(image, upright)
+            _free(pixels, image, upright)
 
 
 def require_readable(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> None:
@@ -56,25 +64,25 @@ def require_readable(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> None:
 
     Raises `UnreadableError` where `decode` does.
     """
-    with _opened(payload, max_pixels) as image:
-        with _as_unreadable():
-            image.draft("RGB", _REDUCED)
-        with PIXELS_IN_FLIGHT.holding(image.width * image.height), _as_unreadable():
-            try:
-                image.load()
-                if image.mode == "F":
-                    _grey_of_floats(image)
-            finally:
-                _free(image)
+    with (
+        _opened(payload, max_pixels, _REDUCED) as image,
+        PIXELS_IN_FLIGHT.holding(image.width * image.height),
+        _as_unreadable(),
+    ):
+        try:
+            image.load()
+            if image.mode == "F":
+                _grey_of_floats(image)
+        finally:
+            _free(image.width * image.height, image)
 
 
-def _free(*images: Image.Image) -> None:
+def _free(pixels: int, *images: Image.Image) -> None:
     """Let go of the pixels now, not when Pillow's circles are collected.
 
     glibc keeps what a thread frees for that thread: of large pictures it gives the memory back, so that many threads,
     one after the other, do not keep a picture's memory each.
     """
-    pixels = max(image.width * image.height for image in images)
     for image in images:
         image.close()
     if pixels >= _LARGE and platform.libc_ver()[0] == "glibc":
@@ -82,11 +90,13 @@ def _free(*images: Image.Image) -> None:
 
 
 @contextmanager
-def _opened(payload: bytes, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(payload: bytes, max_pixels: int, at_least: tuple[int, int] | None = None) -> Iterator[Image.Image]:
     with _as_unreadable():
         image = Image.open(io.BytesIO(payload))
         if image.width * image.height > max_pixels:
             raise UnreadableError(f"{image.width} x {image.height} pixels are too many")
+        if at_least:
+            image.draft("RGB", at_least)
     yield image
 
 

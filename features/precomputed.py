@@ -178,7 +178,7 @@ def _parquet_blocks(vectors: Path, block: int) -> Iterator[Block]:
             filled = batch.filter(there)
             if len(filled):
                 yield filled.column(ID).to_pylist(), _as_matrix(vectors, filled.column(VECTOR))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise FeatureError(f"{vectors} cannot be read as Parquet: {error}") from error
 
 

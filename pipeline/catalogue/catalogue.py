@@ -12,7 +12,7 @@ from upath import UPath
 
 from pipeline.catalogue.blame import UNREADABLE
 from pipeline.catalogue.column_types import Table
-from pipeline.catalogue.locations import find_files
+from pipeline.catalogue.locations import find_files, overlooked
 from pipeline.catalogue.pictures import Pictures
 from pipeline.catalogue.sources import Format, ItemsFrom, find_source
 from pipeline.catalogue.sources.source import Source
@@ -250,6 +250,11 @@ class Catalogue:
                 with suppress(EmptyFileError):
                     unused.difference_update(scan(file).collect_schema().names())
         return sorted(unused)
+
+    def overlooked(self) -> list[UPath]:
+        """What lies in the folders that are named, seems to hold data, and is not read."""
+        folders = [self.settings.items, *self.settings.interactions]
+        return [path for folder in folders for path in overlooked(self.path(folder), self._source.endings)]
 
     def input_files(self) -> dict[str, UPath]:
         """Every file of the tables, by its location relative to the configuration's folder."""

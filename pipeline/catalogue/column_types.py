@@ -48,6 +48,8 @@ def typed_table(frame: pl.LazyFrame, path: UPath, *, interactions: bool) -> Tabl
     columns, left_out = [], {}
     for name, kind in frame.collect_schema().items():
         typed = _typed(frame, path, name, kind, interactions=interactions)
+        if typed is None and interactions and name == SPLIT:
+            raise InputError(f"{path}, column {name}: values are {kind}; write train, validation or test")
         if typed is None:
             left_out[name] = f"{path}, column {name}: values are {kind}"
         else:

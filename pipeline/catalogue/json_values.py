@@ -13,10 +13,10 @@ class RecordError(Exception):
 def parse_json(line: str) -> Any:
     """One JSON value; NaN, which Python and pandas write for what is missing, is null.
 
-    Raises `RecordError` for anything else.
+    Raises `RecordError` for anything else, and for a record with a name twice.
     """
     try:
-        return json.loads(line, parse_constant=_constant)
+        return _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"is not JSON ({error})") from error
 
@@ -24,6 +24,19 @@ def parse_json(line: str) -> Any:
 def _constant(name: str) -> None:
     if name != "NaN":
         raise RecordError(f"holds {name}, which is no number")
+
+
+def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise RecordError(f"has the name {next(name for name in names if names.count(name) > 1)!r} twice")
+    return record
+
+
+_DECODER = json.JSONDecoder(
+    parse_constant=_constant, object_pairs_hook=_record
+)  # once: `json.loads` would make one for every line
 
 
 def as_text(value: Any) -> str | None:

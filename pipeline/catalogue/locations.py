@@ -6,6 +6,7 @@ A table of Delta, Iceberg or Hudi is no list of files: its log says which of the
 """
 
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -19,6 +20,7 @@ JSON_ENDINGS = (".json", ".json.gz")
 """Lines of JSON under the name that Spark and BigQuery give them; beside other tables it is a description of those."""
 _MAGIC = "*?["
 _HIDDEN = ("_", ".")
+_OTHER_DATA = re.compile(r"^part-[^.]*$|\.(tsv|txt|orc|avro|feather|arrow|xlsx?|gz|zip|bz2|zst|xz|lz4|snappy)$")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -52,6 +54,20 @@ def find_files(path: UPath, endings: Sequence[str]) -> list[UPath]:
             "count); for files in folders below, write a glob such as data/**/*.parquet"
         )
     return sorted(named, key=str)
+
+
+def overlooked(path: UPath, endings: Sequence[str]) -> list[UPath]:
+    """What lies visibly in a folder, seems to hold data too, and is not read: by its ending, or a folder below."""
+    if not path.is_dir():
+        return []
+    visible = [child for child in _children(path) if not child.name.startswith(_HIDDEN)]
+    return [child for child in visible if not _is_partition(child.name) and _seems_data(child, tuple(endings))]
+
+
+def _seems_data(path: UPath, endings: tuple[str, ...]) -> bool:
+    if path.is_dir():
+        return any(child.name.lower().endswith(endings) for child in _children(path))
+    return bool(_OTHER_DATA.search(path.name.lower())) and not path.name.lower().endswith(endings)
 
 
 def partition_values(file: UPath) -> dict[str, str | None]:

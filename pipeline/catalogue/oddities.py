@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.catalogue.moments import require_one_unit, unit_counts
-from pipeline.columns import TIMESTAMP
+from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID
 
 WORDS_FOR_NOTHING = (
     "nan",
@@ -32,12 +32,17 @@ def words_for_nothing(names: Iterable[str], schema: pl.Schema) -> list[pl.Expr]:
     """For a query of one row: of each text column the words for nothing in it, with their counts."""
     columns = [pl.col(name) for name in names if schema.get(name) == pl.String]
     return [
-        column.filter(column.str.strip_chars().str.to_lowercase().is_in(WORDS_FOR_NOTHING))
+        column.filter(column.str.strip_chars().str.to_lowercase().is_in(_words_in(column.meta.output_name())))
         .value_counts(sort=True)
         .implode()
         .alias(_WORDS + column.meta.output_name())
         for column in columns
     ]
+
+
+def _words_in(name: str) -> list[str]:
+    """Blanks are no text, but an id like any other."""
+    return [*WORDS_FOR_NOTHING, *([""] if name in (ITEM_ID, USER_ID) else [])]
 
 
 def take_words(row: dict[str, Any]) -> dict[str, dict[str, int]]:

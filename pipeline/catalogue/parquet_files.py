@@ -3,6 +3,7 @@
 import functools
 import zoneinfo
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
+from pipeline.catalogue.blame import UNREADABLE, first_line
 from pipeline.catalogue.copies import file_token, scan_copies
 from pipeline.catalogue.text_files import EmptyFileError
 from pipeline.errors import InputError
@@ -29,20 +31,30 @@ def scan_parquet(path: UPath) -> pl.LazyFrame:
     """
     if any(_odd_zones(_schema(path, file_token(path)))):
         return scan_copies(path, _InUtc())[0]
-    return pl.scan_parquet(polars_name(path), glob=False, **polars_options(path))
+    frame = pl.scan_parquet(polars_name(path), glob=False, **polars_options(path))
+    with _unreadable(path):
+        frame.collect_schema()
+    return frame
+
+
+@contextmanager
+def _unreadable(path: UPath) -> Iterator[None]:
+    try:
+        yield
+    except (*UNREADABLE, pa.ArrowException, UnicodeDecodeError) as error:
+        raise_if_passing(error, path)
+        raise InputError(
+            f"{path} cannot be read as parquet: {first_line(error)}; write it anew, or fetch it again"
+        ) from error
 
 
 @functools.cache
 def _schema(path: UPath, version: str) -> pa.Schema:
     """Of the file as it was when `version` was taken."""
-    try:
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise EmptyFileError(f"{path} cannot be read as parquet: it is empty; write it anew")
-            return pq.read_schema(file)
-    except (pa.ArrowException, OSError) as error:
-        raise_if_passing(error, path)
-        raise InputError(f"{path} cannot be read as parquet: {error}; write it anew, or fetch it again") from error
+    with _unreadable(path), path.open("rb") as file:
+        if not file.read(1):
+            raise EmptyFileError(f"{path} cannot be read as parquet: it is empty; write it anew")
+        return pq.read_schema(file)
 
 
 def _odd_zones(schema: pa.Schema) -> Iterator[str]:
@@ -63,7 +75,7 @@ class _InUtc:
     """Moments under another zone, which is how they are shown: what is stored is UTC."""
 
     def __call__(self, path: UPath, folder: Path) -> None:
-        with path.open("rb") as file:
+        with _unreadable(path), path.open("rb") as file:
             table = pq.ParquetFile(file)
             odd = set(_odd_zones(table.schema_arrow))
             schema = pa.schema([_in_utc(field) if field.name in odd else field for field in table.schema_arrow])

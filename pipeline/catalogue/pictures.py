@@ -1,12 +1,13 @@
 """The files of pictures: found under the image root and nowhere else, read up to a size, and checked."""
 
 import errno
+import functools
 import hashlib
 import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
@@ -119,11 +120,33 @@ class Checked:
 
 def check_pictures(pictures: Pictures, locations: Sequence[str | None]) -> list[Checked]:
     """Read and decode every picture, in threads."""
+    nearest = functools.cache(_names_by_look)
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(partial(_check, pictures), locations))
+        return list(pool.map(partial(_check, pictures, nearest), locations))
 
 
-def _check(pictures: Pictures, location: str | None) -> Checked:
+def _names_by_look(folder: Path) -> dict[str, str]:
+    """The names in a folder, by what is left of them where capitals and accents are as one likes."""
+    try:
+        return {_look(path.name): path.name for path in folder.iterdir()}
+    except OSError:
+        return {}
+
+
+def _look(name: str) -> str:
+    return unicodedata.normalize("NFKD", name).casefold()
+
+
+def _near_miss(pictures: Pictures, nearest: Callable[[Path], dict[str, str]], location: str) -> str:
+    """What to add where a local file is there under a like name."""
+    path = pictures.path(location)
+    if not is_local(path):
+        return ""
+    near = nearest(local_path(path).parent).get(_look(path.name))
+    return f"; there is {near!r}" if near and near != path.name else ""
+
+
+def _check(pictures: Pictures, nearest: Callable[[Path], dict[str, str]], location: str | None) -> Checked:
     if not location:
         return Checked()
     try:
@@ -131,8 +154,11 @@ def _check(pictures: Pictures, location: str | None) -> Checked:
     except OSError as error:
         if not is_absence(error):
             raise
-        problem = Problem.OUTSIDE if isinstance(error, OutsideError) else Problem.NOT_FOUND
-        return Checked(location, problem=problem, told=error.strerror or str(error))
+        told = error.strerror or str(error)
+        if isinstance(error, OutsideError):
+            return Checked(location, problem=Problem.OUTSIDE, told=told)
+        near = _near_miss(pictures, nearest, location) if error.filename != location else ""
+        return Checked(location, problem=Problem.NOT_FOUND, told=told + near)
     try:
         require_readable(payload)
     except UnreadableError as error:

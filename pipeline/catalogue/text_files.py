@@ -31,12 +31,12 @@ def open_text(path: UPath) -> Iterator[BinaryIO]:
     """
     packed = path.name.lower().endswith(".gz")
     try:
-        raw = path.open("rb")
+        raw = cast("io.RawIOBase", path.open("rb"))
     except OSError as error:
         raise_if_passing(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     try:
-        with raw, gzip.open(raw) if packed else raw as file:
+        with raw, gzip.open(raw) if packed else io.BufferedReader(raw) as file:  # a store's has no limit to a line
             yield cast("BinaryIO", file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path} is damaged or no gzip file ({error}); fetch it again") from error

@@ -139,22 +139,16 @@ def write_report(path: Path, content: ReportContent) -> None:
 
 def thumbnail(payload: bytes, size: int = 168) -> str | None:
     """Shrink a picture into a box of `size` pixels and return it as a JPEG data URI; None for a broken one."""
-    import warnings
+    from PIL import Image
 
-    from PIL import Image, ImageOps
+    from features.pictures import UnreadableError, decoded
 
+    jpeg = io.BytesIO()
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(payload)) as picture:
-            picture.draft("RGB", (size * 2, size * 2))  # a JPEG is decoded at a fraction of its size
-            upright = ImageOps.exif_transpose(picture).convert("RGBA")
-            upright.thumbnail((size, size), Image.Resampling.LANCZOS)
-            flat = Image.new("RGB", upright.size, "white")
-            flat.paste(upright, mask=upright.getchannel("A"))
-            jpeg = io.BytesIO()
-            flat.save(jpeg, "JPEG", quality=80, optimize=True)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001  decoders raise whatever a broken file leads them to
+        with decoded(payload, at_least=(size * 2, size * 2)) as picture:
+            picture.thumbnail((size, size), Image.Resampling.LANCZOS)
+            picture.save(jpeg, "JPEG", quality=80, optimize=True)
+    except UnreadableError:
         return None
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
 

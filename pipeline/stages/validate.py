@@ -82,7 +82,8 @@ def check_catalogue(config: Config) -> ValidationReport:
         modalities={name: check_content(catalogue, name, one, items) for name, one in config.modalities.items()},
     )
     unused = [f"catalogue.columns maps {name!r}, a column that no file has" for name in catalogue.unused_mappings()]
-    return dataclasses.replace(report, warnings=[*unused, *find_warnings(report)])
+    others = [f"{path} is not read: a name of another kind, or a folder below" for path in catalogue.overlooked()]
+    return dataclasses.replace(report, warnings=[*unused, *others, *find_warnings(report)])
 
 
 def _items(

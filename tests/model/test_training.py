@@ -51,6 +51,9 @@ def config(**changes):
     return TrainConfig(device="cpu", max_epochs=30, batch_size=64, learning_rate=0.01, **changes)
 
 
+FIXED = {"l2": 2.3, "contrastive_weight": 0.003}
+"""Weights that training has not to find, beside `SHAPE`'s."""
+SHAPE = ModelConfig(embedding_dim=8, content_weight=0.4)
 COARSE = Search(cells=Cells(probes=1, training_rows=8))
 """An approximate search that misses much, in so few items: what is followed differs from what is searched anew."""
 COARSE_MICRO = partial(Micro, search=COARSE)
@@ -91,8 +94,9 @@ SMALL_L2 = {"softmax": (0.02, 1.0), "squares": (0.5, 0.5), "bpr": (0.02, 1.0)}  
 def test_trainer_planted_families_are_recovered(backbone, ranking):
     data, held_out, family = planted()
     l2, exponent = SMALL_L2[ranking]
-    settings = config(objective=ObjectiveConfig(ranking=ranking, l2=l2, l2_exponent=exponent))
-    trainer = Trainer(data, held_out, ModelConfig(backbone=backbone, embedding_dim=16), settings, Micro)
+    objective = ObjectiveConfig(ranking=ranking, l2=l2, l2_exponent=exponent, contrastive_weight=0.003)
+    shape = ModelConfig(backbone=backbone, embedding_dim=16, content_weight=0.4)
+    trainer = Trainer(data, held_out, shape, config(objective=objective), Micro)
     reports = list(trainer.fit())
     assert reports[-1].loss < 0.8 * reports[0].loss
     assert trainer.best_metric > 0.9  # chance is 20 / 80
@@ -108,8 +112,9 @@ def test_trainer_planted_families_are_recovered(backbone, ranking):
 def test_trainer_first_losses_are_those_of_the_cpu(device, ranking):
     """An epoch is one step on all pairs and all items: another generator draws another order, and the same loss."""
     data, held_out, _ = planted()
-    settings = dataclasses.replace(config(objective=ObjectiveConfig(ranking=ranking)), max_epochs=3, batch_size=10_000)
-    shape = ModelConfig(embedding_dim=16)
+    objective = ObjectiveConfig(ranking=ranking, **FIXED)
+    settings = dataclasses.replace(config(objective=objective), max_epochs=3, batch_size=10_000)
+    shape = ModelConfig(embedding_dim=16, content_weight=0.4)
     trainer = Trainer(data, held_out, shape, settings, Micro)
     other = Trainer(data, held_out, shape, dataclasses.replace(settings, device=device, seed=1), Micro)
     other.start_from(trainer.best_parameters())
@@ -207,8 +212,9 @@ def test_trainer_start_from_has_the_graphs_of_the_parameters(graph):
 
 def test_trainer_no_gain_stops_after_patience():
     data, held_out, _ = planted()
-    settings = dataclasses.replace(config(check_every=1, patience=3), learning_rate=1e-12, max_epochs=50)
-    trainer = Trainer(data, held_out, ModelConfig(embedding_dim=8), settings, Micro)
+    settings = config(check_every=1, patience=3, objective=ObjectiveConfig(**FIXED))
+    settings = dataclasses.replace(settings, learning_rate=1e-12, max_epochs=50)
+    trainer = Trainer(data, held_out, SHAPE, settings, Micro)
     list(trainer.fit())
     assert trainer.epoch == trainer.best_epoch + 3
 

@@ -382,6 +382,22 @@ def test_clean_tables_in_an_object_store_are_those_on_disk(bucket, config, tmp_p
         clean_items(settle(tmp_path, "s3://shop/absent").open_catalogue())
 
 
+def test_interactions_of_a_folder_in_an_object_store_are_those_on_disk(bucket, config, tmp_path):
+    write(tmp_path / "inter/day=1/part-0.parquet", PAIRS)
+    write(tmp_path / "inter/day=2/_temporary/0/part-1.parquet", {"user_id": ["x"], "item_id": ["c"]})
+    (tmp_path / "inter/day=2/part-2.parquet").write_bytes(b"")
+    for location in ("inter", "inter/**/*.parquet"):
+        bucket.put(str(tmp_path / "inter"), "shop/parts", recursive=True)
+        remote = settle(tmp_path, interactions=[f"s3://shop/parts{location.removeprefix('inter')}"])
+        local = settle(tmp_path, interactions=[location])
+        assert clean(remote).rows() == clean(local).rows() == sorted(zip(*PAIRS.values(), strict=True))
+    bucket.put(str(tmp_path / "inter"), "shop/lake/inter", recursive=True)
+    bucket.pipe_file("shop/lake/inter/_delta_log/00000000000000000000.json", b"{}")
+    for location in ("s3://shop/lake/inter", "s3://shop/lake/inter/day=1", "s3://shop/lake/**/*.parquet"):
+        with pytest.raises(InputError, match="shop/lake/inter is a table of Delta"):
+            clean(settle(tmp_path, interactions=[location]))
+
+
 def test_validate_amazon_files_in_an_object_store_are_those_on_disk(bucket, tmp_path):
     write_amazon_2014(tmp_path / "in", "Baby")
     for file in (tmp_path / "in").iterdir():

@@ -164,7 +164,7 @@ def test_unsigned_ids_are_read_up_to_what_int64_holds(tmp_path, name):
         checked(config)
 
 
-@pytest.mark.parametrize("name", ["rating", "weight", "timestamp"])
+@pytest.mark.parametrize("name", ["rating", "weight", "timestamp", "split"])
 @pytest.mark.parametrize("value", [[1], {"a": 1}, b"1", dt.timedelta(1)])
 def test_numbers_of_interactions_of_an_odd_type_are_refused(tmp_path, name, value):
     pq.write_table(pa.table({**INTERACTIONS, name: pa.array([value] * 16)}), tmp_path / "inter.parquet")

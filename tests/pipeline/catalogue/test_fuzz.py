@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import random
 
 import numpy as np
@@ -13,8 +14,8 @@ from PIL import Image
 from pipeline.cli.failures import exit_status
 from tests.pipeline.catalogue.cases import INTERACTIONS, ITEMS, checked, shop, write
 
-SEED, FILES = 20_261_129, 25
-"""A night's fuzz raises FILES: 10,000 files take an hour."""
+SEED, FILES = 20_261_129, int(os.environ.get("MICROREC_FUZZ_FILES", "25"))
+"""Files of each kind; MICROREC_FUZZ_FILES=600 makes 10,000 of them in all."""
 
 
 def as_parquet(columns):

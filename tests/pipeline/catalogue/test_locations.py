@@ -151,6 +151,17 @@ def test_json_lines_under_the_name_json_are_read_but_for_descriptions_beside_tab
         checked(shop(tmp_path, items="whole.json"))
 
 
+def test_data_that_is_not_read_is_named(tmp_path):
+    write(tmp_path / "inter/part-0.csv", INTERACTIONS)
+    write(tmp_path / "inter/old/part-0.csv", INTERACTIONS)
+    write(tmp_path / "inter/pictures/x.csv", INTERACTIONS).rename(tmp_path / "inter/pictures/x.png")
+    for name in ("part-1.csv.zst", "part-00002", "README.md", "_part-3.tsv", "more.tsv", "schema.json"):
+        (tmp_path / "inter" / name).write_text("x")
+    found = [line for line in checked(shop(tmp_path, interactions="inter"))["warnings"] if "is not read" in line]
+    names = [line.split(" is not read")[0].rpartition("/")[2] for line in found]
+    assert names == ["more.tsv", "old", "part-00002", "part-1.csv.zst"]
+
+
 def test_endings_in_capital_letters_are_known(tmp_path):
     write(tmp_path / "items.csv", ITEMS).rename(tmp_path / "ITEMS.CSV")
     assert items_of(shop(tmp_path, items="*.CSV")) == ITEMS

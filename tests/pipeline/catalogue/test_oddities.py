@@ -7,7 +7,7 @@ from tests.pipeline.catalogue.cases import INTERACTIONS, ITEMS, checked, shop, w
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
-@pytest.mark.parametrize("words", [["nan", "NULL", "None"], ["N/A", "<NA>", "\\N"], [" NaN ", "undefined", "null"]])
+@pytest.mark.parametrize("words", [["nan", "NULL", "None"], ["N/A", "<NA>", "\\N"], [" NaN ", "undefined", "  "]])
 def test_words_for_nothing_as_ids_are_named_with_their_rows(tmp_path, ending, words):
     users = [words[row % 3] if row % 4 == 0 else user for row, user in enumerate(INTERACTIONS["user_id"])]
     write(tmp_path / f"inter{ending}", {**INTERACTIONS, "user_id": users})

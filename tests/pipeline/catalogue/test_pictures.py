@@ -119,6 +119,14 @@ def test_name_in_another_unicode_form_is_found(root, there, named):
     assert Pictures(UPath(root)).read(unicodedata.normalize(named, name)) == picture(9)
 
 
+@pytest.mark.parametrize("name", ["A.PNG", "sub/B.png", "Á.png"])
+def test_near_miss_is_named(root, name):
+    (root / "á.png").write_bytes(picture())
+    (one,) = check_pictures(Pictures(UPath(root)), [name])
+    assert one.problem is Problem.NOT_FOUND
+    assert one.told.endswith(f"there is {name.rpartition('/')[2].lower()!r}")
+
+
 def test_pixels_in_flight_stay_within_the_bound():
     budget, lock, held, most = PixelBudget(100), threading.Lock(), [0], [0]
 

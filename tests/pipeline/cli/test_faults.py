@@ -107,7 +107,6 @@ def test_command_store_that_goes_away_while_polars_reads_is_status_1(shop, impat
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
 def test_command_table_whose_store_is_throttled_is_no_damaged_table(shop, impatient, monkeypatch, ending):
     monkeypatch.setenv("POLARS_CLOUD_MAX_RETRIES", "1")
-    monkeypatch.setattr("pipeline.catalogue.tables.find_files", lambda path, *_: [path])
     monkeypatch.setattr("pipeline.catalogue.catalogue.find_files", lambda path, *_: [path])
     with answering(503, XML.format("SlowDown")) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from features.errors import FeatureError
 from model.inductive import ContentSide, embed_new_items
 from pipeline import stages
 from pipeline.dataset.dataset import load_dataset
@@ -273,5 +272,5 @@ def test_embed_items_location_of_an_unknown_kind_is_refused(world, items, out, o
 
 def test_embed_items_without_the_file_of_vectors_is_refused(own_world):
     (own_world.config.base / "text.parquet").unlink()
-    with pytest.raises(FeatureError, match=r"text\.parquet does not exist"):
+    with pytest.raises(InputError, match=r"text\.parquet does not exist"):
         own_world.embed(known_ids(own_world)[:2])
