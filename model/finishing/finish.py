@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.data import HeldOut, TrainingData
+from model.epoch import LEAST_GAIN
 from model.finishing.distilling import DISTILLATION, Distillation, distil
 from model.finishing.joining import Cut, Joining
 from model.finishing.taste import ContentAxes, Taste
@@ -24,8 +25,6 @@ ROUGH = Distillation(steps=60, rate=0.06)
 WITHOUT_VALIDATION = 0.4
 """Weight where there is nothing to choose it by."""
 LARGEST_SCALE, SCALE_STEPS = 8.0, 10
-LEAST_GAIN = 0.01
-"""Of validation recall, relative: what other weights must bring before those of the earlier training are left."""
 MOST_FALL = 0.006
 """Of validation recall, relative: what the competition of new items may cost the others."""
 
