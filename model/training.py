@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from model.adaptation import adaptation_of
 from model.config import ModelConfig, TrainConfig
 from model.data import HeldOut, TrainingData, resolve_device
-from model.epoch import VALIDATION_METRIC, EpochReport
+from model.epoch import LEAST_GAIN, VALIDATION_METRIC, EpochReport
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Vectors
 from model.objective import objective
@@ -104,9 +104,10 @@ class Trainer(Generic[Model]):
         return Pairs(user_P, item_P, data.num_users, data.num_items), candidate_I
 
     def start_from(self, parameters: dict[str, Tensor], rate_factor: float = WARM_RATE) -> float | None:
-        """Begin at these parameters, own columns only, with a new optimiser; return the metric that training must beat.
+        """Begin at these parameters, own columns only, with a new optimiser; return their metric.
 
-        None without held-out interactions. Steps are small: they are the best state until one is found that is better.
+        None without held-out interactions. Steps are small, and the parameters stay the best state until one is found
+        that is better by `LEAST_GAIN`.
         """
         self.rate_factor = rate_factor
         self.model.load_state_dict(self.model.state_dict() | parameters)
@@ -115,8 +116,9 @@ class Trainer(Generic[Model]):
         validation = self.check()
         if validation is None:
             return None
-        self.best_metric = validation[VALIDATION_METRIC]
-        return self.best_metric
+        metric = validation[VALIDATION_METRIC]
+        self.best_metric = (1 + LEAST_GAIN) * metric
+        return metric
 
     @property
     def finished(self) -> bool:

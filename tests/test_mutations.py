@@ -68,9 +68,9 @@ MUTATIONS = [
     Mutation(
         "warm start: the champion's own state is no candidate",
         "model/training.py",
-        "self.best_metric = validation[VALIDATION_METRIC]\n        return self.best_metric",
-        "return validation[VALIDATION_METRIC]",
-        "tests/model/test_warm_start.py",
+        "self.best_metric = (1 + LEAST_GAIN) * metric",
+        "pass",
+        "tests/model/test_warm_start.py::test_start_from_is_kept_where_no_epoch_is_better",
     ),
     Mutation(
         "normalisation: symmetric becomes one-sided",
