@@ -120,6 +120,11 @@ def show_list(result: "Recommendations | Similar", console: Console) -> None:
     for row in result.items:
         table.add_row(str(row.rank), f"{row.score:.4f}", str(row.item_id), row.title or "")
     console.print(table)
+    left_out = getattr(result, "left_out", 0)
+    if left_out is None:
+        console.print("the release does not say what users have: nothing is left out")
+    elif left_out:
+        console.print(f"left out: {left_out} that the user has already; --with-seen shows them")
 
 
 def show_history(result: "History", console: Console) -> None:
