@@ -348,5 +348,5 @@ def test_ranker_imports_nothing_of_this_program():
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     roots = {name.partition(".")[0] for name in names}
-    standard = {"collections", "dataclasses", "difflib", "json", "pathlib", "sys", "typing"}
+    standard = {"collections", "concurrent", "dataclasses", "difflib", "itertools", "json", "pathlib", "sys", "typing"}
     assert roots == standard | {"numpy", "pandas", "pyarrow", "mlflow"}
