@@ -634,6 +634,55 @@ MUTATIONS = [
         "return name if config.long_texts else",
         "tests/features/test_text_limits.py::test_features_of_cut_and_of_averaged_texts_have_keys_of_their_own",
     ),
+    Mutation(
+        "release: what users have in held-out parts is not in seen",
+        "pipeline/stages/export.py",
+        "pairs = dataset.interactions.sort(USER_INDEX, ITEM_INDEX)\n    columns",
+        "pairs = dataset.interactions.filter(split=TRAIN).sort(USER_INDEX, ITEM_INDEX)\n    columns",
+        "tests/pipeline/stages/test_export.py::test_seen_table_holds_every_kept_interaction_sorted_held_out_ones_too",
+    ),
+    Mutation(
+        "ranker: a group whose best is near the bound is passed over",
+        "pipeline/serving/ranker.py",
+        "groups - k, axis=1)[:, groups - k]",
+        "groups - k, axis=1)[:, groups - k + (k > 1)]",
+        "tests/pipeline/serving/test_ranker.py::test_rank_all_best_items_in_groups_of_their_own_are_found_masked_or_not",
+    ),
+    Mutation(
+        "ranker: masked items raise the bound",
+        "pipeline/serving/ranker.py",
+        "block[item_M[low:high] - start, user_M[low:high]] = -np.inf",
+        "pass",
+        "tests/pipeline/serving/test_ranker.py::test_rank_all_best_items_in_groups_of_their_own_are_found_masked_or_not",
+    ),
+    Mutation(
+        "ranker: a history is not left out",
+        "pipeline/serving/ranker.py",
+        "own = (self._seen(question.user), question.history) if",
+        "own = (self._seen(question.user),) if",
+        "tests/pipeline/serving/test_ranker.py::test_recommend_history_is_folded_in_and_left_out",
+    ),
+    Mutation(
+        "ranker: a history that the release knows moves the user",
+        "pipeline/serving/ranker.py",
+        "self._fold_in(np.union1d(seen, one.history)) - self._fold_in(seen)",
+        "self._fold_in(np.union1d(seen, one.history))",
+        "tests/pipeline/serving/test_ranker.py::test_recommend_history_that_the_release_knows_leaves_the_user_as_trained",
+    ),
+    Mutation(
+        "ranker: what MLflow drops is ignored",
+        "pipeline/serving/ranker.py",
+        'require_known("column", names_in(data), COLUMNS)',
+        'require_known("column", names_in(model_input), COLUMNS)',
+        "tests/pipeline/serving/test_loaded.py::test_model_what_is_not_known_is_refused_though_mlflow_would_drop_it",
+    ),
+    Mutation(
+        "champion: a damaged release is served",
+        "pipeline/serving/champion.py",
+        "digest = check_release(here).digest",
+        "digest = champion.digest",
+        "tests/pipeline/serving/test_champion.py::test_load_champion_damaged_release_is_refused_and_nothing_is_kept",
+    ),
 ]
 
 

@@ -122,6 +122,11 @@ def show_list(result: "Recommendations | Similar", console: Console) -> None:
         for line in _why(row.why) if row.why else []:
             table.add_row("", "", "", line)
     console.print(table)
+    left_out = getattr(result, "left_out", 0)
+    if left_out is None:
+        console.print("the release does not say what users have: nothing is left out")
+    elif left_out:
+        console.print(f"left out: {left_out} that the user has already; --with-seen shows them")
 
 
 def _why(reason: "Reason") -> list[str]:

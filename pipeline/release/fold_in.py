@@ -12,9 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-UNOBSERVED = 30.0
-"""What all pairs weigh together, in the weight of the observed ones together; chosen on validation, as the next."""
-L2 = 3.0
+UNOBSERVED = 10.0
+"""What all pairs weigh together, in the weight of the observed ones together: as in training.
+
+Chosen on validation with the next (`python -m bench.fold_in --search`, docs/decisions/0034-folding-in.md).
+"""
+L2 = 1.0
 """lambda, in mean diagonal entries of a V^T V."""
 MOST_USERS = 2000
 """Drawn to measure c."""

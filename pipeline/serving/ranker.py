@@ -11,7 +11,9 @@ import difflib
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ IDS, LISTS = ("user_id", "item_id"), ("history", "candidates", "exclude")
 COLUMNS = ("user_id", "history", "item_id", "candidates", "exclude")
 DEFAULTS: dict[str, Any] = {"mode": "recommend", "k": 20, "exclude_seen": True, "unknown": "popular"}
 CHOICES = {"mode": ("recommend", "similar", "score"), "unknown": ("popular", "empty", "error")}
-USERS_AT_ONCE, ITEMS_AT_ONCE, GROUP = 256, 8192, 32
+USERS_AT_ONCE, BLOCKS_AT_ONCE, ITEMS_AT_ONCE, GROUP = 256, 2, 8192, 32
 ROUNDING = 2e-5
 """Largest error of a float32 score, relative to the lengths of its two vectors."""
 NONE = np.empty(0, np.int64)
@@ -420,12 +422,16 @@ class Ranker(PythonModel):
                 scores = scores if scale_I is None else scores * scale_I[rows]
                 answers[place] = self._answer(*best_of(rows, scores, asked["k"]), source)
         longest = self.longest if scale_I is None else 1.0
-        for start in range(0, len(everything), USERS_AT_ONCE):
+
+        def rank_block(start: int) -> list[tuple[np.ndarray, np.ndarray]]:
             block = everything[start : start + USERS_AT_ONCE]
             masks = [masked[place] for place in block]
-            found = rank_all(vector_BD[block], self.item_ID, asked["k"], masks, scale_I, longest)
-            for place, best in zip(block, found, strict=True):
-                answers[place] = self._answer(*best, sources[place])
+            return rank_all(vector_BD[block], self.item_ID, asked["k"], masks, scale_I, longest)
+
+        with ThreadPoolExecutor(BLOCKS_AT_ONCE) as pool:  # while one multiplies, the other selects
+            found = list(pool.map(rank_block, range(0, len(everything), USERS_AT_ONCE)))
+        for place, best in zip(everything, chain.from_iterable(found), strict=True):
+            answers[place] = self._answer(*best, sources[place])
         return answers
 
     def _popular(self, question: Question, masked: np.ndarray, asked: dict[str, Any]) -> Answer:

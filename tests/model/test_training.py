@@ -117,7 +117,7 @@ def test_trainer_first_losses_are_those_of_the_cpu(device, ranking):
     shape = ModelConfig(embedding_dim=16, content_weight=0.4)
     trainer = Trainer(data, held_out, shape, settings, Micro)
     other = Trainer(data, held_out, shape, dataclasses.replace(settings, device=device, seed=1), Micro)
-    other.start_from(trainer.best_parameters())
+    other.start_from(trainer.best_parameters(), rate_factor=1.0)
     assert other.device.type == device
     assert losses(other) == pytest.approx(losses(trainer), rel=1e-3)
 

@@ -295,6 +295,17 @@ def test_rank_all_is_a_stable_sort_of_what_is_not_masked(data):
         np.testing.assert_allclose(scores, score_I[rows], rtol=1e-6)
 
 
+def test_rank_all_best_items_in_groups_of_their_own_are_found_masked_or_not():
+    groups = np.arange(10)
+    first, second = groups * ranker.GROUP, groups * ranker.GROUP + 1
+    item_ID = np.zeros((10 * ranker.GROUP, 1), np.float32)
+    item_ID[first, 0], item_ID[second, 0] = 100 + groups, 50 + groups
+    masks = [np.empty(0, np.int64), first]
+    (plain, _), (masked, _) = ranker.rank_all(np.ones((2, 1), np.float32), item_ID, 3, masks, None, 109)
+    assert plain.tolist() == [9 * ranker.GROUP, 8 * ranker.GROUP, 7 * ranker.GROUP]
+    assert masked.tolist() == [one + 1 for one in plain.tolist()]
+
+
 def test_rank_all_over_several_blocks_is_a_sort(monkeypatch):
     monkeypatch.setattr(ranker, "ITEMS_AT_ONCE", 64)
     rng = np.random.default_rng(0)
@@ -337,5 +348,5 @@ def test_ranker_imports_nothing_of_this_program():
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     roots = {name.partition(".")[0] for name in names}
-    standard = {"collections", "dataclasses", "difflib", "json", "pathlib", "sys", "typing"}
+    standard = {"collections", "concurrent", "dataclasses", "difflib", "itertools", "json", "pathlib", "sys", "typing"}
     assert roots == standard | {"numpy", "pandas", "pyarrow", "mlflow"}
