@@ -11,7 +11,6 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.data import HeldOut, TrainingData
-from model.epoch import LEAST_GAIN
 from model.finishing.distilling import DISTILLATION, Distillation, distil
 from model.finishing.joining import Cut, Joining
 from model.finishing.taste import ContentAxes, Taste
