@@ -59,8 +59,12 @@ def _schema(path: UPath, version: str) -> pa.Schema:
 
 def _odd_zones(schema: pa.Schema) -> Iterator[str]:
     """Names of the columns with moments of a zone that has no name, such as +05:30."""
-    known = zoneinfo.available_timezones()
-    return (field.name for field in schema if any(zone not in known for zone in _zones(field.type)))
+    return (field.name for field in schema if any(zone not in _known_zones() for zone in _zones(field.type)))
+
+
+@functools.cache
+def _known_zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones())
 
 
 def _zones(kind: pa.DataType) -> Iterator[str]:

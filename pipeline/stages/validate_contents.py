@@ -69,7 +69,7 @@ def _texts(catalogue: Catalogue, name: str, modality: ModalityConfig, items: pl.
         long=len(long) if limit else None,
         long_items=long.head(NAMED).to_list(),
         reads=limit.pieces if limit else None,
-        long_texts=modality.long_texts,
+        cuts=modality.long_texts == "cut",
     )
 
 

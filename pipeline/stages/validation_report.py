@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from features.modality import LongTexts
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID
 from pipeline.dataset.records import Moment
 
@@ -131,8 +130,8 @@ class ContentReport:
     """Word pieces that the encoder reads of a text; None where that is not known beforehand."""
     long: int | None = None
     """Items with a longer text."""
-    long_texts: LongTexts = "cut"
-    """What becomes of longer texts."""
+    cuts: bool = True
+    """Whether the rest of a longer text is left out."""
     long_items: list[Any] = field(default_factory=list)
     of_unknown_items: int | None = None
     """Precomputed vectors of items that there are not."""
@@ -235,7 +234,7 @@ def _content(name: str, found: ContentReport, num_items: int) -> list[str]:
         )
     if found.zero:
         lines.append(f"{name}: {found.zero} vectors are all zero; these items count as items without content")
-    if found.long and found.long_texts == "cut":
+    if found.long and found.cuts:
         lines.append(
             f"{name}: {found.long} texts are longer than the {found.reads} word pieces that the encoder reads, such as "
             f'those of {some(found.long_items)}; the rest is not encoded (modalities.{name}.long_texts = "average" '

@@ -19,6 +19,7 @@ from pipeline.storage.files import as_json
 
 PLAIN = {
     str: st.text(max_size=5),
+    bool: st.booleans(),
     int: st.integers(),
     float: st.floats(allow_nan=False),
     Any: st.text() | st.integers(),

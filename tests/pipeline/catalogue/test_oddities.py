@@ -111,6 +111,14 @@ def test_long_texts_are_counted_by_word_pieces(tmp_path):
     assert text["examples"][:1] == [("word " * 254)[:100] + "…"]
 
 
+def test_long_texts_that_are_averaged_deserve_no_warning(tmp_path):
+    write(tmp_path / "items.csv", {**ITEMS, "title": [f"{row} " + "word " * 300 for row in range(6)]})
+    text = {"encoder": "all-minilm-l6-v2", "columns": ["title"], "long_texts": "average"}
+    report = checked(shop(tmp_path, items="items.csv", modalities={"text": text}))
+    assert report["modalities"]["text"]["long"] == 6
+    assert report["warnings"] == []
+
+
 def test_limit_of_an_unknown_encoder_is_not_told(tmp_path):
     config = shop(tmp_path, modalities={"text": {"encoder": "sentence-transformers:some/name", "columns": ["title"]}})
     text = checked(config)["modalities"]["text"]
