@@ -1,9 +1,11 @@
 """A stack for each module whose tests need one, with a sample catalogue in its store."""
 
+import contextlib
 import os
 import shutil
 import socket
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -22,14 +24,33 @@ SETTINGS = {
 }
 
 
+class Statsd:
+    """Takes metrics as a StatsD server would, and keeps their names."""
+
+    def __init__(self, receiver):
+        self.port, self.names = receiver.getsockname()[1], set()
+        self._receiver, self._ended = receiver, threading.Event()
+        self._thread = threading.Thread(target=self._receive)
+        self._thread.start()
+
+    def _receive(self):
+        while not self._ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                self.names |= {line.split(":")[0] for line in self._receiver.recv(65536).decode().splitlines()}
+
+    def end(self):
+        self._ended.set()
+        self._thread.join()
+
+
 @pytest.fixture(scope="session")
 def statsd():
-    """A socket that takes metrics as a StatsD server would."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
-        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)  # read at the end, by one test
         receiver.bind(("127.0.0.1", 0))
-        receiver.settimeout(30)
-        yield receiver
+        receiver.settimeout(1)
+        server = Statsd(receiver)
+        yield server
+        server.end()
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +63,7 @@ def stack(statsd):
     folder = Path(tempfile.mkdtemp(prefix="microrec-stack-"))
     folder.chmod(0o755)  # PostgreSQL runs as another user where we are root
     stack = TestStack(folder / "env", folder / "state")
-    metrics = {"STATSD_ON": "True", "STATSD_HOST": "127.0.0.1", "STATSD_PORT": str(statsd.getsockname()[1])}
+    metrics = {"STATSD_ON": "True", "STATSD_HOST": "127.0.0.1", "STATSD_PORT": str(statsd.port)}
     complete(stack.env_file, SETTINGS | metrics | free_ports())
     try:
         stack.run("up")
