@@ -1,4 +1,4 @@
-"""Brings what was trained into the champion's space before it is exported (docs/decisions/0032-one-space.md).
+"""Brings what was trained into the champion's space before it is exported (docs/decisions/0033-one-space.md).
 
 Parameters and the files of stage `train` stay in the training's own space; a release carries its rotation, so that
 vectors that are made later (`serving.embed`) go the same way. Shapes: I items, U users, R rows, D dimension.
