@@ -44,7 +44,7 @@ def ask_gate(run: Run, as_of: datetime | None = None, *, again: bool = True) -> 
 
 
 def trained(run: Run) -> Contender:
-    """The vectors that a run has trained, which are those that `export` writes."""
+    """The vectors that a run has trained, whose scores are those of the release that `export` writes."""
     dataset = load_dataset(run.folder(stages.PREPARE), with_features=False)
     with local_copy(run.folder(stages.TRAIN) / VECTORS) as file:
         vectors = load_file(file)
