@@ -10,7 +10,7 @@ the same in all nights, so that their figures compare. `--cold` begins every nig
 
 import argparse
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ class Night:
     """What a night leaves for the next one."""
 
     parameters: dict[str, Tensor]
+    weights: dict[str, float]
     finished: Finished
     items: np.ndarray
     """In the space of the first night, float32 (I, D)."""
@@ -61,7 +62,8 @@ def train_night(dataset: Dataset, config: Config, seed: int, before: Night | Non
     protocol = EvaluationProtocol(dataset, config.split)
     data, held_out, settings = dataset.training_data(), protocol.held_out(), replace(config.train, seed=seed)
     start = time.process_time()
-    trainer = Trainer(data, held_out, config.model, settings, Micro, freed_memory_kept)
+    known = before.weights if before and not cold else None  # as a night takes its champion's
+    trainer = Trainer(data, held_out, config.model, settings, Micro, freed_memory_kept, found_weights=known)
     if before and not cold:
         everybody = torch.arange(data.num_users), torch.arange(data.num_items)
         trainer.start_from(carry_over(trainer.model, before.parameters, *everybody))
@@ -77,7 +79,10 @@ def train_night(dataset: Dataset, config: Config, seed: int, before: Night | Non
     told = f"{trainer.epoch:6d} {trainer.best_epoch:5d} {time.process_time() - start:7.0f}" + "".join(
         f" {metrics[name]:9.4f}" for name in SHOWN
     )
-    return Night(parameters=trainer.best_parameters(), finished=finished, items=items, users=users), told
+    weights = asdict(trainer.adaptation.best)
+    return Night(
+        parameters=trainer.best_parameters(), weights=weights, finished=finished, items=items, users=users
+    ), told
 
 
 def moved(dataset: Dataset, before: Night, now: Night) -> DriftRow:

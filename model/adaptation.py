@@ -24,9 +24,10 @@ CHANGES = (
     ("l2", (1 / 1.18, 1.18)),
     ("content_weight", (2.0, 0.5)),
     ("contrastive_weight", (4.0, 0.25)),
-    ("l2", (1.0,)),
 )
-"""Weight, factor and its opposite, in the order in which they are tried; at last as it is. The best L2 is narrow."""
+"""Weight, factor and its opposite, in the order in which they are tried. The best L2 is narrow."""
+AS_THEY_ARE = ("l2", 1.0, False)
+"""The last change."""
 ERRORS = 0.25
 """Standard errors of validation by which a change must gain at first; the best of many checks is partly luck."""
 
@@ -43,6 +44,10 @@ class Adaptation:
             if name in names
             for place, factor in enumerate(factors)
         ]
+        if names:
+            self._changes.append(AS_THEY_ARE)
+        self.failed = False
+        """Whether the change in use is known to be none, whatever its next checks say."""
         self._finds_l2 = "l2" in names
         self._place = -1
         self._gained = self._gained_before = False
@@ -53,6 +58,11 @@ class Adaptation:
     def under_way(self) -> bool:
         """Whether a change is in use."""
         return self._place >= 0
+
+    @property
+    def searches(self) -> bool:
+        """Whether there is anything to find."""
+        return bool(self._changes)
 
     @property
     def goes_on(self) -> bool:
@@ -80,7 +90,7 @@ class Adaptation:
         """Make the next change of the best weights, which come into use."""
         place = self._next()
         self._gained_before = self._gained and place == self._place
-        self._place, self._gained, self.began = place, False, epoch
+        self._place, self._gained, self.failed, self.began = place, False, False, epoch
         name, factor, _ = self._changes[place]
         self.weights = replace(self.best, **{name: factor * getattr(self.best, name)})
         return self.weights

@@ -172,7 +172,7 @@ class TrainConfig:
     check_every: int = 2
     """Epochs between two checks on validation; a checkpoint is kept at each."""
     patience: int = 8
-    """Checks without gain after which training stops."""
+    """Checks without gain after which training stops; where L2 is to be found, the search ends it."""
     structure_gradient: StructureGradient = "epoch"
     """When gradients reach the learned graphs: `epoch`, its first step as the authors do, or every `step`."""
     auto_weights: Literal["champion", "anew"] = "champion"

@@ -128,9 +128,21 @@ class Trainer(Generic[Model]):
     @property
     def _stalled(self) -> bool:
         """Whether patience has run out."""
+        if self.adaptation.failed:
+            return True
         patience = self.adaptation.patience(self.config.patience)
         last_gain = max(self.best_epoch, self.adaptation.began)
         return self._held_out is not None and (self.epoch - last_gain) // self.config.check_every >= patience
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is anything to choose by."""
+        return self._held_out is not None
+
+    @property
+    def found_its_weights(self) -> bool:
+        """Whether weights were looked for, to the end."""
+        return self.adaptation.searches and self._stalled and not self.adaptation.goes_on
 
     def _adapt(self) -> None:
         """Go back to the best state, with the next change of a weight."""
@@ -149,7 +161,13 @@ class Trainer(Generic[Model]):
                 self._adapt()
             start = time.perf_counter()
             rate = self._set_learning_rate()
-            loss, ranking, contrastive = self.train_epoch()
+            try:
+                loss, ranking, contrastive = self.train_epoch()
+            except DivergedError:
+                if not self.adaptation.under_way:
+                    raise
+                self.adaptation.failed = True
+                continue
             self.epoch += 1
             # Also before a check: what is evaluated is then a function of the model's state alone, and the
             # vectors exported from a checkpoint are those that were measured.

@@ -46,7 +46,7 @@ MUTATIONS = [
     ),
     Mutation(
         "space: new items' vectors are not rotated",
-        "pipeline/serving/embed.py",
+        "pipeline/release/rotations.py",
         "return vector_QD if rotation_DD is None else rotated(vector_QD, rotation_DD)",
         "return vector_QD",
         "tests/pipeline/serving/test_embed.py::test_embed_items_of_a_rotated_release_are_rotated_like_it",

@@ -132,7 +132,7 @@ class Training:
     weights: dict[str, float] = field(default_factory=dict)
     """`l2`, `content_weight` and `contrastive_weight` of the best state; empty in earlier versions."""
     weights_of: str | None = None
-    """The run whose training found those that are `auto`; None: this one."""
+    """The run whose training found those that are `auto`; None: they were not looked for, or not to the end."""
     taste_weights: dict[str, float] = field(default_factory=dict)
     """Of a user's taste in content, by modality; empty where none was joined."""
     new_item_scale: float = 1.0

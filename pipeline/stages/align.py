@@ -123,7 +123,8 @@ def _kind(table: pa.Table, column: str) -> str:
 def _aligned(run: Run, former: Former, vectors: dict[str, np.ndarray]) -> Aligned:
     rotation_DD = procrustes([former.pair(side, vectors[side]) for side in (ITEM_VECTORS, USERS)])
     # Joined and cut with taste, items are no longer in the space of their content.
-    joined = any(run.require(stages.TRAIN).taste_weights.values())
+    then = former.manifest.training
+    joined = any(run.require(stages.TRAIN).taste_weights.values()) or bool(then and any(then.taste_weights.values()))
     content_DD = procrustes([former.pair(CONTENT, vectors[CONTENT])]) if joined else rotation_DD
     turns = {ITEM_VECTORS: rotation_DD, USERS: rotation_DD, CONTENT: content_DD}
     turned = {side: rotated(vectors[side], turn_DD) for side, turn_DD in turns.items()}

@@ -3,17 +3,22 @@
 The champion is the one that stood when the run began, so that a killed and resumed run trains with the same weights.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from model.config import ModelConfig, starting_weights
+from model.config import ModelConfig, Weights, given_weights, starting_weights
 from pipeline import stages
+from pipeline.config.config import WARM_START_CHAMPION, WARM_START_NONE
 from pipeline.config.recorded import differences, with_defaults
 from pipeline.dataset.records import Training
+from pipeline.documents import as_document, as_record
 from pipeline.errors import StoreError
 from pipeline.registry.predecessor import predecessor
 from pipeline.release.manifest import Manifest, read_manifest
 from pipeline.run import Run
+from pipeline.storage.files import as_json, create_bytes, parse_json, read_bytes
+
+AUTO, NUM_WEIGHTS, RECORD = "auto", len(fields(Weights)), "found_weights.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,25 +34,56 @@ class FoundWeights:
 
 
 def found_weights(run: Run, modalities: list[str]) -> FoundWeights:
-    """What the champion knows for a model with these modalities.
+    """What an earlier training knows for a model with these modalities; decided once in a run.
 
-    A champion that is damaged or was trained otherwise is no reason to fail: weights are found anew.
+    A champion that is damaged or was trained otherwise is no reason to fail: weights are found anew. A run that the
+    training begins from by its id brings its own weights, without which its parameters are another model's.
     """
-    if run.config.train.auto_weights != "champion":
-        return FoundWeights()
-    before = predecessor(run.path, run.store)
-    if before.run_id is None:
+    file = run.path / RECORD
+    try:
+        payload = read_bytes(file)
+    except FileNotFoundError:
+        payload = create_bytes(file, as_json(as_document(_look(run, modalities))))
+    return as_record(FoundWeights, parse_json(file, payload), file)
+
+
+def _look(run: Run, modalities: list[str]) -> FoundWeights:
+    config = run.config
+    is_auto = (
+        len(given_weights(config.model, config.train.objective)) < NUM_WEIGHTS or config.model.taste_weight == AUTO
+    )
+    if not is_auto or config.train.auto_weights != WARM_START_CHAMPION:
         return FoundWeights()
     try:
-        manifest = read_manifest(run.store.release(before.run_id))
-        training = manifest.training
-        if training is None or not training.weights or not _same_settings(run, manifest, training, modalities):
-            return FoundWeights()
+        if config.train.warm_start not in (WARM_START_NONE, WARM_START_CHAMPION):
+            return _found_by(Run.present(config.train.warm_start, config, run.store, run.reporter))
+        return _champions(run, modalities)
     except StoreError as error:
         run.reporter.say(f"train: finds its weights anew: {error}")
         return FoundWeights()
+
+
+def _found_by(earlier: Run) -> FoundWeights:
+    training = earlier.result(stages.TRAIN)
+    return _of(training, earlier.id) if training else FoundWeights()
+
+
+def _champions(run: Run, modalities: list[str]) -> FoundWeights:
+    before = predecessor(run.path, run.store)
+    if before.run_id is None:
+        return FoundWeights()
+    manifest = read_manifest(run.store.release(before.run_id))
+    training = manifest.training
+    if manifest.release_digest != before.digest or training is None or training.weights_of is None:
+        return FoundWeights()
+    return _of(training, manifest.run_id) if _same_settings(run, manifest, training, modalities) else FoundWeights()
+
+
+def _of(training: Training, run_id: str) -> FoundWeights:
+    if not training.weights:  # an earlier version's
+        return FoundWeights()
     return FoundWeights(
-        run_id=training.weights_of or manifest.run_id, training=training.weights, taste=training.taste_weights or None
+        run_id=training.weights_of or run_id, training=training.weights, taste=training.taste_weights or None
     )
 
 

@@ -110,7 +110,7 @@ def _train(run: Run, folder: Path) -> TrainResult:
         warm_start=started_from,
         modalities=trainer.model.modality_names,
         weights=asdict(trainer.adaptation.best),
-        weights_of=found.run_id,
+        weights_of=found.run_id or (run.id if _has_searched(run.config, trainer) else None),
         taste_weights=finished.taste_weights if finished else {},
         new_item_scale=finished.new_item_scale if finished else 1.0,
         predicted_peak_memory_bytes=predicted,
@@ -188,23 +188,30 @@ def check_memory(run: Run, dataset: Dataset) -> int:
     return total
 
 
+def _has_searched(config: Config, trainer: Trainer[Micro]) -> bool:
+    """Whether this training has found, to the end, all that is `auto`: others may then take it."""
+    if trainer.adaptation.searches:
+        return trainer.found_its_weights
+    return config.model.taste_weight == "auto" and trainer.has_validation
+
+
 def _modalities(config: Config, dataset: Dataset) -> list[str]:
     return sorted(dataset.features) if config.model.modalities is None else list(config.model.modalities)
 
 
 def make_trainer(
-    run: Run, dataset: Dataset, columns: Columns = WHOLE, found_weights: dict[str, float] | None = None
+    run: Run, dataset: Dataset, columns: Columns = WHOLE, known_weights: dict[str, float] | None = None
 ) -> Trainer[Micro]:
     """The trainer of this run's configuration, checking on the validation interactions of `dataset`.
 
-    `found_weights` are an earlier training's, for those that are `auto`.
+    `known_weights` are an earlier training's, for those that are `auto`.
 
     Raises `ConfigError` for a configuration that does not fit the data.
     """
     try:
         data, config = dataset.training_data(), run.config
         held_out = EvaluationProtocol(dataset, config.split).held_out()
-        return Trainer(data, held_out, config.model, config.train, Micro, freed_memory_kept, columns, found_weights)
+        return Trainer(data, held_out, config.model, config.train, Micro, freed_memory_kept, columns, known_weights)
     except ValueError as error:
         raise ConfigError(f"train: {error}") from error
 

@@ -97,6 +97,8 @@ def _told(error: Exception) -> str:
 def _start(run: Run, record: WarmStart, trainer: Trainer[Micro], today: Dataset) -> WarmStart:
     if record.run_id is None:
         raise _UnusableError(record.reason or "there is none yet")
+    if trainer.adaptation.searches:
+        raise _UnusableError("weights that are `auto` are to be found, which begins at random parameters")
     try:
         earlier = Run.present(record.run_id, run.config, run.store, run.reporter)
         _require_same_model(run, earlier, trainer.model.modality_names)
@@ -113,6 +115,8 @@ def _start(run: Run, record: WarmStart, trainer: Trainer[Micro], today: Dataset)
             f"{MOST_TRAINED_BEFORE:.0%} may be; was [split] changed?"
         )
     user_U, item_I = earlier_rows(then, today)
+    if run.config.model.backbone == "mf" and (user_U < 0).any():
+        raise _UnusableError("a new user's vector would be random: with backbone 'mf' nothing but training moves it")
     metric = trainer.start_from(carry_over(trainer.model, trainer.own_columns(parameters), user_U, item_I))
     known_users, known_items = int((user_U >= 0).sum()), int((item_I >= 0).sum())
     run.reporter.say(

@@ -7,7 +7,7 @@ from model import adaptation
 from model.adaptation import CHANGES, CHECKS, LAST_CHECKS, STRONG, Adaptation, adaptation_of
 from model.config import STARTING_WEIGHTS, ModelConfig, ObjectiveConfig, Weights
 from model.micro import Micro
-from model.training import Trainer
+from model.training import DivergedError, Trainer
 from tests.model.test_training import config, losses, planted
 
 START = Weights(l2=2.0, content_weight=0.5, contrastive_weight=0.01)
@@ -82,6 +82,15 @@ def test_adaptation_of_changes_nothing_that_is_given_found_or_cannot_be_measured
     assert begun({"l2": 9.0, "content_weight": 3.0}) == (9.0, 0.7, {"contrastive_weight"})
 
 
+def test_adaptation_of_any_weight_ends_as_they_are():
+    adapted = Adaptation(START, ["content_weight"])
+    values = []
+    while adapted.goes_on:
+        values.append(adapted.change(10).content_weight)
+    assert values == [1.0, 0.25, 0.5]
+    assert adapted.patience(8) == LAST_CHECKS
+
+
 @pytest.fixture
 def far_off(monkeypatch):
     """Training begins with far too much L2."""
@@ -132,6 +141,39 @@ def test_trainer_going_back_begins_each_change_at_the_best_state():
     losses(trainer)
     assert len(begun) > 3
     assert all((begins_ID == best_ID).all() for begins_ID, best_ID in begun)
+
+
+def test_trainer_change_that_diverges_is_taken_back_and_the_night_goes_on(monkeypatch):
+    data, held_out, _ = planted()
+    trainer, steps = Trainer(data, held_out, SHAPE, settings(), Micro), 0
+    whole = trainer.train_epoch
+
+    def broken():
+        nonlocal steps
+        if trainer.adaptation.under_way and trainer.adaptation.weights.content_weight != 0.4:
+            steps += 1
+            raise DivergedError("the loss became nan")
+        return whole()
+
+    monkeypatch.setattr(trainer, "train_epoch", broken)
+    losses(trainer)
+    assert steps == 2  # both ways
+    assert trainer.adaptation.best.content_weight == 0.4
+    assert trainer.found_its_weights
+    trainer.best_vectors()
+    assert trainer.check()["recall@20"] == trainer.best_metric
+
+
+def test_trainer_that_diverges_before_it_adapts_says_so(monkeypatch):
+    data, held_out, _ = planted()
+    trainer = Trainer(data, held_out, SHAPE, settings(), Micro)
+
+    def broken():
+        raise DivergedError("the loss became nan")
+
+    monkeypatch.setattr(trainer, "train_epoch", broken)
+    with pytest.raises(DivergedError):
+        losses(trainer)
 
 
 def test_trainer_best_vectors_are_those_of_the_best_weights(monkeypatch):

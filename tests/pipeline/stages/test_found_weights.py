@@ -1,5 +1,7 @@
 """Weights that are `auto`, remembered from the champion: on a tiny run's real stages."""
 
+import shutil
+
 import pytest
 
 from model.config import ModelConfig
@@ -8,9 +10,10 @@ from pipeline.documents import as_document
 from pipeline.opening import open_run
 from pipeline.registry.champion import Champion
 from pipeline.release.manifest import MANIFEST, read_manifest
+from pipeline.run import Run
 from pipeline.stages.found_weights import FoundWeights, found_weights, with_found_weights
 from pipeline.stages.order import do_stage
-from pipeline.storage.files import read_json, write_json
+from pipeline.storage.files import local_path, read_json, write_json
 from tests.pipeline.release_factory import quiet
 from tests.pipeline.tiny import make_tiny
 
@@ -27,7 +30,7 @@ def shop(tmp_path):
         do_stage(first, stage)
     release = first.store.release("first")
     manifest = read_json(release / MANIFEST)
-    manifest["training"] |= {"weights": WEIGHTS, "taste_weights": TASTE}
+    manifest["training"] |= {"weights": WEIGHTS, "taste_weights": TASTE, "weights_of": "first"}
     write_json(release / MANIFEST, manifest)
     digest = read_manifest(release).release_digest
     champion = Champion(run_id="first", digest=digest, model_name="microrec", model_version="1", previous=None)
@@ -88,10 +91,62 @@ def test_found_weights_of_a_damaged_champion_are_none(shop):
     assert found_weights(run, ["text"]) == FoundWeights()
 
 
-def test_found_weights_stay_when_the_champion_changes_during_the_night(shop):
+def test_found_weights_are_decided_once_in_a_night(shop):
     run = shop()
-    run.store.champion.unlink()
     assert found_weights(run, ["text"]).training == WEIGHTS
+    shutil.rmtree(local_path(run.store.release("first")))
+    assert found_weights(run, ["text"]).training == WEIGHTS
+
+
+def test_found_weights_of_a_search_that_was_cut_off_are_none(shop):
+    run = shop()
+    manifest = run.store.release("first") / MANIFEST
+    cut = read_json(manifest)
+    cut["training"]["weights_of"] = None
+    write_json(manifest, cut)
+    assert found_weights(run, ["text"]) == FoundWeights()
+
+
+def test_found_weights_of_another_release_of_that_name_are_none(shop):
+    run = shop()
+    manifest = run.store.release("first") / MANIFEST
+    write_json(manifest, read_json(manifest) | {"release_digest": "0" * 64})
+    assert found_weights(run, ["text"]) == FoundWeights()
+
+
+def test_found_weights_where_none_is_auto_are_none(shop):
+    numbers = {"embedding_dim": 8, "neighbours": 4, "content_weight": 0.3, "taste_weight": 0.0}
+    objective = {"l2": 1.0, "contrastive_weight": 0.0}
+    run = shop(model=numbers, train={"max_epochs": 2, "device": "cpu", "objective": objective})
+    assert found_weights(run, ["text"]) == FoundWeights()
+
+
+def test_found_weights_of_a_run_that_training_begins_from_are_its_own(shop):
+    run = shop(train={"max_epochs": 2, "check_every": 1, "device": "cpu", "batch_size": 16, "warm_start": "first"})
+    own = Run.present("first", run.config, run.store, quiet()).require(stages.TRAIN)
+    found = found_weights(run, ["text"])
+    assert (found.run_id, found.training) == ("first", own.weights)
+    do_stage(run, stages.TRAIN)
+    assert run.require(stages.TRAIN).warm_start.run_id == "first"
+
+
+def test_train_whose_weights_are_to_be_found_does_not_begin_warm(shop):
+    warm = {"max_epochs": 2, "check_every": 1, "device": "cpu", "batch_size": 16, "warm_start": "champion"}
+    run = shop(train={**warm, "auto_weights": "anew"})
+    do_stage(run, stages.TRAIN)
+    assert "are to be found" in run.require(stages.TRAIN).warm_start.reason
+
+
+def test_train_cut_off_while_it_searches_hands_nothing_on(shop):
+    run = shop(train={"max_epochs": 2, "check_every": 1, "device": "cpu", "batch_size": 16, "auto_weights": "anew"})
+    do_stage(run, stages.TRAIN)
+    assert run.require(stages.TRAIN).weights_of is None
+
+
+def test_train_that_has_found_its_weights_hands_them_on(shop):
+    run = shop(train={"max_epochs": 400, "check_every": 1, "device": "cpu", "batch_size": 16, "auto_weights": "anew"})
+    do_stage(run, stages.TRAIN)
+    assert run.require(stages.TRAIN).weights_of == "second"
 
 
 def test_with_found_weights_takes_the_trainings_content_weight_or_where_auto_begins(shop):
