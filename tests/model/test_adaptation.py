@@ -177,7 +177,7 @@ def test_trainer_that_diverges_before_it_adapts_says_so(monkeypatch):
 
 
 def test_trainer_best_vectors_are_those_of_the_best_weights(monkeypatch):
-    monkeypatch.setattr(adaptation, "CHANGES", (("content_weight", (50.0,)),))
+    monkeypatch.setattr(adaptation, "AS_THEY_ARE", ("content_weight", 50.0, False))
     data, held_out, _ = planted()
     trainer = Trainer(data, held_out, SHAPE, settings(objective=ObjectiveConfig(l2=0.5, contrastive_weight=0)), Micro)
     losses(trainer)
