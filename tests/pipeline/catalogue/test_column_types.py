@@ -70,6 +70,7 @@ ODD = {
     "pictures": column({"bytes": b"x", "path": "a.png"}, HUGGING_FACE),
     "list of bytes": column([b"x"]),
     "digits": column(Decimal("1.5"), pa.decimal256(50, 2)),
+    "view": column(["x"], pa.list_view(pa.string())),
     "list of moments": column([10**15], pa.list_(pa.timestamp("us", "+05:30"))),
 }
 
