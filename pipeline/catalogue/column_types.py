@@ -17,7 +17,7 @@ import polars as pl
 from upath import UPath
 
 from pipeline.catalogue.blame import UNREADABLE, first_line
-from pipeline.catalogue.moments import typed_timestamp
+from pipeline.catalogue.moments import stripped, typed_timestamp
 from pipeline.columns import IMAGE_PATH, ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from pipeline.errors import InputError
 from pipeline.faults.find import raise_if_passing
@@ -80,9 +80,10 @@ def _typed_id(frame: pl.LazyFrame, path: UPath, name: str, kind: pl.DataType) ->
     if _is_text(kind):
         text = column.cast(pl.String)
         return pl.when(text != "").then(text)
-    if not kind.is_integer():
+    decimal = isinstance(kind, pl.Decimal) and kind.scale == 0
+    if not (kind.is_integer() or decimal):
         raise InputError(f"{path}, column {name}: ids are {kind}; write them as text or whole numbers")
-    if kind in (pl.UInt64, pl.Int128):
+    if decimal or kind in (pl.UInt64, pl.Int128):
         _require_int64(frame, path, name, kind)
     return column.cast(pl.Int64)
 
@@ -102,7 +103,8 @@ def _require_int64(frame: pl.LazyFrame, path: UPath, name: str, kind: pl.DataTyp
 def _typed_number(path: UPath, name: str, kind: pl.DataType) -> pl.Expr:
     if not (kind.is_numeric() or kind in (pl.String, pl.Null)):
         raise InputError(f"{path}, column {name}: values are {kind}; write numbers")
-    return pl.col(name).cast(pl.Float64).fill_nan(None)
+    column = stripped(name) if kind == pl.String else pl.col(name)
+    return column.cast(pl.Float64).fill_nan(None)
 
 
 def _typed_content(name: str, kind: pl.DataType) -> pl.Expr | None:

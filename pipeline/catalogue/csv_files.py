@@ -7,7 +7,8 @@ Arrow parses; it is fast and refuses rows of another width, but takes quotes as 
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +24,8 @@ from pipeline.catalogue.text_files import EmptyFileError, decoded, open_text, re
 from pipeline.errors import InputError
 
 _BLOCK_BYTES = 1 << 24
+_OTHER_SEPARATORS = ";\t|"
+_REPEATED = pa.struct([("several columns of this name", pa.string())])
 _ESCAPED = '\\"'
 _DOUBLED = (
     "write the file anew: values with a quote in them are quoted, and the quote is doubled (Spark: "
@@ -49,58 +52,112 @@ class _CsvCopy:
     separators: str
 
     def __call__(self, path: UPath, folder: Path) -> None:
-        separator, names = _header(path, self.separators)
-        repeated = {name for name in names if name and names.count(name) > 1}
-        if repeated:
-            raise InputError(f"{path}, line 1: several columns are called {min(repeated)!r}; give each its own name")
-        try:
-            quoted = _write(path, folder / "part.parquet", names, separator)
-        except pa.ArrowInvalid as error:
-            require_utf8(path)
-            _require_strict(path, separator, len(names))
-            raise InputError(f"{path} cannot be read as csv: {error}; write it anew") from error
-        if quoted:
-            _require_strict(path, separator, len(names))
+        with _long_values():
+            header = _header(path, self.separators)
+            target, width = folder / "part.parquet", len(header.names)
+            if header.alone:
+                pq.write_table(header.schema.empty_table(), target)
+                return
+            try:
+                quoted = _write(path, target, header)
+            except pa.ArrowInvalid as error:
+                require_utf8(path)
+                _require_strict(path, header.separator, width)
+                raise InputError(f"{path} cannot be read as csv: {error}; write it anew") from error
+            if quoted:
+                _require_strict(path, header.separator, width)
 
 
-def _header(path: UPath, separators: str) -> tuple[str, list[str]]:
-    """The separator, and the names of the columns."""
+@contextmanager
+def _long_values() -> Iterator[None]:
+    """Let `csv` read what Arrow reads; its limit, 128 KiB, is the process's."""
+    before = csv.field_size_limit(_BLOCK_BYTES)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+@dataclass(frozen=True)
+class _Header:
+    separator: str
+    names: list[str]
+    lines: int
+    """A name may hold a line break."""
+    alone: bool
+    """Whether no row follows."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns without a name, such as an index, get one; a name that stands twice is one column without values."""
+        kinds: dict[str, pa.DataType] = {}
+        for name in self.keys:
+            kinds[name] = pa.string() if self.keys.count(name) == 1 else _REPEATED
+        return pa.schema(kinds.items())
+
+    @property
+    def keys(self) -> list[str]:
+        """The columns' names, every one of them some text."""
+        return [name or self._invented(place) for place, name in enumerate(self.names, start=1)]
+
+    def _invented(self, place: int) -> str:
+        invented = f"column {place}"
+        while invented in self.names:
+            invented += "'"
+        return invented
+
+
+def _header(path: UPath, separators: str) -> _Header:
+    """The first row that is not blank.
+
+    Raises:
+        EmptyFileError: there is none.
+        InputError: it seems to have another separator.
+    """
     try:
         with open_text(path) as file, decoded(file) as lines:
             first = next((line for line in lines if line.strip()), None)
+        if first is None:
+            raise EmptyFileError(f"{path} cannot be read as csv: it is empty; write it anew")
+        separator = next((one for one in separators if one in first), separators[-1])
+        with open_text(path) as file, closing(_rows(path, file, separator)) as rows:
+            line, names = next(rows)
+            alone = next(rows, None) is None
     except UnicodeDecodeError:
         require_utf8(path)
         raise
-    if first is None:
-        raise EmptyFileError(f"{path} cannot be read as csv: it is empty; write it anew")
-    separator = next((one for one in separators if one in first), separators[-1])
-    return separator, next(csv.reader([first], delimiter=separator))
+    if len(names) == 1 and (other := next((one for one in _OTHER_SEPARATORS if one in names[0]), None)):
+        raise InputError(
+            f"{path}, line {line}: the header is one column, {names[0]!r}, as if {other!r} were the separator; write "
+            f"the file anew with {separator!r} between columns"
+        )
+    return _Header(separator, names, line, alone)
 
 
-def _write(path: UPath, target: Path, names: list[str], separator: str) -> bool:
+def _write(path: UPath, target: Path, header: _Header) -> bool:
     """Copy the rows; whether there is a quote among them."""
-    schema = pa.schema([(name, pa.string()) for name in _distinct(names)])
+    schema, places = header.schema, [str(place) for place in range(len(header.names))]
     with open_text(path) as file, pq.ParquetWriter(target, schema, compression="zstd") as writer:
         watched = _Watched(file)
         batches = pc.open_csv(
             pa.PythonFile(watched, "r"),
-            read_options=pc.ReadOptions(block_size=_BLOCK_BYTES),
-            parse_options=pc.ParseOptions(delimiter=separator, newlines_in_values=True),
+            read_options=pc.ReadOptions(block_size=_BLOCK_BYTES, skip_rows=header.lines, column_names=places),
+            parse_options=pc.ParseOptions(delimiter=header.separator, newlines_in_values=True),
             convert_options=pc.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
+                column_types=dict.fromkeys(places, pa.string()),
                 null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
             ),
         )
         for batch in batches:
-            writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+            columns = dict(zip(header.keys, batch.columns, strict=True))
+            arrays = [
+                columns[field.name] if field.type == pa.string() else pa.nulls(len(batch), field.type)
+                for field in schema
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
     return watched.quoted
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """Columns without a name, such as an index, get one: Arrow needs it."""
-    return [name or f"column {place}" for place, name in enumerate(names, start=1)]
 
 
 class _Watched(io.RawIOBase):
@@ -140,7 +197,7 @@ def _require_strict(path: UPath, separator: str, width: int) -> None:
                 )
 
 
-def _rows(path: UPath, file: BinaryIO, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: UPath, file: BinaryIO, separator: str) -> Generator[tuple[int, list[str]], None, None]:
     """The rows that are not blank, each with the number of its last line."""
     with decoded(file) as text:
         reader = csv.reader(text, strict=True, delimiter=separator)

@@ -1,7 +1,7 @@
 """Lines of JSON as tables: every column gets one type, whatever the order of the lines.
 
-A column is text, whole numbers, numbers or truth values where all its values are. Lists, however nested, and columns
-that mix text and numbers become lists of text: the leaves. A column with a record in it has a record's type and no
+A column is whole numbers, numbers or truth values where all its values are, and text where they are mixed. A column
+with a list in it, however nested, becomes lists of text: the leaves. One with a record in it has a record's type and no
 values: nobody knows what its text would be.
 """
 
@@ -18,7 +18,7 @@ from upath import UPath
 
 from pipeline.catalogue.column_types import stack_frames
 from pipeline.catalogue.copies import scan_copies
-from pipeline.catalogue.json_values import RecordError, as_text, leaves, parse_json
+from pipeline.catalogue.json_values import RecordError, as_text, holds_record, leaves, parse_json, require_names
 from pipeline.catalogue.text_files import EmptyFileError, numbered_lines
 from pipeline.errors import InputError
 
@@ -46,13 +46,20 @@ class _JsonCopy:
 
     def __call__(self, path: UPath, folder: Path) -> None:
         known: dict[str, pa.DataType] = {}
-        writer, number = None, 0
+        while not self._write(path, folder, known):  # the second time with all types known, so that none changes
+            for part in folder.iterdir():
+                part.unlink()
+
+    def _write(self, path: UPath, folder: Path, known: dict[str, pa.DataType]) -> bool:
+        """Write all records; False where a column became text after some of its values were written as numbers."""
+        writer, number, whole = None, 0, True
         records = _records(path)
         try:
             while batch := list(islice(records, self.batch)):
                 before = dict(known)
                 columns = _columns(path, batch, known)
                 schema = pa.schema(known.items())
+                whole = whole and not _respelled(before, known)
                 if writer is None or known != before:
                     if writer is not None:
                         writer.close()
@@ -64,12 +71,23 @@ class _JsonCopy:
                 writer.close()
         if not number:
             raise EmptyFileError(f"{path} cannot be read as jsonl: it is empty; write it anew")
+        return whole
+
+
+def _respelled(before: dict[str, pa.DataType], known: dict[str, pa.DataType]) -> bool:
+    """Whether values that were not text are now: their text is that of the file, not that of a column of numbers."""
+    return any(
+        not pa.types.is_null(kind) and kind != known[name] and known[name] in (pa.string(), _LIST)
+        for name, kind in before.items()
+    )
 
 
 def _records(path: UPath) -> Iterator[dict[str, Any]]:
     for number, line in numbered_lines(path):
         try:
             record = parse_json(line)
+            if isinstance(record, dict):
+                require_names(record)
         except RecordError as error:
             whole = "; is it one JSON document? Write one record a line" if line.startswith(("[", "{")) else ""
             raise InputError(f"{path}, line {number}: {error}; correct the line or take it out{whole}") from error
@@ -96,17 +114,15 @@ def _kind(values: Iterable[Any]) -> pa.DataType:
     classes = set(map(type, some))
     if not classes:
         return pa.null()
-    if any(_holds_record(value) for value in some) if classes & {dict, list} else False:
+    if classes & {dict, list} and any(map(holds_record, some)):
         return _RECORD
-    if classes <= {int, float}:
-        if all(value in _INT64 for value in some if type(value) is int):
-            return pa.int64() if classes == {int} else pa.float64()
+    if list in classes:
         return _LIST
-    return _SIMPLE.get(classes.pop(), _LIST) if len(classes) == 1 else _LIST
-
-
-def _holds_record(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_record, value)))
+    if int in classes and not all(value in _INT64 for value in some if type(value) is int):
+        return pa.string()
+    if len(classes) == 1:
+        return _SIMPLE[classes.pop()]
+    return pa.float64() if classes == {int, float} else pa.string()
 
 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
@@ -117,7 +133,9 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
         return other
     if _RECORD in (one, other):
         return _RECORD
-    return pa.float64() if {one, other} == _NUMBERS else _LIST
+    if _LIST in (one, other):
+        return _LIST
+    return pa.float64() if {one, other} == _NUMBERS else pa.string()
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
@@ -125,7 +143,9 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
         return pa.nulls(len(values), kind)
     if kind == _LIST:
         return pa.array([None if value is None else list(leaves(value)) for value in values], kind)
+    if kind == pa.float64():
+        return pa.array([None if value is None else float(value) for value in values], kind)
     try:
         return pa.array(values, kind)
-    except UnicodeEncodeError:  # halves of surrogate pairs
+    except (UnicodeEncodeError, pa.ArrowInvalid, pa.ArrowTypeError):  # halves of surrogate pairs; numbers beside text
         return pa.array(list(map(as_text, values)), kind)

@@ -40,10 +40,13 @@ _DECODER = json.JSONDecoder(
 
 
 def as_text(value: Any) -> str | None:
-    """Any value as text that UTF-8 can hold: the halves of surrogate pairs are joined, lone ones replaced."""
+    """Any value as text that UTF-8 can hold: the halves of surrogate pairs are joined, lone ones replaced.
+
+    Truth values are spelled as in JSON.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    plain = str(value)
+    plain = str(value).lower() if isinstance(value, bool) else str(value)
     try:
         plain.encode()
     except UnicodeEncodeError:
@@ -56,10 +59,33 @@ def leaves(value: Any) -> Iterator[str]:
 
     Raises `RecordError` for a record among them.
     """
-    if isinstance(value, list | tuple):
-        for part in value:
-            yield from leaves(part)
-    elif isinstance(value, dict):
-        raise RecordError("a record of names and values stands where text is expected")
-    elif plain := as_text(value):
-        yield plain
+    for part in _parts(value):
+        if isinstance(part, dict):
+            raise RecordError("a record of names and values stands where text is expected")
+        if plain := as_text(part):
+            yield plain
+
+
+def holds_record(value: Any) -> bool:
+    """Whether a value is a record, or has one somewhere in its lists."""
+    return any(isinstance(part, dict) for part in _parts(value))
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What is in a value's lists, in its order; without recursion, which ends at some depth."""
+    pending = [value]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, list | tuple):
+            pending.extend(reversed(part))
+        else:
+            yield part
+
+
+def require_names(record: dict[str, Any]) -> None:
+    """Raise `RecordError` for a name that UTF-8 cannot hold, and so no table: the half of a surrogate pair."""
+    try:
+        "".join(record).encode()
+    except UnicodeEncodeError as error:
+        wrong = next(name for name in record if error.object[error.start] in name)
+        raise RecordError(f"has the name {wrong!r}, which is no text") from error

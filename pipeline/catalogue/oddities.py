@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.catalogue.moments import require_one_unit, unit_counts
+from pipeline.catalogue.moments import date_numbers, dates_error, require_one_unit, unit_counts
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID
 
 WORDS_FOR_NOTHING = (
@@ -25,7 +25,7 @@ WORDS_FOR_NOTHING = (
     "00000000-0000-0000-0000-000000000000",
 )
 """In small letters: what pandas, Spark, databases, spreadsheets and scripts write where there is no value."""
-_WORDS, _UNIT = "__words ", "__unit "
+_WORDS, _UNIT, _DATES = "__words ", "__unit ", "__dates"
 
 
 def words_for_nothing(names: Iterable[str], schema: pl.Schema) -> list[pl.Expr]:
@@ -56,16 +56,24 @@ def take_words(row: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def units(schema: pl.Schema) -> list[pl.Expr]:
-    """For a query of one row: how many timestamps are moments of our time in each unit."""
-    if TIMESTAMP not in schema or schema[TIMESTAMP] == pl.Null:
+    """For a query of one row: how many timestamps are moments of our time in each unit, and whether all are dates.
+
+    Of numbers only: a date such as 9999-12-31, which stands for none, is no other unit.
+    """
+    if TIMESTAMP not in schema or not schema[TIMESTAMP].is_numeric():
         return []
-    counts = unit_counts(pl.col(TIMESTAMP).to_physical())
-    return [pl.struct(count=count, example=example).alias(_UNIT + name) for name, (count, example) in counts.items()]
+    counts = unit_counts(pl.col(TIMESTAMP))
+    all_dates, date = date_numbers(pl.col(TIMESTAMP))
+    return [
+        *(pl.struct(count=count, example=example).alias(_UNIT + name) for name, (count, example) in counts.items()),
+        pl.struct(count=all_dates, example=date).alias(_DATES),
+    ]
 
 
-def require_unit(row: dict[str, Any], where: str, schema: pl.Schema) -> None:
-    """Take the answers to `units` out of a row; raise `InputError` where they are of two units."""
-    keys = [key for key in row if key.startswith(_UNIT)]
-    found = {key.removeprefix(_UNIT): row.pop(key) for key in keys}
-    pairs = {name: (one["count"], one["example"]) for name, one in found.items()}
-    require_one_unit(where, pairs, moments=isinstance(schema.get(TIMESTAMP), pl.Datetime))
+def require_unit(row: dict[str, Any], where: str) -> None:
+    """Take the answers to `units` out of a row; raise `InputError` where numbers are of two units, or dates."""
+    dates = row.pop(_DATES, None)
+    found = {key.removeprefix(_UNIT): row.pop(key) for key in [key for key in row if key.startswith(_UNIT)]}
+    require_one_unit(where, {name: (one["count"], one["example"]) for name, one in found.items()})
+    if dates and dates["count"]:
+        raise dates_error(where, dates["example"])

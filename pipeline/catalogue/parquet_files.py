@@ -29,8 +29,8 @@ def scan_parquet(path: UPath) -> pl.LazyFrame:
         EmptyFileError: a file of no bytes.
         InputError: what is no whole Parquet file.
     """
-    if any(_odd_zones(_schema(path, file_token(path)))):
-        return scan_copies(path, _InUtc())[0]
+    if any(_odd(_schema(path, file_token(path)))):
+        return scan_copies(path, _Plain())[0]
     frame = pl.scan_parquet(polars_name(path), glob=False, **polars_options(path))
     with _unreadable(path):
         frame.collect_schema()
@@ -57,9 +57,15 @@ def _schema(path: UPath, version: str) -> pa.Schema:
         return pq.read_schema(file)
 
 
-def _odd_zones(schema: pa.Schema) -> Iterator[str]:
-    """Names of the columns with moments of a zone that has no name, such as +05:30."""
-    return (field.name for field in schema if any(zone not in _known_zones() for zone in _zones(field.type)))
+def _odd(schema: pa.Schema) -> Iterator[str]:
+    """Names of the columns that Polars cannot open: moments of a zone that has no name, such as +05:30, and views."""
+    return (field.name for field in schema if any(map(_is_odd, _kinds(field.type))))
+
+
+def _is_odd(kind: pa.DataType) -> bool:
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return True
+    return pa.types.is_timestamp(kind) and bool(kind.tz) and kind.tz not in _known_zones()
 
 
 @functools.cache
@@ -67,29 +73,29 @@ def _known_zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones())
 
 
-def _zones(kind: pa.DataType) -> Iterator[str]:
-    if pa.types.is_timestamp(kind) and kind.tz:
-        yield kind.tz
+def _kinds(kind: pa.DataType) -> Iterator[pa.DataType]:
+    """A type and those within it."""
+    yield kind
     for place in range(kind.num_fields):
-        yield from _zones(kind.field(place).type)
+        yield from _kinds(kind.field(place).type)
 
 
 @dataclass(frozen=True)
-class _InUtc:
-    """Moments under another zone, which is how they are shown: what is stored is UTC."""
+class _Plain:
+    """Moments under another zone, which is how they are shown: what is stored is UTC; other odd columns lose values."""
 
     def __call__(self, path: UPath, folder: Path) -> None:
         with _unreadable(path), path.open("rb") as file:
             table = pq.ParquetFile(file)
-            odd = set(_odd_zones(table.schema_arrow))
-            schema = pa.schema([_in_utc(field) if field.name in odd else field for field in table.schema_arrow])
+            odd = set(_odd(table.schema_arrow))
+            schema = pa.schema([_plain(field) if field.name in odd else field for field in table.schema_arrow])
             with pq.ParquetWriter(folder / "part.parquet", schema, compression="zstd") as writer:
                 for batch in table.iter_batches():
                     columns = [_as(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
                     writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
 
 
-def _in_utc(field: pa.Field) -> pa.Field:
+def _plain(field: pa.Field) -> pa.Field:
     kind = pa.timestamp(field.type.unit, "UTC") if pa.types.is_timestamp(field.type) else _NO_VALUES
     return pa.field(field.name, kind)
 

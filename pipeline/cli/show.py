@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.columns import ITEM_ID, SCORE, TITLE
 
@@ -118,9 +119,9 @@ def show_list(result: "Recommendations | Similar", console: Console) -> None:
     for name, justify in (("rank", "right"), (SCORE, "right"), (ITEM_ID, "left"), (TITLE, "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for row in result.items:
-        table.add_row(str(row.rank), f"{row.score:.4f}", str(row.item_id), row.title or "")
+        table.add_row(str(row.rank), f"{row.score:.4f}", Text(str(row.item_id)), Text(row.title or ""))
         for line in _why(row.why) if row.why else []:
-            table.add_row("", "", "", line)
+            table.add_row("", "", "", Text(line))
     console.print(table)
     left_out = getattr(result, "left_out", 0)
     if left_out is None:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from upath import UPath
 
 from pipeline.catalogue.catalogue import Catalogue
+from pipeline.catalogue.contents import join_texts
 from pipeline.columns import EMBEDDING, ITEM_ID, TITLE, USER_ID
 from pipeline.errors import InputError
 from pipeline.registry.champion import choose_release
@@ -127,8 +128,10 @@ def _listing(catalogue: Catalogue, items: pa.Table, score_I: np.ndarray, k: int)
 
 
 def titles(catalogue: Catalogue, ids: list[Any]) -> dict[Any, str]:
-    """Titles from the catalogue as it is now; an item that has left it has none."""
+    """Titles, as text, from the catalogue as it is now; an item that has left it has none."""
     items = catalogue.scan_items()
     if TITLE not in items.collect_schema().names():
         return {}
-    return dict(catalogue.collect_items(items.filter(pl.col(ITEM_ID).is_in(ids)).select(ITEM_ID, TITLE)).iter_rows())
+    named = catalogue.collect_items(items.filter(pl.col(ITEM_ID).is_in(ids)).select(ITEM_ID, TITLE))
+    shown = zip(named[ITEM_ID], join_texts(named, [TITLE]), strict=True)
+    return {item_id: title for item_id, title in shown if title}

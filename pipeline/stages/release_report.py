@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline import stages
 from pipeline.catalogue.catalogue import Catalogue
+from pipeline.catalogue.contents import join_texts
 from pipeline.columns import IMAGE_PATH, ITEM_ID, MODALITY, NEIGHBOUR_ID, RANK, SIMILARITY, SOURCE, TITLE, TRAIN
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import InputError
@@ -119,18 +120,20 @@ def _with_similarity(card: GridItem, similarity: float) -> GridItem:
 
 def _cards(catalogue: Catalogue, dataset: Dataset, items: pa.Table, shown: set[Any]) -> dict[Any, GridItem]:
     """One card per item, its picture read and shrunk in threads."""
-    rows = dataset.items.filter(pl.col(ITEM_ID).is_in(list(shown))).to_dicts()
+    chosen = dataset.items.filter(pl.col(ITEM_ID).is_in(list(shown)))
+    rows = chosen.to_dicts()
+    titles = join_texts(chosen, [TITLE]) if TITLE in chosen.columns else [""] * len(rows)
     sources = dict(zip(items.column(ITEM_ID).to_pylist(), items.column(SOURCE).to_pylist(), strict=True))
     with ThreadPoolExecutor() as pool:
         pictures = list(pool.map(lambda row: _picture(catalogue, row.get(IMAGE_PATH)), rows))
     return {
         row[ITEM_ID]: GridItem(
             id=str(row[ITEM_ID]),
-            title=str(row.get(TITLE) or row[ITEM_ID]),
+            title=title or str(row[ITEM_ID]),
             image=picture,
             note=sources[row[ITEM_ID]],
         )
-        for row, picture in zip(rows, pictures, strict=True)
+        for row, title, picture in zip(rows, titles, pictures, strict=True)
     }
 
 

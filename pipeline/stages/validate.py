@@ -140,7 +140,7 @@ def _interactions(catalogue: Catalogue, items: pl.DataFrame) -> tuple[Interactio
     wanted = raw.select(_NUM_ROWS, users, pl.all().null_count(), *last, *odd)
     counts = catalogue.collect_interactions(wanted).row(0, named=True)
     words = take_words(counts)
-    require_unit(counts, catalogue.shown_interactions, schema)
+    require_unit(counts, catalogue.shown_interactions)
     rows, users_before, latest = counts.pop(_ROWS), counts.pop(_USERS), counts.pop(_LAST, None)
     kept = catalogue.collect_interactions(steps[-1][1])
     dropped = losses(catalogue, steps)

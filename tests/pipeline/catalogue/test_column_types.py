@@ -70,6 +70,7 @@ ODD = {
     "pictures": column({"bytes": b"x", "path": "a.png"}, HUGGING_FACE),
     "list of bytes": column([b"x"]),
     "digits": column(Decimal("1.5"), pa.decimal256(50, 2)),
+    "view": column(["x"], pa.list_view(pa.string())),
     "list of moments": column([10**15], pa.list_(pa.timestamp("us", "+05:30"))),
 }
 
@@ -170,3 +171,20 @@ def test_numbers_of_interactions_of_an_odd_type_are_refused(tmp_path, name, valu
     pq.write_table(pa.table({**INTERACTIONS, name: pa.array([value] * 16)}), tmp_path / "inter.parquet")
     with pytest.raises(InputError, match=rf"inter\.parquet, column {name}: values are "):
         checked(shop(tmp_path, interactions="inter.parquet"))
+
+
+def test_ratings_with_blanks_around_them_are_read(tmp_path):
+    write(tmp_path / "inter.csv", {**INTERACTIONS, "rating": [" 4", "5 ", "  ", None] * 4})
+    found = shop(tmp_path, interactions="inter.csv").open_catalogue().scan_interactions().collect()
+    assert found["rating"].to_list() == [4.0, 5.0, None, None] * 4
+
+
+def test_decimal_ids_are_whole_numbers(tmp_path):
+    ids, kind = [Decimal(7 + row) for row in range(16)], pa.decimal128(38, 0)
+    pq.write_table(pa.table({**INTERACTIONS, "user_id": pa.array(ids, kind)}), tmp_path / "inter.parquet")
+    config = shop(tmp_path, interactions="inter.parquet")
+    assert [user for user, _ in pairs_of(config)] == list(range(7, 23))
+    ids[0] = Decimal(2**63)
+    pq.write_table(pa.table({**INTERACTIONS, "user_id": pa.array(ids, kind)}), tmp_path / "inter.parquet")
+    with pytest.raises(InputError, match=r"column user_id: ids are Decimal.*, such as 9223372036854775808"):
+        checked(config)

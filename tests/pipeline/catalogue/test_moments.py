@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-import polars as pl
 import pytest
 
 from pipeline.errors import InputError
@@ -82,14 +81,33 @@ def test_numbers_of_two_units_in_two_files_are_refused(tmp_path):
         checked(shop(tmp_path, interactions="inter"))
 
 
-def test_moments_of_which_some_were_written_in_another_unit_are_refused(tmp_path):
-    milliseconds = [SECONDS, SECONDS * 1000] * 8
-    frame = pl.DataFrame({**INTERACTIONS, "timestamp": milliseconds})
-    frame.with_columns(pl.from_epoch("timestamp", "ms")).write_parquet(tmp_path / "inter.parquet")
-    with pytest.raises(InputError, match="moments a thousand times as far from 1970"):
-        checked(shop(tmp_path, interactions="inter.parquet"))
+def test_moments_far_from_the_others_are_no_other_unit(tmp_path):
+    for far in ("9999-12-31", "1970-01-03"):
+        found = checked(timed(tmp_path, ["2023-11-14", far]))["interactions"]["timestamps"]
+        assert far in (found["first"][:10], found["last"][:10])
 
 
-@pytest.mark.parametrize("values", [[0, SECONDS], [1, 2, 3], [None, SECONDS], [-5, 10**6, SECONDS], [20230101]])
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("values", [[20230102, 20231231], [20230102030405, None], [20230102.0, None]])
+def test_dates_without_separators_are_refused(tmp_path, ending, values):
+    with pytest.raises(InputError, match=r"inter.*, column timestamp: 20230102\d* and all others are dates"):
+        checked(timed(tmp_path, values, ending))
+
+
+@pytest.mark.parametrize(
+    ("values", "first"),
+    [
+        (["1700000000", "1700000000.5"], 1700000000.0),
+        ([" 1700000000", "  "], 1700000000),
+        (["2023-01-02 03:04:05 UTC", "2023-01-02 03:04:06.5 UTC"], "2023-01-02T03:04:05+00:00"),
+    ],
+)
+def test_texts_in_ways_that_are_plain_are_read(tmp_path, values, first):
+    assert checked(timed(tmp_path, values))["interactions"]["timestamps"]["first"] == first
+
+
+@pytest.mark.parametrize(
+    "values", [[0, SECONDS], [1, 2, 3], [None, SECONDS], [-5, 10**6, SECONDS], [20230101, SECONDS], [20231301]]
+)
 def test_numbers_that_may_be_of_one_unit_are_read(tmp_path, values):
     assert checked(shop(tmp_path, interactions=timed(tmp_path, values).catalogue.interactions[0]))["interactions"]

@@ -156,6 +156,13 @@ def test_recommend_items_catalogue_without_titles_gives_none(own_world):
     assert {one.title for one in own_world.recommend("user-0").items} == {None}
 
 
+@pytest.mark.parametrize(("title", "shown"), [(1984, "1984"), (["1984", "a novel"], "1984, a novel")])
+def test_recommend_items_titles_of_another_type_are_text(own_world, title, shown):
+    own_world.write_items(item_id=["item-0"], title=[title])
+    titles = {one.item_id: one.title for one in own_world.recommend("user-0", NUM_ITEMS).items}
+    assert titles == {f"item-{row}": None for row in range(NUM_ITEMS)} | {"item-0": shown}
+
+
 def test_recommend_items_that_has_left_the_catalogue_has_no_title(own_world):
     own_world.write_items(item_id=["item-1", "item-77"], title=["Blue shoe", "New hat"])
     titles = {one.item_id: one.title for one in own_world.recommend("user-0", NUM_ITEMS).items}
