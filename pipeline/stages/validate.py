@@ -8,7 +8,6 @@ from typing import Any
 
 import polars as pl
 
-from features.modality import ModalityConfig
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.catalogue.cleaning import clean_items, interaction_steps, losses, require_interactions, require_weights
 from pipeline.catalogue.contents import has_text
@@ -75,7 +74,7 @@ def check_catalogue(config: Config) -> ValidationReport:
     interactions, kept, users_before = _interactions(catalogue, items)
     split_interactions(kept, config.split)  # what cannot be split is refused before anything is encoded
     report = ValidationReport(
-        items=_items(catalogue, config.modalities, items, kept),
+        items=_items(catalogue, config, items, kept),
         interactions=interactions,
         users=_users(kept, users_before),
         density=len(kept) / (len(items) * kept[USER_ID].n_unique()),
@@ -86,13 +85,11 @@ def check_catalogue(config: Config) -> ValidationReport:
     return dataclasses.replace(report, warnings=[*unused, *others, *find_warnings(report)])
 
 
-def _items(
-    catalogue: Catalogue, modalities: dict[str, ModalityConfig], items: pl.DataFrame, kept: pl.DataFrame
-) -> ItemsReport:
+def _items(catalogue: Catalogue, config: Config, items: pl.DataFrame, kept: pl.DataFrame) -> ItemsReport:
     raw = catalogue.scan_catalogue()
     schema = raw.collect_schema()
     distinct = pl.col(ITEM_ID).drop_nulls().n_unique().alias(_ITEMS)
-    content = _content_columns(modalities, schema)
+    content = _configured_columns(config, schema)
     values = [filled.sum().alias(_VALUES + name) for name, filled in content.items()]
     words = words_for_nothing([ITEM_ID, *(name for name in content if name != IMAGE_PATH)], schema)
     wanted = raw.select(_NUM_ROWS, distinct, pl.all().null_count(), *values, *words)
@@ -118,15 +115,15 @@ def _items(
     )
 
 
-def _content_columns(modalities: dict[str, ModalityConfig], schema: pl.Schema) -> dict[str, pl.Expr]:
-    """The columns that contents are made of and the catalogue has, each with whether a row has something in it."""
-    named = [
+def _configured_columns(config: Config, schema: pl.Schema) -> dict[str, pl.Expr]:
+    """The columns that contents and kinds are made of and the catalogue has, each with whether a row has a value."""
+    contents = [
         name
-        for modality in modalities.values()
+        for modality in config.modalities.values()
         if modality.encoder != PRECOMPUTED
         for name in modality.columns or (IMAGE_PATH,)
     ]
-    return {name: has_text(name, schema[name]) for name in named if name in schema}
+    return {name: has_text(name, schema[name]) for name in [*contents, *config.evaluation.columns] if name in schema}
 
 
 def _interactions(catalogue: Catalogue, items: pl.DataFrame) -> tuple[InteractionsReport, pl.DataFrame, int]:
