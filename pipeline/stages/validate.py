@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from features.precomputed import ROWS
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.catalogue.cleaning import clean_items, interaction_steps, losses, require_interactions, require_weights
 from pipeline.catalogue.contents import has_text
@@ -38,6 +39,7 @@ TRIES = 3
 _ROWS, _ITEMS, _USERS, _LAST, _VALUES = "__rows", "__items", "__users", "__last", "__values "
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_A_YEAR = 365.2425 * 86_400 * 1e6
+_SHOWN = 3
 _NUM_ROWS = pl.len().alias(_ROWS)
 
 
@@ -81,8 +83,17 @@ def check_catalogue(config: Config) -> ValidationReport:
         modalities={name: check_content(catalogue, name, one, items) for name, one in config.modalities.items()},
     )
     unused = [f"catalogue.columns maps {name!r}, a column that no file has" for name in catalogue.unused_mappings()]
-    others = [f"{path} is not read: a name of another kind, or a folder below" for path in catalogue.overlooked()]
-    return dataclasses.replace(report, warnings=[*unused, *others, *find_warnings(report)])
+    return dataclasses.replace(report, warnings=[*unused, *_not_read(config, catalogue), *find_warnings(report)])
+
+
+def _not_read(config: Config, catalogue: Catalogue) -> list[str]:
+    """One warning of all that seems to be data and is not read."""
+    named = [one for modality in config.modalities.values() for one in (modality.vectors, modality.ids)]
+    paths = catalogue.overlooked(one for one in named if one and one != ROWS)
+    if not paths:
+        return []
+    shown = ", ".join(map(str, paths[:_SHOWN])) + (" …" if len(paths) > _SHOWN else "")
+    return [f"not read, by name or as folders below ({len(paths)} in all): {shown}"]
 
 
 def _items(catalogue: Catalogue, config: Config, items: pl.DataFrame, kept: pl.DataFrame) -> ItemsReport:
