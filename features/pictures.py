@@ -19,6 +19,8 @@ PIXELS_IN_FLIGHT = PixelBudget(1 << 26)
 """Of a process: 200 MB of RGB, whatever the number of threads; a picture with more is decoded alone."""
 _LARGE = 1 << 22
 """Pixels from which on a picture's memory goes back to the system at once: 16 MB."""
+ENOUGH = 1 << 20
+"""Pixels of a picture that is kept until its batch is encoded: 3 MB; encoders look at 0.05 to 0.2 million."""
 _REDUCED = (224, 224)
 _GREY_16 = ("I;16", "I;16B", "I;16L", "I")
 
@@ -27,36 +29,38 @@ class UnreadableError(FeatureError):
     """A picture that cannot be decoded; recorded, never fatal."""
 
 
-def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode a picture into RGB, upright by its EXIF orientation, transparency on white.
+def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS, at_most: int = ENOUGH) -> Image.Image:
+    """Decode a picture into RGB, upright by its EXIF orientation, transparency on white, for who keeps many of them.
 
     Args:
         payload: the file's bytes.
         max_pixels: width times height of the largest picture that is decoded.
+        at_most: pixels of what comes out; a larger picture is shrunk, sides in proportion.
 
     Raises `UnreadableError` for anything that is no whole picture; a machine out of memory is not the picture's fault.
     """
-    with _opened(payload, max_pixels) as image, PIXELS_IN_FLIGHT.holding(image.width * image.height):
-        return _upright(image)
+    with decoded(payload, max_pixels=max_pixels) as image:
+        scale = (at_most / (image.width * image.height)) ** 0.5
+        if scale >= 1:
+            return image.copy()
+        size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+        return image.resize(size, Image.Resampling.BICUBIC)
 
 
 @contextmanager
 def decoded(
     payload: bytes, *, max_pixels: int = MAX_PIXELS, at_least: tuple[int, int] | None = None
 ) -> Iterator[Image.Image]:
-    """`decode` for the time that the picture is needed: it counts among the pixels in flight until then.
+    """A picture as `decode` has it, of its own size, while it is needed: so long it counts among the pixels in flight.
 
     Args: at_least: size that is enough; a JPEG is then decoded at a fraction of its own.
     """
-    with (
-        _opened(payload, max_pixels, at_least) as image,
-        PIXELS_IN_FLIGHT.holding(image.width * image.height),
-    ):
-        pixels, upright = image.width * image.height, _upright(image)
+    with _opened(payload, max_pixels, at_least) as (image, held), PIXELS_IN_FLIGHT.holding(held):
+        upright = _upright(image)
         try:
             yield upright
         finally:
-            _free(pixels, image, upright)
+            _free(held, image, upright)
 
 
 def require_readable(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> None:
@@ -65,8 +69,8 @@ def require_readable(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> None:
     Raises `UnreadableError` where `decode` does.
     """
     with (
-        _opened(payload, max_pixels, _REDUCED) as image,
-        PIXELS_IN_FLIGHT.holding(image.width * image.height),
+        _opened(payload, max_pixels, _REDUCED) as (image, held),
+        PIXELS_IN_FLIGHT.holding(held),
         _as_unreadable(),
     ):
         try:
@@ -74,7 +78,7 @@ def require_readable(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> None:
             if image.mode == "F":
                 _grey_of_floats(image)
         finally:
-            _free(image.width * image.height, image)
+            _free(held, image)
 
 
 def _free(pixels: int, *images: Image.Image) -> None:
@@ -90,14 +94,19 @@ def _free(pixels: int, *images: Image.Image) -> None:
 
 
 @contextmanager
-def _opened(payload: bytes, max_pixels: int, at_least: tuple[int, int] | None = None) -> Iterator[Image.Image]:
+def _opened(
+    payload: bytes, max_pixels: int, at_least: tuple[int, int] | None = None
+) -> Iterator[tuple[Image.Image, int]]:
+    """The picture, not decoded yet, and the pixels that decoding it holds."""
     with _as_unreadable():
         image = Image.open(io.BytesIO(payload))
-        if image.width * image.height > max_pixels:
+        whole = image.width * image.height
+        if whole > max_pixels:
             raise UnreadableError(f"{image.width} x {image.height} pixels are too many")
         if at_least:
             image.draft("RGB", at_least)
-    yield image
+        in_scans = "progressive" in image.info  # all coefficients are held, whatever the size that comes out
+    yield image, whole if in_scans else image.width * image.height
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 from features.encoder import ContentKind, Encoder, EncoderSpec, file_digest, resolve_device
 from features.errors import FeatureError
 from features.modality import ModalityConfig
-from features.pictures import decode
+from features.pictures import ENOUGH, decode
 from features.text_limits import TextLimit, find_limit
 
 MINILM = "all-minilm-l6-v2"
@@ -45,10 +45,11 @@ def sentence_transformers(config: ModalityConfig, name: str, content: ContentKin
     folder = Path(name).expanduser()
     local = folder.is_dir()
     limit = find_limit(folder) if local and content == "text" else None
+    shrunk = f"-{ENOUGH}px" if content == "image" else ""  # pictures with more pixels have other vectors
     return EncoderSpec(
         name=_named(f"sentence-transformers:{folder.name if local else name}", config),
         content=content,
-        revision=_folder_digest(folder) if local else name,
+        revision=(_folder_digest(folder) if local else name) + shrunk,
         load=lambda: _averaging(
             _load(str(folder) if local else name, config, content, local_only=local), config, limit
         ),

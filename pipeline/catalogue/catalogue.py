@@ -1,7 +1,7 @@
 """The user's catalogue and interactions: where they are, and their tables as they stand."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -12,7 +12,8 @@ from upath import UPath
 
 from pipeline.catalogue.blame import UNREADABLE
 from pipeline.catalogue.column_types import Table
-from pipeline.catalogue.locations import find_files, overlooked
+from pipeline.catalogue.locations import find_files, location_root
+from pipeline.catalogue.overlooked import overlooked
 from pipeline.catalogue.pictures import Pictures
 from pipeline.catalogue.sources import Format, ItemsFrom, find_source
 from pipeline.catalogue.sources.source import Source
@@ -104,14 +105,21 @@ class Catalogue:
 
     def item_files(self) -> list[UPath]:
         """The catalogue's files, sorted."""
-        return find_files(self.path(self.settings.items), self._source.endings)
+        return list(self._located(interactions=False))
 
     def interaction_files(self) -> list[UPath]:
         """Every file once, though two locations may overlap."""
-        locations, endings = self.settings.interactions, self._source.endings
-        if not locations:
+        return list(self._located(interactions=True))
+
+    def _located(self, *, interactions: bool) -> dict[UPath, UPath]:
+        """Every file, with the first location that it was found at."""
+        if interactions and not self.settings.interactions:
             raise InputError("catalogue.interactions is empty; name at least one file")
-        return list(dict.fromkeys(file for one in locations for file in find_files(self.path(one), endings)))
+        found: dict[UPath, UPath] = {}
+        for location in map(self.path, self.settings.interactions if interactions else [self.settings.items]):
+            for file in find_files(location, self._source.endings):
+                found.setdefault(file, location)
+        return found
 
     def pictures(self) -> Pictures:
         """The catalogue's pictures.
@@ -129,7 +137,7 @@ class Catalogue:
 
         Raises `InputError` for a file that is missing, cannot be read or lacks the column `item_id`.
         """
-        return self._scan(self.item_files(), interactions=False)
+        return self._scan(self._located(interactions=False), interactions=False)
 
     def scan_items(self) -> pl.LazyFrame:
         """The rows of the items there are (`catalogue.items_from`): the catalogue's, or those that interactions name.
@@ -155,14 +163,14 @@ class Catalogue:
 
         Raises `InputError` for a file that is missing, cannot be read or lacks the column `user_id` or `item_id`.
         """
-        return self._scan(self.interaction_files(), interactions=True)
+        return self._scan(self._located(interactions=True), interactions=True)
 
     def require_columns(self, names: Iterable[str], named_by: str) -> None:
         """Raise `InputError` for a column that the catalogue lacks, or that holds what no text can be made of.
 
         Args: named_by: the setting that names them.
         """
-        table = self._table(self.item_files(), interactions=False)
+        table = self._table(self._located(interactions=False), interactions=False)
         there = table.frame.collect_schema().names()
         for name in names:
             if name in table.left_out:
@@ -175,25 +183,25 @@ class Catalogue:
 
     def left_out_of_items(self) -> dict[str, str]:
         """The catalogue's columns that no text can be made of: name to file and type."""
-        return self._table(self.item_files(), interactions=False).left_out
+        return self._table(self._located(interactions=False), interactions=False).left_out
 
-    def _scan(self, files: list[UPath], *, interactions: bool) -> pl.LazyFrame:
+    def _scan(self, files: Mapping[UPath, UPath], *, interactions: bool) -> pl.LazyFrame:
         frame = self._table(files, interactions=interactions).frame
         if not interactions:
             return frame
         names = frame.collect_schema().names()
         return frame.select([name for name in INTERACTION_COLUMNS if name in names])
 
-    def _table(self, files: list[UPath], *, interactions: bool) -> Table:
+    def _table(self, files: Mapping[UPath, UPath], *, interactions: bool) -> Table:
         source, mapping = self._source, self.settings.columns
         if not interactions:
             return read_tables(files, source.scan_items, mapping, (ITEM_ID,), interactions=False)
         return read_tables(files, source.scan_interactions, mapping, (USER_ID, ITEM_ID), interactions=True)
 
     def _parts(self, *, interactions: bool) -> Iterator[tuple[UPath, pl.LazyFrame]]:
-        for file in self.interaction_files() if interactions else self.item_files():
+        for file, location in self._located(interactions=interactions).items():
             with suppress(EmptyFileError):
-                yield file, self._scan([file], interactions=interactions)
+                yield file, self._scan({file: location}, interactions=interactions)
 
     def collect_items(self, frame: pl.LazyFrame) -> pl.DataFrame:
         """Run a query over `scan_catalogue` or `scan_items`.
@@ -251,10 +259,17 @@ class Catalogue:
                     unused.difference_update(scan(file).collect_schema().names())
         return sorted(unused)
 
-    def overlooked(self) -> list[UPath]:
-        """What lies in the folders that are named, seems to hold data, and is not read."""
-        folders = [self.settings.items, *self.settings.interactions]
-        return [path for folder in folders for path in overlooked(self.path(folder), self._source.endings)]
+    def overlooked(self, others: Iterable[str]) -> list[UPath]:
+        """What lies in the folders that are named, seems to hold data, and is not read.
+
+        Args: others: locations that other settings name.
+        """
+        tables = [self.settings.items, *self.settings.interactions]
+        locations = [self.path(one) for one in tables]
+        named = {location_root(self.path(one)) for one in [*tables, self.settings.image_root, *others]}
+        named.update(self.item_files(), self.interaction_files())
+        found = (path for one in locations for path in overlooked(one, self._source.endings, named))
+        return list(dict.fromkeys(found))
 
     def input_files(self) -> dict[str, UPath]:
         """Every file of the tables, by its location relative to the configuration's folder."""

@@ -10,6 +10,10 @@ class RecordError(Exception):
     """What is wrong with one record; whoever reads the file adds its name and the line."""
 
 
+class RepeatedNameError(RecordError):
+    """A record with a name twice: which of its values counts, nobody can say."""
+
+
 def parse_json(line: str) -> Any:
     """One JSON value; NaN, which Python and pandas write for what is missing, is null.
 
@@ -30,7 +34,7 @@ def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
-        raise RecordError(f"has the name {next(name for name in names if names.count(name) > 1)!r} twice")
+        raise RepeatedNameError(f"has the name {next(name for name in names if names.count(name) > 1)!r} twice")
     return record
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from upath import UPath
 
 from features.pictures import UnreadableError, require_readable
-from pipeline.storage.files import is_absence, is_local, local_path, read_bytes, resolve
+from pipeline.storage.files import is_absence, is_local, local_path, read_start, resolve
 
 READERS = 16
 LARGEST = 1 << 28
-"""Bytes of the largest local file that is read: 256 MB."""
+"""Bytes of the largest file that is read: 256 MB."""
 _OTHER_STORE = re.compile(r"(?!s3://[^/])((?i:data):|[A-Za-z][A-Za-z0-9+.-]+:/)")
 
 
@@ -90,13 +90,12 @@ def _other_forms(location: str) -> Iterator[str]:
 
 
 def _read(path: UPath) -> bytes:
-    if is_local(path):
-        found = local_path(path).stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise FileNotFoundError(errno.ENOENT, "no regular file", str(path))
-        if found.st_size > LARGEST:
-            raise OSError(errno.EFBIG, f"{found.st_size:,} bytes are more than {LARGEST:,}", str(path))
-    return read_bytes(path)
+    if is_local(path) and not stat.S_ISREG(local_path(path).stat().st_mode):
+        raise FileNotFoundError(errno.ENOENT, "no regular file", str(path))
+    payload = read_start(path, LARGEST + 1)
+    if len(payload) > LARGEST:
+        raise OSError(errno.EFBIG, f"its bytes are more than {LARGEST:,}", str(path))
+    return payload
 
 
 class Problem(Enum):

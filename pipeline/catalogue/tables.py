@@ -37,7 +37,7 @@ KNOWN_COLUMNS = (ITEM_ID, USER_ID, TIMESTAMP, RATING, WEIGHT, SPLIT, IMAGE_PATH)
 
 
 def read_tables(
-    files: Sequence[UPath],
+    files: Mapping[UPath, UPath],
     scan: Callable[[UPath], pl.LazyFrame],
     mapping: Mapping[str, str],
     required: Sequence[str],
@@ -47,7 +47,7 @@ def read_tables(
     """All files below one another; a column that some lack is null there, and files that hold nothing are passed over.
 
     Args:
-        files: what `find_files` found.
+        files: what `find_files` found, each with the location that it was found at.
         scan: opens one of them, such as `scan_table`.
         mapping: their column name to ours.
         required: columns that every file must have.
@@ -60,9 +60,9 @@ def read_tables(
     """
     tables: dict[UPath, Table] = {}
     empty: EmptyFileError | None = None
-    for file in files:
+    for file, location in files.items():
         try:
-            frame = _with_partitions(scan(file), file)
+            frame = _with_partitions(scan(file), file, location)
         except EmptyFileError as error:
             empty = empty or error
             continue
@@ -114,10 +114,10 @@ def scan_table(path: UPath) -> pl.LazyFrame:
     raise InputError(f"{path}: unknown ending; use one of {', '.join(FORMATS)}")
 
 
-def _with_partitions(frame: pl.LazyFrame, path: UPath) -> pl.LazyFrame:
+def _with_partitions(frame: pl.LazyFrame, path: UPath, location: UPath) -> pl.LazyFrame:
     """Add the columns that stand in the names of folders only, as text."""
     there = frame.collect_schema().names()
-    values = {name: value for name, value in partition_values(path).items() if name not in there}
+    values = {name: value for name, value in partition_values(path, location).items() if name not in there}
     return frame.with_columns(pl.lit(value, pl.String).alias(name) for name, value in values.items())
 
 

@@ -1,6 +1,9 @@
 """`load_champion`: the champion's release for a service of one's own, pinned and verified."""
 
+import json
 import os
+import re
+import stat
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -13,6 +16,9 @@ from upath import UPath
 from pipeline.errors import InputError, StoreError
 from pipeline.registry.champion import Champion, read_champion
 from pipeline.storage.files import (
+    SUCCESS,
+    as_json,
+    file_sha256,
     is_complete,
     local_copy,
     publish_folder,
@@ -25,6 +31,9 @@ from pipeline.storage.layout import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_DIGESTS = "digests.json"
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +55,16 @@ class Loaded:
 
         Raises `mlflow.exceptions.MlflowException` of one line for what is not known or makes no sense.
         """
-        answer: pd.DataFrame = self.model.predict(None, questions, params)
+        answer: pd.DataFrame = self.model.answered(questions, params)
         return answer
+
+    def user_id(self, text: str) -> str | int:
+        """A user's id as the release has it, of text such as a part of an address."""
+        return _as_id(text, integer=self.model.users.integer)
+
+    def item_id(self, text: str) -> str | int:
+        """An item's id as the release has it, of text such as a part of an address."""
+        return _as_id(text, integer=self.model.items.integer)
 
 
 def load_champion(store: str, cache: str | Path | None = None) -> Loaded:
@@ -55,11 +72,11 @@ def load_champion(store: str, cache: str | Path | None = None) -> Loaded:
 
     Args:
         store: `store.root` of the configuration: a folder, or `s3://bucket/prefix`.
-        cache: folder for what is made of releases; default one of this user's in the folder for temporary files. A
-            release that is there already is neither fetched nor verified again.
+        cache: folder for what is made of releases; default one in the folder for temporary files that this user alone
+            may write. A release that is there already is not fetched again, only held against its recorded digests.
 
     Raises:
-        InputError: there is no champion; the store is not there or may not be read.
+        InputError: there is no champion; the store is not there or may not be read; others may write the default cache.
         StoreError: the release does not verify.
         PassingError: the store does not answer now.
     """
@@ -69,13 +86,50 @@ def load_champion(store: str, cache: str | Path | None = None) -> Loaded:
     champion = read_champion(root)
     if champion is None:
         raise InputError(f"{root.root} has no champion: there is no {root.champion.name}; see `microrec promote`")
-    place = Path(cache) if cache else Path(tempfile.gettempdir()) / f"microrec-{os.getuid()}"
+    place = Path(cache) if cache else _own_cache()
     folder = resolve(str(place / f"{champion.run_id}-{champion.digest[:16]}"), Path.cwd())
-    if not is_complete(folder):
+    if not _is_whole(Path(folder.path)):
         _prepare(root.release(champion.run_id), champion, folder)
     return Loaded(
         run_id=champion.run_id, digest=champion.digest, folder=Path(folder.path), model=_model(Path(folder.path))
     )
+
+
+def _as_id(text: str, *, integer: bool) -> str | int:
+    return int(text) if integer and _WHOLE_NUMBER.fullmatch(text) else text
+
+
+def _own_cache() -> Path:
+    """The default cache, made where it is not there.
+
+    Raises `InputError` where another user could have put something into it: the folder above belongs to everyone.
+    """
+    place = Path(tempfile.gettempdir()) / f"microrec-{os.getuid()}"
+    place.mkdir(mode=0o700, exist_ok=True)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise InputError(f"{place} is not this user's alone to write, so it is not used; remove it, or name a cache")
+    return place
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the folder was published, and its files are those that were written."""
+    if not is_complete(UPath(str(folder))):
+        return False
+    try:
+        recorded = json.loads((folder / _DIGESTS).read_bytes())
+        whole = bool(recorded == _digests(folder))
+    except (OSError, ValueError):
+        whole = False
+    if not whole:
+        (folder / SUCCESS).unlink(missing_ok=True)  # what has no marker is replaced
+    return whole
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file, by name."""
+    named = (file for file in sorted(folder.iterdir()) if file.name not in (_DIGESTS, SUCCESS))
+    return {file.name: file_sha256(file) for file in named}
 
 
 def _prepare(release: UPath, champion: Champion, folder: UPath) -> None:
@@ -91,6 +145,7 @@ def _prepare(release: UPath, champion: Champion, folder: UPath) -> None:
             raise StoreError(f"champion.json names digest {champion.digest}, but {release} has {digest}")
         (beside / "served").mkdir()
         Served.of(here).write(beside / "served")
+        (beside / "served" / _DIGESTS).write_bytes(as_json(_digests(beside / "served")))
         publish_folder(beside / "served", folder)
 
 

@@ -320,8 +320,16 @@ class Ranker(PythonModel):
         data, given = as_asked(model_input, params)
         require_known("column", names_in(data), COLUMNS)
         require_known("parameter", given, list(DEFAULTS))
+        return self.answered(model_input, params)
+
+    def answered(self, data: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """The same without MLflow: what is given here is what was asked.
+
+        Raises `WrongQuestion` as `predict` does.
+        """
+        require_known("column", names_in(data), COLUMNS)
         asked = check_params(params or {})
-        columns = as_columns(model_input)
+        columns = as_columns(data)
         needed = IDS[1:] if asked["mode"] != "recommend" else ("user_id", "history")
         if columns and not any(name in columns for name in needed):
             raise WrongQuestion(f"mode {asked['mode']} needs the column {' or '.join(needed)}")

@@ -66,14 +66,16 @@ def explain(config: Config, found: Recommendations) -> Recommendations:
     parts = {name: rotations.turned(part_QD, EMBEDDING) @ user_D for name, part_QD in content.items()}
     trained_I = dataset.training_data().trained_items().numpy()
     rests = [OTHERS if trained else MAPPED for trained in trained_I[asked_Q]]
-    spaces = {"all": _in_order(release, row)} | {name: dataset.features[name] for name in training.modalities}
-    nearest = {name: _nearest(vector_IF, asked_Q, had_S) for name, vector_IF in spaces.items()}
+    released_ID = _in_order(release, row)
+    nearest = {"all": _nearest(released_ID, np.ones(len(released_ID), bool), asked_Q, had_S)}
+    for name in training.modalities:
+        nearest[name] = _nearest(dataset.features[name], dataset.present[name], asked_Q, had_S)
     had = _owned(config, [list(row)[place] for place in had_S])
     listed = []
     for place, (one, rest) in enumerate(zip(found.items, rests, strict=True)):
         told = {name: float(score_Q[place]) for name, score_Q in parts.items() if score_Q[place]}
         told = {rest: one.score - sum(told.values()), **told}
-        near = {name: [had[at] for at in near_QS[place]] for name, near_QS in nearest.items()}
+        near = {name: [had[at] for at in near_Q[place]] for name, near_Q in nearest.items()}
         listed.append(dataclasses.replace(one, why=Reason(parts=told, nearest=near)))
     return dataclasses.replace(found, items=listed)
 
@@ -112,11 +114,18 @@ def _content_parts(
     return {name: (part_QD / raised_Q1).numpy() for name, part_QD in parts.items()}
 
 
-def _nearest(vector_IF: np.ndarray, asked_Q: np.ndarray, had_S: np.ndarray) -> np.ndarray:
-    """Places in `had_S` of the items nearest to each one by cosine, int (Q, `NEAREST`); fewer where there are fewer."""
+def _nearest(vector_IF: np.ndarray, present_I: np.ndarray, asked_Q: np.ndarray, had_S: np.ndarray) -> list[list[int]]:
+    """Places in `had_S` of the items nearest to each one by cosine: `NEAREST`, or fewer where there are fewer.
+
+    Items that are not present, or whose vector is zero, are near nothing, and nothing is near them.
+    """
     asked_QF, had_SF = (_unit(vector_IF[rows]) for rows in (asked_Q, had_S))
-    order_QS: np.ndarray = np.argsort(-(asked_QF @ had_SF.T), axis=1, kind="stable")
-    return order_QS[:, :NEAREST]
+    asked_has_Q, had_has_S = (
+        present_I[rows] & unit_RF.any(axis=1) for rows, unit_RF in ((asked_Q, asked_QF), (had_S, had_SF))
+    )
+    places_S = np.flatnonzero(had_has_S)
+    order_QS = places_S[np.argsort(-(asked_QF @ had_SF[places_S].T), axis=1, kind="stable")[:, :NEAREST]]
+    return [order_S.tolist() if has else [] for order_S, has in zip(order_QS, asked_has_Q, strict=True)]
 
 
 def _unit(vector_RF: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from features.modality import ModalityConfig
+from features.precomputed import ROWS
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.catalogue.cleaning import clean_items, interaction_steps, losses, require_interactions, require_weights
 from pipeline.catalogue.contents import has_text
@@ -39,6 +39,7 @@ TRIES = 3
 _ROWS, _ITEMS, _USERS, _LAST, _VALUES = "__rows", "__items", "__users", "__last", "__values "
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_A_YEAR = 365.2425 * 86_400 * 1e6
+_SHOWN = 3
 _NUM_ROWS = pl.len().alias(_ROWS)
 
 
@@ -75,24 +76,31 @@ def check_catalogue(config: Config) -> ValidationReport:
     interactions, kept, users_before = _interactions(catalogue, items)
     split_interactions(kept, config.split)  # what cannot be split is refused before anything is encoded
     report = ValidationReport(
-        items=_items(catalogue, config.modalities, items, kept),
+        items=_items(catalogue, config, items, kept),
         interactions=interactions,
         users=_users(kept, users_before),
         density=len(kept) / (len(items) * kept[USER_ID].n_unique()),
         modalities={name: check_content(catalogue, name, one, items) for name, one in config.modalities.items()},
     )
     unused = [f"catalogue.columns maps {name!r}, a column that no file has" for name in catalogue.unused_mappings()]
-    others = [f"{path} is not read: a name of another kind, or a folder below" for path in catalogue.overlooked()]
-    return dataclasses.replace(report, warnings=[*unused, *others, *find_warnings(report)])
+    return dataclasses.replace(report, warnings=[*unused, *_not_read(config, catalogue), *find_warnings(report)])
 
 
-def _items(
-    catalogue: Catalogue, modalities: dict[str, ModalityConfig], items: pl.DataFrame, kept: pl.DataFrame
-) -> ItemsReport:
+def _not_read(config: Config, catalogue: Catalogue) -> list[str]:
+    """One warning of all that seems to be data and is not read."""
+    named = [one for modality in config.modalities.values() for one in (modality.vectors, modality.ids)]
+    paths = catalogue.overlooked(one for one in named if one and one != ROWS)
+    if not paths:
+        return []
+    shown = ", ".join(map(str, paths[:_SHOWN])) + (" …" if len(paths) > _SHOWN else "")
+    return [f"not read, by name or as folders below ({len(paths)} in all): {shown}"]
+
+
+def _items(catalogue: Catalogue, config: Config, items: pl.DataFrame, kept: pl.DataFrame) -> ItemsReport:
     raw = catalogue.scan_catalogue()
     schema = raw.collect_schema()
     distinct = pl.col(ITEM_ID).drop_nulls().n_unique().alias(_ITEMS)
-    content = _content_columns(modalities, schema)
+    content = _configured_columns(config, schema)
     values = [filled.sum().alias(_VALUES + name) for name, filled in content.items()]
     words = words_for_nothing([ITEM_ID, *(name for name in content if name != IMAGE_PATH)], schema)
     wanted = raw.select(_NUM_ROWS, distinct, pl.all().null_count(), *values, *words)
@@ -118,15 +126,15 @@ def _items(
     )
 
 
-def _content_columns(modalities: dict[str, ModalityConfig], schema: pl.Schema) -> dict[str, pl.Expr]:
-    """The columns that contents are made of and the catalogue has, each with whether a row has something in it."""
-    named = [
+def _configured_columns(config: Config, schema: pl.Schema) -> dict[str, pl.Expr]:
+    """The columns that contents and kinds are made of and the catalogue has, each with whether a row has a value."""
+    contents = [
         name
-        for modality in modalities.values()
+        for modality in config.modalities.values()
         if modality.encoder != PRECOMPUTED
         for name in modality.columns or (IMAGE_PATH,)
     ]
-    return {name: has_text(name, schema[name]) for name in named if name in schema}
+    return {name: has_text(name, schema[name]) for name in [*contents, *config.evaluation.columns] if name in schema}
 
 
 def _interactions(catalogue: Catalogue, items: pl.DataFrame) -> tuple[InteractionsReport, pl.DataFrame, int]:

@@ -69,6 +69,14 @@ def read_bytes(path: UPath) -> bytes:
     return local_path(path).read_bytes() if is_local(path) else object_store.read_object(path)
 
 
+def read_start(path: UPath, limit: int) -> bytes:
+    """The first bytes of one file, at most `limit`, on an object store by one request."""
+    if not is_local(path):
+        return object_store.read_object_start(path, limit)
+    with local_path(path).open("rb") as file:
+        return file.read(limit)
+
+
 def is_absence(error: OSError) -> bool:
     """Whether a file could not be read for what it is (absent, a folder), not for a fault on the way to it."""
     return isinstance(error, FileNotFoundError) or find_fault(error) is None
@@ -215,7 +223,7 @@ def scratch(target: UPath) -> Iterator[Path]:
         with _lock(parent):
             folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
             folder.chmod(0o755)
-            holder = _try_lock(folder)
+            holder = try_lock(folder)
     try:
         yield folder
     finally:
@@ -224,7 +232,7 @@ def scratch(target: UPath) -> Iterator[Path]:
             os.close(holder)
 
 
-def _try_lock(folder: Path) -> int | None:
+def try_lock(folder: Path) -> int | None:
     """Lock the folder itself until the descriptor returned is closed; None where its owner has it or has removed it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
@@ -241,7 +249,7 @@ def _try_lock(folder: Path) -> int | None:
 def _remove_dead_scratch(target: Path) -> None:
     """Remove scratch folders of `target` whose owners have died; the lock on its parent is held."""
     for folder in target.parent.glob(f".{target.name}.*/"):
-        if (descriptor := _try_lock(folder)) is not None:
+        if (descriptor := try_lock(folder)) is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(descriptor)
 

@@ -11,6 +11,7 @@ A folder is published in four steps (docs/decisions/0008-publishing-without-rena
 Only one attempt's files are ever put into place, so it does not matter who copies, how often, or who dies on the way.
 """
 
+import errno
 import time
 import uuid
 from pathlib import Path
@@ -75,6 +76,17 @@ def swap_object(path: UPath, before: bytes | None, after: bytes) -> bool:
 def read_object(path: UPath) -> bytes:
     """The object's content, in one request."""
     payload: bytes = path.fs.cat_file(path.path, max_concurrency=1)  # more would ask for the size first
+    return payload
+
+
+def read_object_start(path: UPath, limit: int) -> bytes:
+    """The first bytes of the object, at most `limit`, in one request."""
+    try:
+        payload: bytes = path.fs.cat_file(path.path, start=0, end=limit)
+    except OSError as error:
+        if error.errno != errno.EINVAL or path.fs.size(path.path):
+            raise
+        return b""  # an empty object has no range
     return payload
 
 

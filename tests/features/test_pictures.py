@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from features.pictures import UnreadableError, decode
+from features import pictures as module
+from features.pictures import UnreadableError, decode, decoded, require_readable
+from features.pixels import PixelBudget
 
 
 def encoded(image, kind="PNG", **options):
@@ -59,3 +61,32 @@ def test_decode_more_pixels_than_allowed_is_unreadable():
     assert decode(encoded(GRADIENT), max_pixels=64 * 48).size == (64, 48)
     with pytest.raises(UnreadableError, match="64 x 48 pixels are too many"):
         decode(encoded(GRADIENT), max_pixels=64 * 48 - 1)
+
+
+class Recording(PixelBudget):
+    def __init__(self):
+        super().__init__(1 << 30)
+        self.asked = []
+
+    def holding(self, pixels):
+        self.asked.append(pixels)
+        return super().holding(pixels)
+
+
+@pytest.mark.parametrize("progressive", [True, False])
+def test_pixels_of_a_progressive_jpeg_count_whole_though_it_is_drafted(monkeypatch, progressive):
+    """Its coefficients are all in memory; a baseline JPEG is decoded at a fraction."""
+    budget = Recording()
+    monkeypatch.setattr(module, "PIXELS_IN_FLIGHT", budget)
+    payload = encoded(Image.new("RGB", (2048, 1024)), "JPEG", progressive=progressive)
+    require_readable(payload)
+    with decoded(payload, at_least=(200, 200)) as image:
+        assert image.size == (512, 256)
+    assert budget.asked == [2048 * 1024 if progressive else 512 * 256] * 2
+
+
+def test_decode_shrinks_what_has_more_pixels_than_are_kept():
+    image = decode(encoded(GRADIENT), at_most=64 * 48 // 4)
+    assert image.size == (32, 24)
+    np.testing.assert_allclose(np.asarray(image)[0, 2:-2, 0], np.arange(32)[2:-2] * 8 + 2, atol=1)
+    assert decode(encoded(GRADIENT), at_most=64 * 48).size == (64, 48)

@@ -1,9 +1,7 @@
 """Files with one record a line, of which some fields become the columns of a table."""
 
 import ast
-import contextlib
 import itertools
-import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +15,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from pipeline.catalogue.copies import scan_copies
-from pipeline.catalogue.json_values import RecordError, parse_json
+from pipeline.catalogue.json_values import RecordError, RepeatedNameError, parse_json
 from pipeline.catalogue.sources.fields import Field
 from pipeline.catalogue.text_files import LINE_LIMIT, numbered_lines
 from pipeline.errors import InputError
@@ -56,18 +54,30 @@ def parse_literal(line: str) -> Any:
     Nearly all lines are JSON but for their quotes, and `json` is 3.5 times as fast as `ast`: without a backslash a
     string ends at its next quote, so quotes can be exchanged. What then is no JSON (`None`, tuples …) goes to `ast`.
 
-    Raises `RecordError` for any other expression, and for one that is nested too deeply.
+    Raises `RecordError` for any other expression, for a record with a name twice, and for one that is nested too
+    deeply.
     """
-    with contextlib.suppress(RecordError):
-        return parse_json(line)
-    if "\\" not in line:
-        with contextlib.suppress(ValueError, RecursionError):
-            return json.loads(_STRING.sub(_requoted, line))
+    for spelled in [line] if "\\" in line else [line, _STRING.sub(_requoted, line)]:
+        try:
+            return parse_json(spelled)
+        except RepeatedNameError:
+            raise
+        except RecordError:
+            continue
     try:
         with warnings.catch_warnings(action="ignore"):  # of escapes that Python means to refuse one day
-            return ast.literal_eval(line)
+            tree = ast.parse(line.lstrip(" \t"), mode="eval")
+            _require_distinct_names(tree)
+            return ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise RecordError("is not a Python dict of plain values (nothing in it was executed)") from error
+
+
+def _require_distinct_names(tree: ast.AST) -> None:
+    for record in (node for node in ast.walk(tree) if isinstance(node, ast.Dict)):
+        names = [key.value for key in record.keys if isinstance(key, ast.Constant)]
+        if len(set(names)) < len(names):
+            raise RepeatedNameError(f"has the name {next(name for name in names if names.count(name) > 1)!r} twice")
 
 
 def _requoted(string: re.Match[str]) -> str:

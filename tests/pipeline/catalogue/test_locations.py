@@ -6,6 +6,7 @@ import os
 import pytest
 from upath import UPath
 
+from pipeline.catalogue import table_logs
 from pipeline.catalogue.locations import find_files, partition_values
 from pipeline.errors import InputError, InputMissingError
 from tests.pipeline.catalogue.cases import INTERACTIONS, ITEMS, PAIRS, checked, items_of, pairs_of, shop, write
@@ -69,7 +70,7 @@ def test_glob_takes_hidden_names_that_it_spells_out(tmp_path):
 LAKES = {
     "Delta": ["_delta_log/00000000000000000000.json"],
     "Hudi": [".hoodie/hoodie.properties"],
-    "Iceberg": ["metadata/v1.metadata.json", "metadata/version-hint.text"],
+    "Iceberg": ["metadata/v1.metadata.json", "data/.keep"],
 }
 
 
@@ -126,15 +127,77 @@ def test_hive_partitions_of_a_folder_are_read_with_their_values(tmp_path):
 
 def test_partition_values_are_unquoted_and_a_column_of_the_file_stays(tmp_path):
     path = UPath(str(tmp_path / "a%20b=c%2Fd" / "x=__HIVE_DEFAULT_PARTITION__" / "title=folder" / "items.csv"))
-    assert {name: value for name, value in partition_values(path).items() if name in ("a%20b", "x", "title")} == {
-        "a%20b": "c/d",
-        "x": None,
-        "title": "folder",
-    }
+    assert partition_values(path, UPath(str(tmp_path))) == {"a%20b": "c/d", "x": None, "title": "folder"}
     write(tmp_path / "items/title=folder/shop=s/items.csv", ITEMS)
     items = items_of(shop(tmp_path, items="items"))
     assert items["title"] == ITEMS["title"]
     assert items["shop"] == ["s"] * 6
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("in", {"day": "1", "hour": "2"}),
+        ("in/day=1", {"hour": "2"}),
+        ("in/day=1/hour=2/a.csv", {}),
+        ("in/day=1/*/*.csv", {"hour": "2"}),
+        ("in/day=*/hour=2/a.csv", {"day": "1", "hour": "2"}),
+        ("**/*.csv", {"split": "train", "day": "1", "hour": "2"}),
+        ("elsewhere", {}),
+    ],
+)
+def test_partition_values_are_of_the_folders_below_the_location(location, expected):
+    root = UPath("/data/year=7/shop")
+    file = root / ("split=train/in" if location.startswith("**") else "in") / "day=1/hour=2/a.csv"
+    assert partition_values(file, root / location) == expected
+
+
+def test_project_below_a_folder_that_looks_like_a_partition_has_no_column_of_it(tmp_path):
+    folder = tmp_path / "split=train"
+    write(folder / "inter/rating=4/a.csv", INTERACTIONS)
+    frame = shop(folder, interactions="inter").open_catalogue().scan_interactions().collect()
+    assert frame.columns == ["user_id", "item_id", "rating"]
+    assert "split" not in items_of(shop(folder))
+
+
+def test_glob_descends_into_the_folders_that_it_matches(tmp_path):
+    for name in ("day1.parquet", "day2.parquet/part-0.parquet", "day2.parquet/hour=1/part-0.parquet"):
+        write(tmp_path / "in" / name, ITEMS)
+    (tmp_path / "in/day2.parquet/_SUCCESS").touch()
+    (tmp_path / "in/day2.parquet/_tmp").mkdir()
+    expected = ["in/day1.parquet", "in/day2.parquet/hour=1/part-0.parquet", "in/day2.parquet/part-0.parquet"]
+    assert names(tmp_path, "in/*.parquet") == names(tmp_path, "in/**/*.parquet") == expected
+    (tmp_path / "in/day2.parquet/_delta_log").mkdir()
+    with pytest.raises(InputError, match=r"day2\.parquet is a table of Delta"):
+        names(tmp_path, "in/*.parquet")
+
+
+def test_logs_are_looked_for_no_further_up_than_the_location(tmp_path):
+    (tmp_path / "_delta_log").mkdir()
+    write(tmp_path / "shop/in/day=1/a.csv", ITEMS)
+    for location in ("shop/in", "shop/in/*/*.csv", "shop/in/day=1", "shop/in/day=1/a.csv"):
+        assert names(tmp_path, location) == ["shop/in/day=1/a.csv"]
+
+
+def test_metadata_that_are_not_iceberg_s_are_no_log(tmp_path):
+    write(tmp_path / "items.csv", ITEMS)
+    write(tmp_path / "data/inter.csv", ITEMS)
+    (tmp_path / "metadata").mkdir()
+    (tmp_path / "metadata/shop.metadata.json").write_text("{}")
+    assert names(tmp_path, "items.csv") == ["items.csv"]
+    assert names(tmp_path, "data") == ["data/inter.csv"]
+    (tmp_path / "metadata/00001-5c1f.metadata.json").write_text("{}")
+    with pytest.raises(InputError, match="is a table of Iceberg"):
+        names(tmp_path, "data")
+
+
+def test_folder_that_may_not_be_listed_is_no_table_with_a_log(tmp_path, monkeypatch):
+    def refused(self):
+        raise PermissionError
+
+    write(tmp_path / "items.csv", ITEMS)
+    monkeypatch.setattr(type(UPath(str(tmp_path))), "is_dir", refused)
+    assert table_logs._table_kind(UPath(str(tmp_path))) is None
 
 
 def test_json_lines_under_the_name_json_are_read_but_for_descriptions_beside_tables(tmp_path):
@@ -151,15 +214,58 @@ def test_json_lines_under_the_name_json_are_read_but_for_descriptions_beside_tab
         checked(shop(tmp_path, items="whole.json"))
 
 
-def test_data_that_is_not_read_is_named(tmp_path):
+def not_read(config):
+    """The warnings of what is not read."""
+    return [line for line in checked(config)["warnings"] if line.startswith("not read")]
+
+
+def test_data_that_is_not_read_is_named_in_one_line(tmp_path):
     write(tmp_path / "inter/part-0.csv", INTERACTIONS)
     write(tmp_path / "inter/old/part-0.csv", INTERACTIONS)
     write(tmp_path / "inter/pictures/x.csv", INTERACTIONS).rename(tmp_path / "inter/pictures/x.png")
     for name in ("part-1.csv.zst", "part-00002", "README.md", "_part-3.tsv", "more.tsv", "schema.json"):
         (tmp_path / "inter" / name).write_text("x")
-    found = [line for line in checked(shop(tmp_path, interactions="inter"))["warnings"] if "is not read" in line]
-    names = [line.split(" is not read")[0].rpartition("/")[2] for line in found]
-    assert names == ["more.tsv", "old", "part-00002", "part-1.csv.zst"]
+    folder = tmp_path / "inter"
+    assert not_read(shop(tmp_path, interactions="inter")) == [
+        f"not read, by name or as folders below (4 in all): {folder}/more.tsv, {folder}/old, {folder}/part-00002 …"
+    ]
+
+
+@pytest.mark.parametrize("location", ["inter", "inter/*"])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"user_id": "u1"}\n{"user_id": "u2"}\n', True),
+        ('[\n{"user_id": "u1"}]', True),
+        ('[{"user_id": "u1"}]', True),
+        ('{"fields": []}', False),
+        ('{\n"fields": []\n}', False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_records_named_json_beside_other_tables_are_named(tmp_path, location, text, told, ending):
+    write(tmp_path / f"inter/part-0{ending}", INTERACTIONS)
+    (tmp_path / "inter/part-1.json").write_text(text)
+    assert not_read(shop(tmp_path, interactions=location)) == (
+        [f"not read, by name or as folders below (1 in all): {tmp_path}/inter/part-1.json"] if told else []
+    )
+
+
+def test_what_other_settings_name_is_no_oversight(tmp_path):
+    write(tmp_path / "data/items.csv", ITEMS)
+    write(tmp_path / "data/interactions/a.csv", INTERACTIONS)
+    write(tmp_path / "data/vectors/a.parquet", {"item_id": ITEMS["item_id"], "vector": [[1.0]] * 6})
+    write(tmp_path / "data/pictures/captions.csv", ITEMS)
+    write(tmp_path / "data/more/sizes.csv", ITEMS)
+    (tmp_path / "data/more/a.jpg").touch()
+    vectors = {"encoder": "precomputed", "vectors": "data/vectors/*.parquet"}
+    layout = {"items": "data", "interactions": ["data/interactions"], "image_root": "data/pictures"}
+    config = shop(tmp_path, "data", "data/interactions", catalogue=layout, modalities={"image": vectors})
+    assert not_read(config) == []
+    assert not_read(shop(tmp_path, "data", "data/interactions")) == [
+        f"not read, by name or as folders below (2 in all): {tmp_path}/data/pictures, {tmp_path}/data/vectors"
+    ]
 
 
 def test_endings_in_capital_letters_are_known(tmp_path):

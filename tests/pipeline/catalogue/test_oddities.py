@@ -123,3 +123,10 @@ def test_limit_of_an_unknown_encoder_is_not_told(tmp_path):
     config = shop(tmp_path, modalities={"text": {"encoder": "sentence-transformers:some/name", "columns": ["title"]}})
     text = checked(config)["modalities"]["text"]
     assert (text["reads"], text["long"]) == (None, None)
+
+
+def test_values_of_the_column_of_kinds_are_counted_too(tmp_path):
+    items = write(tmp_path / "items.jsonl", {**ITEMS, "sort": ["a", "", None, "nan", "b", "b"]}).name
+    report = checked(shop(tmp_path, items=items, evaluation={"kind": "sort"}))
+    assert report["items"]["values"] == {"title": 6, "sort": 4}
+    assert report["items"]["words_for_nothing"] == {"sort": {"nan": 1}}

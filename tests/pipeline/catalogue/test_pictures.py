@@ -109,6 +109,22 @@ def test_file_that_is_too_large_is_not_read(root, monkeypatch):
     assert (one.problem, "bytes are more than" in one.told) == (Problem.NOT_FOUND, True)
 
 
+def test_object_that_is_too_large_is_read_no_further(monkeypatch):
+    """The bytes asked for are bounded before they are sent."""
+    store = UPath("memory://pictures")
+    (store / "large.png").write_bytes(picture() + b"x" * 1000)
+    (store / "a.png").write_bytes(picture())
+    (store / "empty.png").write_bytes(b"")
+    monkeypatch.setattr(module, "LARGEST", len(picture()))
+    asked, whole = [], type(store.fs).cat_file
+    monkeypatch.setattr(type(store.fs), "cat_file", lambda *args, **given: asked.append(given) or whole(*args, **given))
+    assert Pictures(store).read("a.png") == picture()
+    assert Pictures(store).read("empty.png") == b""
+    with pytest.raises(OSError, match="bytes are more than"):
+        Pictures(store).read("large.png")
+    assert asked == [{"start": 0, "end": len(picture()) + 1}] * 3
+
+
 @pytest.mark.parametrize("there", ["NFC", "NFD"])
 @pytest.mark.parametrize("named", ["NFC", "NFD"])
 def test_name_in_another_unicode_form_is_found(root, there, named):

@@ -1,10 +1,12 @@
 """`load_champion` on a disk and in an object store: pinned, verified, answering as the registered model does."""
 
+import os
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pipeline.errors import ConfigError, InputError, StoreError
 from pipeline.serving import load_champion
@@ -83,3 +85,65 @@ def test_load_champion_from_an_object_store_needs_it_once(run, tmp_path, s3_buck
     root.fs.rm(root.path + "/releases", recursive=True)
     assert load_champion(str(root), tmp_path / "cache").digest == here.digest
     root.fs.rm(root.path, recursive=True)
+
+
+def test_predict_within_another_models_predict_answers_its_own_question(run, tmp_path):
+    """The outer model's data and parameters mean nothing here."""
+    champion = load_champion(str(run.store.root), tmp_path / "cache")
+    expected = champion.predict({"user_id": ["user-1"]}, {"k": 2})
+    from mlflow.pyfunc import PyFuncModel  # warns when it is imported first
+
+    class Outer(PyFuncModel):
+        def __init__(self):
+            pass
+
+        def predict(self, data, params=None):
+            return champion.predict({"user_id": ["user-1"]}, {"k": 2})
+
+    pd.testing.assert_frame_equal(Outer().predict(pd.DataFrame({"query": ["x"]}), {"depth": 3}), expected)
+    with pytest.raises(MlflowException, match="there is no column 'user'; did you mean 'user_id'"):
+        champion.predict({"user": ["user-1"]})
+
+
+@pytest.mark.parametrize("damage", ["bytes", "gone", "added", "unrecorded"])
+def test_load_champion_cache_that_is_not_what_was_written_is_made_anew(run, tmp_path, damage):
+    first = load_champion(str(run.store.root), tmp_path / "cache")
+    expected, file = first.predict({"user_id": ["user-0"]}), first.folder / "item_ID.npy"
+    whole = file.read_bytes()
+    if damage == "bytes":
+        file.unlink()
+        file.write_bytes(whole[:-4] + b"\0\0\0\x3f")
+    elif damage == "added":
+        (first.folder / "more.npy").write_bytes(b"x")
+    else:
+        (file if damage == "gone" else first.folder / "digests.json").unlink()
+    again = load_champion(str(run.store.root), tmp_path / "cache")
+    assert (again.folder / "item_ID.npy").read_bytes() == whole
+    assert not (again.folder / "more.npy").exists()
+    pd.testing.assert_frame_equal(again.predict({"user_id": ["user-0"]}), expected)
+
+
+def test_load_champion_default_cache_that_others_may_write_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    place = tmp_path / f"microrec-{os.getuid()}"
+    assert load_champion(str(run.store.root)).folder.parent == place
+    assert place.stat().st_mode & 0o777 == 0o700
+    place.chmod(0o777)
+    with pytest.raises(InputError, match="not this user's alone to write"):
+        load_champion(str(run.store.root))
+    place.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").chmod(0o700)
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="not this user's alone to write"):
+        load_champion(str(run.store.root))
+
+
+def test_user_id_of_text_is_of_the_releases_kind(run, tmp_path):
+    champion = load_champion(str(run.store.root), tmp_path / "cache")
+    assert (champion.user_id("7"), champion.item_id("7")) == ("7", "7")
+    numbered = make_run(make_config(tmp_path / "numbers", database=False), "r1", integer_ids=True)
+    crown(numbered)
+    champion = load_champion(str(numbered.store.root), tmp_path / "cache")
+    given = ["101", "-7", "0", "007", "1e3", "x", ""]
+    assert [champion.item_id(one) for one in given] == [101, -7, 0, "007", "1e3", "x", ""]
+    assert champion.predict({"user_id": [champion.user_id(str(2**40))]})["source"][0] == "user"

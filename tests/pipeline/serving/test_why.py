@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.opening import open_run
 from pipeline.release.format import read_table
 from pipeline.serving.lookup import recommend_items
-from pipeline.serving.why import GRAPHS, MAPPED, OTHERS, explain
+from pipeline.serving.why import GRAPHS, MAPPED, OTHERS, _nearest, explain
 from pipeline.stages.checkpoint import CONTENT_MAP, VECTORS
 from pipeline.stages.order import do_stage
 from pipeline.storage.files import local_path
@@ -80,8 +80,11 @@ def test_explain_names_what_the_user_has_nearest_first(run):
     row = {item_id: place for place, item_id in enumerate(dataset.items["item_id"].to_list())}
     for item_id, one in listed.items():
         assert item_id not in had
-        if dataset.present["text"][row[item_id]]:
-            expected = sorted(had, key=lambda other: -float(unit[row[other]] @ unit[row[item_id]]))[:3]
+        with_text = [other for other in had if dataset.present["text"][row[other]]]
+        if not dataset.present["text"][row[item_id]]:
+            assert one.why.nearest["text"] == []
+        else:
+            expected = sorted(with_text, key=lambda other: -float(unit[row[other]] @ unit[row[item_id]]))[:3]
             assert [near.item_id for near in one.why.nearest["text"]] == expected
         assert {near.item_id for near in one.why.nearest["all"]} <= set(had)
         assert all(near.title == f"Title {near.item_id}" for near in one.why.nearest["all"])
@@ -101,3 +104,12 @@ def test_explain_release_whose_run_is_gone_says_so(tmp_path):
     shutil.rmtree(local_path(run.folder(stages.TRAIN)))
     with pytest.raises(InputError, match="run r1 is no longer in"):
         explain(run.config, found)
+
+
+def test_nearest_what_has_no_content_is_near_nothing():
+    vector_IF = np.array([[1, 0], [0.9, 0.1], [0, 0], [5, 5], [1, 1]], np.float32)
+    present_I = np.array([True, True, True, False, True])
+    every_I = np.arange(5)
+    assert _nearest(vector_IF, present_I, every_I, every_I) == [[0, 1, 4], [1, 0, 4], [], [], [4, 1, 0]]
+    assert _nearest(vector_IF, present_I, every_I, every_I[2:4]) == [[]] * 5
+    assert _nearest(vector_IF, present_I, every_I, every_I[:0]) == [[]] * 5

@@ -8,7 +8,6 @@ from upath import UPath
 
 from pipeline.errors import StoreError
 from pipeline.storage.files import (
-    _try_lock,
     create_bytes,
     is_complete,
     list_files,
@@ -21,6 +20,7 @@ from pipeline.storage.files import (
     resolve,
     scratch,
     swap_bytes,
+    try_lock,
     write_json,
 )
 
@@ -91,7 +91,7 @@ def test_publish_removes_what_killed_attempts_left_and_no_living_one(tmp_path, p
 
 
 def test_try_lock_folder_that_its_owner_has_removed_is_left_alone(tmp_path):
-    assert _try_lock(tmp_path / ".a.gone") is None
+    assert try_lock(tmp_path / ".a.gone") is None
 
 
 def test_write_json_replaces_and_read_json_names_a_damaged_file(root):

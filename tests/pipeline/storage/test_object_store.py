@@ -20,6 +20,7 @@ from pipeline.storage.files import (
     publish_bytes,
     publish_folder,
     read_bytes,
+    read_start,
     resolve,
     scratch,
     swap_bytes,
@@ -161,8 +162,26 @@ def test_tables_of_every_format_are_read_from_the_store(root, ending):
     payload = buffer.getvalue()
     publish_bytes(root / f"in/items.{ending}", gzip.compress(payload) if ending.endswith("gz") else payload)
     for location in (root / "in", root / f"in/*.{ending}", root / f"in/items.{ending}"):
-        frame = read_tables(find_files(location, tuple(FORMATS)), scan_table, {}, ["item_id"], interactions=False)
+        files = dict.fromkeys(find_files(location, tuple(FORMATS)), location)
+        frame = read_tables(files, scan_table, {}, ["item_id"], interactions=False)
         assert collect(frame.frame, []).equals(table)
+
+
+def test_glob_descends_into_the_folders_that_it_matches(root):
+    for name in ("day1.csv", "day2.csv/part-0.csv", "day2.csv/_SUCCESS"):
+        publish_bytes(root / "in" / name, b"item_id\na\n")
+    found = find_files(root / "in/*.csv", (".csv",))
+    assert [str(file).removeprefix(f"{root}/in/") for file in found] == ["day1.csv", "day2.csv/part-0.csv"]
+
+
+def test_read_start_stops_at_the_limit_and_reads_what_is_empty(root):
+    publish_bytes(root / "a", b"content")
+    publish_bytes(root / "b", b"")
+    assert (read_start(root / "a", 3), read_start(root / "a", 99), read_start(root / "b", 3)) == (
+        b"con",
+        b"content",
+        b"",
+    )
 
 
 def test_swap_bytes_changed_between_opening_and_reading_is_lost_to_the_other(root, monkeypatch):

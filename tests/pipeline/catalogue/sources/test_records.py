@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from pipeline.catalogue.json_values import RecordError, parse_json
+from pipeline.catalogue.json_values import RecordError, RepeatedNameError, parse_json
 from pipeline.catalogue.sources.fields import identifier, moment, number, text, texts
 from pipeline.catalogue.sources.records import RecordKind, parse_literal, scan_records
 from pipeline.errors import InputError
@@ -148,8 +148,14 @@ def test_parse_literal_undoes_repr(value):
 def test_parse_literal_agrees_with_ast_on_any_line(line):
     """The shortcut through JSON takes nothing that is no literal, and gives nothing else than the literal's value.
 
-    What is JSON as it stands is JSON.
+    What is JSON as it stands is JSON. Records with a name twice are refused in either.
     """
+    try:
+        parse_literal(line)
+    except RepeatedNameError:
+        return
+    except RecordError:
+        pass
     with contextlib.suppress(ValueError):
         expected = json.loads(line)
         assert parse_literal(line) == expected
@@ -167,6 +173,14 @@ def test_parse_literal_agrees_with_ast_on_any_line(line):
 @pytest.mark.parametrize("line", ["{'a': nan}", "{[]: 1}", "{'a': 1", "-" * 50_000 + "1", "[" * 5_000, "'" + "\0"])
 def test_parse_literal_impossible_line_is_refused(line):
     with pytest.raises(RecordError, match="not a Python dict"):
+        parse_literal(line)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"a": 1, "a": 2}', "{'a': 1, 'a': 2}", "{'a': None, 'a': 'x'}", "{'b': ({'a': '\\t', 'a': 2},)}"]
+)
+def test_parse_literal_name_twice_is_refused_as_in_json(line):
+    with pytest.raises(RecordError, match="has the name 'a' twice"):
         parse_literal(line)
 
 
