@@ -742,8 +742,8 @@ MUTATIONS = [
     Mutation(
         "ranker: what MLflow drops is ignored",
         "pipeline/serving/ranker.py",
-        'require_known("column", names_in(data), COLUMNS)',
-        'require_known("column", names_in(model_input), COLUMNS)',
+        'names_in(data), COLUMNS)\n        require_known("parameter"',
+        'names_in(model_input), COLUMNS)\n        require_known("parameter"',
         "tests/pipeline/serving/test_loaded.py::test_model_what_is_not_known_is_refused_though_mlflow_would_drop_it",
     ),
     Mutation(

@@ -72,8 +72,9 @@ def begin(sources, tmp_path):
                 "check_every": 2,
                 "learning_rate": learning_rate,
                 "warm_start": warm_start,
+                "objective": {"l2": 2.3, "contrastive_weight": 0.003},
             },
-            "model": {"embedding_dim": 8, "neighbours": 5, **(model or {})},
+            "model": {"embedding_dim": 8, "neighbours": 5, "content_weight": 0.4, **(model or {})},
         }
         config = make_config(tmp_path, **document, **sections)
         return open_run(config, run_id, Reporter(Console(file=io.StringIO(), soft_wrap=True)))
