@@ -11,11 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +21,7 @@ import pyarrow as pa
 from bench.measure import Report, seconds
 from pipeline.release.fold_in import FoldIn
 from pipeline.release.served import Served
+from pipeline.serving.champion import open_ranker
 
 NUM_ITEMS, NUM_USERS, DIM, PER_USER = 200_000, 500_000, 64, 20
 BATCH, ROUNDS, WORKERS = 2048, 5, 4
@@ -52,17 +50,6 @@ def make_served(folder: Path, num_items: int, num_users: int) -> None:
     served.write(folder)
 
 
-def load(folder: Path) -> Any:
-    """The model as a worker loads it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's own, about its own classes
-        from pipeline.serving.ranker import Ranker
-
-    model = Ranker()
-    model.load_context(SimpleNamespace(artifacts={"release": str(folder)}))
-    return model
-
-
 def questions(num_users: int) -> pd.DataFrame:
     """A batch of users, drawn."""
     rows = np.random.default_rng(1).integers(0, num_users, BATCH)
@@ -71,7 +58,7 @@ def questions(num_users: int) -> pd.DataFrame:
 
 def work(folder: Path, num_users: int) -> None:
     """Be a worker: answer, say so, stay until told to go."""
-    model = load(folder)
+    model = open_ranker(folder)
     model.predict(None, questions(num_users))
     print("ready", flush=True)
     sys.stdin.readline()
@@ -112,7 +99,7 @@ def measure_memory(report: Report, root: Path, num_users: int, workers: int = WO
 
 def measure_speed(report: Report, folder: Path, num_items: int, num_users: int) -> None:
     """Users a second, in batches of several sizes."""
-    model, asked = load(folder), questions(num_users)
+    model, asked = open_ranker(folder), questions(num_users)
     model.predict(None, asked)
     for size in (1, 32, BATCH):
         processor, times = time.process_time(), []

@@ -6,6 +6,7 @@ Names in the `Literal`s are the keys of the registries that build what they name
 
 import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -109,6 +110,10 @@ class ModelConfig:
             raise ValueError("content_weight = 0 leaves new_items = 'graphs' nothing; set new_items = 'map'")
         if not 0 <= self.initial_graph_weight <= 1:
             raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
+
+    def modalities_of(self, available: Iterable[str]) -> list[str]:
+        """Names of the modalities to use, where these are there: those configured, else all, sorted."""
+        return sorted(available) if self.modalities is None else list(self.modalities)
 
     @property
     def wants_finishing(self) -> bool:

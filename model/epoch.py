@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 VALIDATION_METRIC = "recall@20"
 """The metric that early stopping looks at."""
-LEAST_GAIN = 0.01
-"""Of it, relative: what a change must bring where an earlier training's choice stands. Less is noise."""
 
 
 @dataclass(frozen=True, kw_only=True)

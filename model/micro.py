@@ -182,7 +182,7 @@ class Micro(nn.Module):
 
 
 def _chosen_modalities(data: TrainingData, config: ModelConfig) -> list[str]:
-    chosen = sorted(data.features) if config.modalities is None else list(config.modalities)
+    chosen = config.modalities_of(data.features)
     unknown = [name for name in chosen if name not in data.features]
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"model.modalities names one twice: {chosen}")

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from model.adaptation import adaptation_of
 from model.config import ModelConfig, TrainConfig
 from model.data import HeldOut, TrainingData, resolve_device
-from model.epoch import LEAST_GAIN, VALIDATION_METRIC, EpochReport
+from model.epoch import VALIDATION_METRIC, EpochReport
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Vectors
 from model.objective import objective
@@ -30,8 +30,9 @@ VALIDATION_CUTOFFS = (10, 20)
 SEARCH_EVERY = 10
 """Epochs after which approximate graphs, followed until then, are searched anew: they lose 0.2 to 0.9 % recall each."""
 
-WARM_RATE = 0.1
-"""Learning rate of a training that begins at an earlier one's end, relative to the configured one."""
+WARM_RATE, LEAST_GAIN = 0.1, 0.01
+"""Of a training that begins at an earlier one's end: learning rate, relative to the configured one, and what it must
+bring on validation, relatively, to leave that end. Less is noise."""
 
 
 class DivergedError(RuntimeError):

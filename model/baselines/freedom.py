@@ -62,7 +62,7 @@ class Freedom(nn.Module):
         super().__init__()
         if columns != WHOLE:
             raise ValueError("FREEDOM is trained by one process")
-        names = sorted(data.features) if config.modalities is None else list(config.modalities)
+        names = config.modalities_of(data.features)
         self.modality_weight, self._dropout, self._generator = modality_weight, dropout, generator
         self._layers, self._ui_layers, self._dim = (
             config.item_graph_layers,

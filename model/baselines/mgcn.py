@@ -75,7 +75,7 @@ class Mgcn(nn.Module):
         super().__init__()
         if columns != WHOLE:
             raise ValueError("MGCN is trained by one process")
-        names = sorted(data.features) if config.modalities is None else list(config.modalities)
+        names = config.modalities_of(data.features)
         dim, device = config.embedding_dim, data.user_T.device
         self.contrast, self._layers = contrast, config.item_graph_layers
         self.features = [F.normalize(data.features[name], dim=1) * data.present[name][:, None] for name in names]

@@ -30,7 +30,7 @@ class Vbpr(nn.Module):
         super().__init__()
         if columns != WHOLE:
             raise ValueError("VBPR is trained by one process")
-        names = sorted(data.features) if config.modalities is None else config.modalities
+        names = config.modalities_of(data.features)
         parts = [F.normalize(data.features[name], dim=1) * data.present[name][:, None] for name in names]
         self.feature_IF = torch.cat(parts, dim=1)
         device, dim = data.user_T.device, config.embedding_dim

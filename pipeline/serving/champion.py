@@ -91,7 +91,7 @@ def load_champion(store: str, cache: str | Path | None = None) -> Loaded:
     if not _is_whole(Path(folder.path)):
         _prepare(root.release(champion.run_id), champion, folder)
     return Loaded(
-        run_id=champion.run_id, digest=champion.digest, folder=Path(folder.path), model=_model(Path(folder.path))
+        run_id=champion.run_id, digest=champion.digest, folder=Path(folder.path), model=open_ranker(Path(folder.path))
     )
 
 
@@ -149,7 +149,8 @@ def _prepare(release: UPath, champion: Champion, folder: UPath) -> None:
         publish_folder(beside / "served", folder)
 
 
-def _model(folder: Path) -> Any:
+def open_ranker(folder: Path) -> Any:
+    """The registered model, without MLflow's wrapping, over files that `release.served` has written."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own, about its own classes
         from pipeline.serving.ranker import Ranker

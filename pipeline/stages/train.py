@@ -95,7 +95,7 @@ def _train(run: Run, folder: Path) -> TrainResult:
     checkpoints = run.path / "checkpoints"
     with joined(_device(run.config)) as columns:
         predicted = columns.first(lambda: check_memory(run, dataset))
-        found = columns.first(lambda: found_weights(run, _modalities(run.config, dataset)))
+        found = columns.first(lambda: found_weights(run, run.config.model.modalities_of(dataset.features)))
         trainer = make_trainer(run, dataset, columns, found.training)
         history, started_from = _begin(run, trainer, dataset, checkpoints)
         with run.reporter.task("train", run.config.train.max_epochs) as task:
@@ -193,10 +193,6 @@ def _has_searched(config: Config, trainer: Trainer[Micro]) -> bool:
     if trainer.adaptation.searches:
         return trainer.found_its_weights
     return config.model.taste_weight == "auto" and trainer.has_validation
-
-
-def _modalities(config: Config, dataset: Dataset) -> list[str]:
-    return sorted(dataset.features) if config.model.modalities is None else list(config.model.modalities)
 
 
 def make_trainer(

@@ -25,8 +25,7 @@ def choose_contestants(config: "Config") -> list[Contestant]:
 
     Raises `ConfigError` for a name that none has.
     """
-    used = config.model.modalities
-    modalities = list(config.modalities if used is None else used)
+    modalities = config.model.modalities_of(config.modalities)
     known = contestants(modalities, config.model.embedding_dim)
     for name in config.compare.models:
         if name not in known:
