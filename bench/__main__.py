@@ -19,7 +19,7 @@ import torch
 
 SIZES = (10_000, 100_000, 1_000_000)
 BENCHMARKS = (
-    *("graph", "contrastive", "epoch", "evaluation", "extraction", "end_to_end", "preflight", "serving"),
+    *("graph", "contrastive", "epoch", "evaluation", "encoders", "extraction", "end_to_end", "preflight", "serving"),
     *(f"scale {size}" for size in SIZES),
 )
 ON_A_GPU = ("gpu",)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich.console import Console
 
 from bench.measure import GIB, Report, peak_memory, seconds, show
 from features.encoder import Encoder
@@ -23,6 +22,7 @@ from pipeline.run import Run
 from pipeline.sample import write_sample
 from pipeline.stages.extract import extract_features
 from pipeline.stages.results import Extraction
+from pipeline.terminal import Terminal
 
 NUM_ITEMS = 1500
 BATCH = 32
@@ -103,7 +103,7 @@ def _sample_run(folder: Path, device: str, num_items: int, batch_size: int, copi
     write_sample(folder, num_items=num_items, num_users=50, seed=0)
     _multiply(folder, copies)
     encoder.encode([next(_prepared(folder / "images", encoder))] * batch_size)  # what a process does once is done now
-    return Run("bench", config, config.open_store(), Reporter(Console(quiet=True)))
+    return Run("bench", config, config.open_store(), Reporter(Terminal(quiet=True)))
 
 
 def _multiply(folder: Path, copies: int) -> None:

@@ -5,7 +5,8 @@
     python -m bench.stability RUN --sparse MOVIELENS/interactions.parquet    on the draw of `bench.warm_start`
 
 RUN is the folder of a run that is done up to `prepare`; its configuration is trained with. Held-out interactions are
-the same in all nights, so that their figures compare. `--cold` begins every night at random parameters instead.
+the same in all nights, so that their figures compare. `--cold` begins every night at random parameters instead, with
+the weights that the first has found.
 """
 
 import argparse
@@ -62,14 +63,14 @@ def train_night(dataset: Dataset, config: Config, seed: int, before: Night | Non
     protocol = EvaluationProtocol(dataset, config.split)
     data, held_out, settings = dataset.training_data(), protocol.held_out(), replace(config.train, seed=seed)
     start = time.process_time()
-    known = before.weights if before and not cold else None  # as a night takes its champion's
+    known = before.weights if before else None  # as a night takes its champion's, warm or cold
     trainer = Trainer(data, held_out, config.model, settings, Micro, freed_memory_kept, found_weights=known)
     if before and not cold:
         everybody = torch.arange(data.num_users), torch.arange(data.num_items)
         trainer.start_from(carry_over(trainer.model, before.parameters, *everybody))
     list(trainer.fit())
     vectors, names = trainer.best_vectors(), trainer.model.modality_names
-    former = before.finished.taste_weights if before and not cold else None
+    former = before.finished.taste_weights if before else None
     finished = finish(vectors.user_UD, vectors.item_ID, data, held_out, config.model, names, former)
     metrics = protocol.test(InnerProduct(finished.user_UD, finished.item_ID)) or {}
     items, users = finished.item_ID.numpy(), finished.user_UD.numpy()

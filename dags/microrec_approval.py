@@ -14,6 +14,7 @@ from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from microrec_alerts import task_failed
 from microrec_command import run_microrec
+from microrec_lineage import champion_file, tell
 from microrec_run import announce, configured
 from microrec_shops import Shop, find_shops
 from microrec_stages import why_it_stays
@@ -30,8 +31,8 @@ def params(shop: Shop) -> dict[str, Param]:
         "run_id": Param("", type="string", description="The refused run."),
         "reason": Param("", type="string", description="What the gate said."),
         "as_of": Param("", type="string", description="The moment the night stands for (ISO 8601)."),
-        "config": Param(shop.config, type="string", description="Configuration file (TOML)."),
-        "set": Param([], type="array", items={"type": "string"}, description="Overrides that the night ran with."),
+        "config": shop.config_param,
+        "set": shop.set_param,
         "attempt": Param(1, type="integer", description="Which attempt of the night's gate it was."),
     }
 
@@ -47,6 +48,7 @@ def _approved(command: str, *arguments: str) -> dict[str, Any]:
 def export() -> dict[str, Any]:
     """Publish the release and announce it."""
     done, metrics = _approved("export"), _approved("evaluate")["metrics"]
+    tell(written=[done["release"]])
     event = {
         "run_id": get_current_context()["params"]["run_id"],
         **{name: done[name] for name in ("release", "digest", "counts")},
@@ -74,6 +76,7 @@ def promote(released: dict[str, Any], version: str) -> dict[str, Any]:
     champion = _approved("promote", version, "--force", "--reason", reason, *moment)
     if champion["run_id"] != released["run_id"]:
         raise AirflowSkipException(f"not promoted: {why_it_stays({**champion, 'held': None})}")
+    tell(read=[released["release"]], written=[champion_file(released["release"])])
     event = {**released, "model_version": version}
     announce(event)
     return event

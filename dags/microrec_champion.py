@@ -24,7 +24,7 @@ def params(shop: Shop) -> dict[str, Param]:
         "version": Param("", type="string", pattern="^[0-9]*$", description="promote: the registered model's version."),
         "reason": Param("", type="string", description="Why; stands in champion.json. Needed to hold."),
         "force": Param(False, type="boolean", description="promote: although it is held or the gate refuses."),
-        "config": Param(shop.config, type="string", description="Configuration file (TOML)."),
+        "config": shop.config_param,
     }
 
 

@@ -9,6 +9,7 @@ import ctypes
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -46,7 +47,7 @@ def run_microrec(arguments: Sequence[str], label: str) -> dict[str, Any]:
     """
     command = [find_microrec(), *arguments, "--json"]
     prefix = f"[{label}] "
-    log.info("%srunning %s", prefix, " ".join(command))
+    log.info("%srunning %s", prefix, " ".join(map(_shown, command)))
     with tempfile.TemporaryFile() as output:
         status, last_line = _follow(command, output, prefix)
         output.seek(0)
@@ -59,6 +60,12 @@ def run_microrec(arguments: Sequence[str], label: str) -> dict[str, Any]:
     if status == EXIT_INPUT:
         raise AirflowFailException(reason)
     raise AirflowException(reason)
+
+
+def _shown(argument: str) -> str:
+    """An argument for the log: of an address with a user or parameters only the setting's name."""
+    name, scheme, rest = argument.partition("://")
+    return f"{name.partition('=')[0]}=***" if scheme and re.search("[@?#]", rest) else argument
 
 
 def find_microrec() -> str:

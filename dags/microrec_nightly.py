@@ -49,7 +49,7 @@ from microrec_stages import (
 def params(shop: Shop) -> dict[str, Param]:
     """What a night may be told."""
     return {
-        "config": Param(shop.config, type="string", description="Configuration file (TOML)."),
+        "config": shop.config_param,
         "shards": Param(
             shop.settings.shards, type="integer", minimum=1, maximum=256, description="Extraction tasks per modality."
         ),
@@ -68,12 +68,7 @@ def params(shop: Shop) -> dict[str, Param]:
             description="Accept for this night an input that differs from the champion's more than [checks] allows.",
         ),
         "promote": Param(True, type="boolean", description="Let the release become champion if the gate allows it."),
-        "set": Param(
-            [],
-            type="array",
-            items={"type": "string"},
-            description="Overrides, section.key=value; {ds} stands for the night's date.",
-        ),
+        "set": shop.set_param,
     }
 
 

@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowFailException
 from microrec_command import run_microrec
+from microrec_settings import AirflowSettings, read_settings
+from microrec_shops import find_config
 
 
 def moment_of(dag_run: Any) -> datetime:
@@ -51,8 +54,23 @@ def overrides() -> list[str]:
 
 
 def configured(config: str, changes: Iterable[str] = ()) -> list[str]:
-    """The options that give a command its configuration."""
-    return ["-c", config, *(part for one in changes for part in ("--set", one))]
+    """The options that give a command its configuration.
+
+    Raises `AirflowFailException` for a configuration from elsewhere, and for a setting that is not to be changed:
+    whoever may trigger a night may not thereby use the worker's credentials.
+    """
+    changes = list(changes)
+    try:
+        file = find_config(config)
+        settings = read_settings(file) if changes and file.exists() else AirflowSettings()
+    except (OSError, ValueError) as error:
+        raise AirflowFailException(str(error)) from error
+    for key in (one.partition("=")[0].strip() for one in changes):
+        if not settings.overrides(key):
+            raise AirflowFailException(
+                f"set may not change {key!r}; airflow.overridable in {file} has {', '.join(settings.overridable)}"
+            )
+    return ["-c", str(file), *(part for one in changes for part in ("--set", one))]
 
 
 def announce(extra: dict[str, Any]) -> None:

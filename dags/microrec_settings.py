@@ -13,6 +13,10 @@ from typing import Any
 
 START_ON = ("both", "either")
 QUEUES = ("default", "gpu")
+KEPT = ("airflow", "base", "mlflow.tracking_uri")
+"""What only the configuration file says."""
+OWN = ("train.device", "catalogue.filter.user_share")
+"""Settings of the parameters `device` and `sample`: a refused night hands them on to its approval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,9 @@ class AirflowSettings:
     """How much later than usual a night may end; None: the environment's `MICROREC_DEADLINE_HOURS`."""
     approval_days: float = 7.0
     """How long a refused night waits for an operator's approval."""
+    overridable: tuple[str, ...] = ("catalogue.filter", "checks", "gate", "model", "train")
+    """Sections and keys that whoever triggers a night may change for it. `mlflow.tracking_uri` is never one of
+    them: the worker's credentials go there."""
 
     def __post_init__(self) -> None:
         if len(self.schedule.split()) != 5:
@@ -54,6 +61,18 @@ class AirflowSettings:
             value = getattr(self, name)
             if value is not None and not 0 < value < 10_000:
                 raise ValueError(f"{name} is {value}; expected a number above 0")
+        for entry in self.overridable:
+            if not entry or any(is_within(kept, entry) or is_within(entry, kept) for kept in KEPT):
+                raise ValueError(f"overridable has {entry!r}; name sections or keys, and none of {', '.join(KEPT)}")
+
+    def overrides(self, key: str) -> bool:
+        """Whether a night's parameters may change a setting."""
+        return any(is_within(key, entry) for entry in (*self.overridable, *OWN))
+
+
+def is_within(key: str, section: str) -> bool:
+    """Whether a key is `section` itself or below it."""
+    return f"{key}.".startswith(f"{section}.")
 
 
 def read_settings(file: Path) -> AirflowSettings:
@@ -68,6 +87,15 @@ def read_settings(file: Path) -> AirflowSettings:
         raise ValueError(f"{file}: {error}") from error
 
 
+def read_base(file: Path) -> Path:
+    """The folder that relative locations of a configuration start at."""
+    try:
+        base = tomllib.loads(file.read_text(encoding="utf-8")).get("base", ".")
+    except FileNotFoundError:
+        base = "."
+    return file.resolve().parent / Path(base).expanduser()
+
+
 def settings_of(section: Any) -> AirflowSettings:
     """The section as a record; raises `ValueError` for an unknown key or a wrong value."""
     if not isinstance(section, dict):
@@ -79,7 +107,8 @@ def settings_of(section: Any) -> AirflowSettings:
         if not _fits(value, kinds[key]):
             raise ValueError(f"airflow.{key}: expected {kinds[key]}, got {value!r}")
     try:
-        return dataclasses.replace(AirflowSettings(), **section)
+        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items()}
+        return dataclasses.replace(AirflowSettings(), **plain)
     except ValueError as error:
         raise ValueError(f"airflow: {error}") from error
 
@@ -87,6 +116,8 @@ def settings_of(section: Any) -> AirflowSettings:
 def _fits(value: Any, kind: Any) -> bool:
     if isinstance(kind, types.UnionType):
         return any(_fits(value, one) for one in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is kind

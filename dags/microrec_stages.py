@@ -1,14 +1,19 @@
 """The tasks of a night: each runs one `microrec` command of the ML environment and passes small JSON on."""
 
+import logging
 import os
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from microrec_command import RefusedError
+from microrec_lineage import champion_file, tell
+from microrec_metrics import send
 from microrec_note import LONGEST_LINE, attach, compose
 from microrec_run import announce, as_of, microrec, overrides, run_id_of, to_be_promoted
+
+log = logging.getLogger(__name__)
 
 
 def on(queue: str) -> dict[str, Any]:
@@ -47,8 +52,14 @@ def _push_checks(found: dict[str, Any] | None) -> None:
         return
     checks, warnings = found["checks"], found["warnings"]
     kept = {name: checks[name] for name in ("verdict", "champion", "note", "reasons")}
-    value = {**kept, "warnings": [line[:LONGEST_LINE] for line in warnings[:3]], "num_warnings": len(warnings)}
-    get_current_context()["ti"].xcom_push(key="checks", value=value)
+    shown = {"warnings": [line[:LONGEST_LINE] for line in warnings[:3]], "num_warnings": len(warnings)}
+    get_current_context()["ti"].xcom_push(key="checks", value={**kept, **shown, "margins": _margins(checks)})
+
+
+def _margins(judged: dict[str, Any]) -> dict[str, float]:
+    """How far each row of the checks or of the gate was from a refusal, by the row's name."""
+    rows = judged.get("rows", [])
+    return {row["name"]: row["margin"] for row in rows if row.get("margin") is not None}
 
 
 @task_group
@@ -95,7 +106,9 @@ def prepare() -> dict[str, int]:
         begun_again = _validate()["begun_again"]
         # Pictures may have moved though the tables have not: the run's own extraction would count as done.
         microrec("extract", run=begun_again)
-    return microrec("prepare")["counts"]
+    done = microrec("prepare")
+    tell(read=done.get("input_digests", ()))
+    return done["counts"]
 
 
 @task.short_circuit(ignore_downstream_trigger_rules=False)
@@ -127,12 +140,14 @@ def gate() -> dict[str, Any]:
     """Ask before anything is published; fails, without retry, where quality has fallen too far."""
     if not to_be_promoted():
         return {"asked": False}
+    context = get_current_context()
     try:
         found = microrec("gate", *as_of())
     except RefusedError as refusal:
-        context = get_current_context()
         context["ti"].xcom_push(key="refused", value=_refused(context, str(refusal)))
+        context["ti"].xcom_push(key="margins", value=_margins(refusal.result or {}))
         raise
+    context["ti"].xcom_push(key="margins", value=_margins(found))
     return {name: found[name] for name in ("verdict", "champion", "metric", "value")}
 
 
@@ -170,9 +185,11 @@ def ask_approval(dag_id: str) -> TriggerDagRunOperator:
 @task
 def export(metrics: dict[str, Any]) -> dict[str, Any]:
     """Publish the release and announce it; a trial's event says that it is one."""
-    done = microrec("export")
+    done, context = microrec("export"), get_current_context()
+    tell(written=[done["release"]])
+    context["ti"].xcom_push(key="drift", value=done.get("drift"))
     event = {
-        "run_id": run_id_of(get_current_context()["dag_run"]),
+        "run_id": run_id_of(context["dag_run"]),
         **{name: done[name] for name in ("release", "digest", "counts")},
     }
     announce({**event, "metrics": metrics, "trial": not to_be_promoted()})
@@ -195,6 +212,7 @@ def promote(registered: dict[str, Any], released: dict[str, Any], metrics: dict[
     champion = microrec("promote", version, *as_of())
     if champion["run_id"] != released["run_id"]:
         raise _stays(why_it_stays(champion))
+    tell(read=[released["release"]], written=[champion_file(released["release"])])
     event = {**released, "model_version": version}
     announce({**event, "metrics": metrics})
     return event
@@ -223,7 +241,19 @@ def summarise() -> str:
     results |= {"run_id": run_id_of(dag_run), "changes": pull(task_ids="changes", key="changes")}
     results |= {"stays": pull(task_ids="promote", key="stays"), "refused": pull(task_ids="gate", key="refused")}
     results["checks"] = pull(task_ids="check_input", key="checks")
+    results |= {"margins": pull(task_ids="gate", key="margins"), "drift": pull(task_ids="export", key="drift")}
+    results["champion"] = _champion()
     results["seconds"] = {name: pull(task_ids=[name], key="seconds") for name in (*mapped, *stages)}
+    send(dag_run.dag_id, results)
     note = compose(results)
     attach(dag_run.dag_id, dag_run.run_id, note)
     return note
+
+
+def _champion() -> dict[str, Any] | None:
+    """The champion that stands now; None where there is none or the store does not say, and the night is told so."""
+    try:
+        return microrec("champion", run=False)
+    except AirflowException as error:
+        log.warning("the champion's age is not known: %s", error)
+        return None

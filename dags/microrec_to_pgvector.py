@@ -1,14 +1,15 @@
-"""An example of a consumer: loads the champion's vectors into PostgreSQL with pgvector whenever the champion moves.
+"""An example of a consumer: loads the champion's vectors into PostgreSQL with pgvector whenever they change.
 
-Started by the asset `microrec_champion`. An event says that the champion has moved; which release to load,
-`champion.json` says when the task runs, so that an old event never brings an old release back. It reads the release and
-nothing else of the pipeline, as any other consumer would: a search index, a cache, a warehouse.
+Started by the assets `microrec_champion` and `microrec_increment`. An event says that the champion has moved, or that
+an increment stands beside its release; what to load, the store says when the task runs, so that an old event never
+brings an old release back. It reads these and nothing else of the pipeline, as any other consumer would: a search
+index, a cache, a warehouse.
 """
 
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 from microrec_alerts import run_failed, task_failed
 from microrec_command import run_microrec
 from microrec_run import configured, run_id_of
@@ -20,10 +21,10 @@ def consumer(shop: Shop) -> Any:
 
     @dag(
         dag_id=shop.named("microrec_to_pgvector"),
-        schedule=[shop.champion],
+        schedule=shop.champion | shop.increment,
         catchup=False,
         max_active_runs=1,
-        params={"config": Param(shop.config, type="string", description="Configuration file (TOML).")},
+        params={"config": shop.config_param},
         doc_md=shop.doc(__doc__),
         tags=[*shop.tags, "consumer"],
         on_failure_callback=run_failed,
@@ -39,7 +40,7 @@ def consumer(shop: Shop) -> Any:
     def consume() -> None:
         @task
         def load() -> dict[str, Any]:
-            """Replace the tables of vectors, in one transaction; the result says which release stands there now."""
+            """Merge the release into the tables, in one transaction; the result says which release stands there now."""
             context = get_current_context()
             schema = ["--schema", shop.name.lower().replace("-", "_")] if shop.name else []
             command = ["to-pgvector", *schema, *configured(context["params"]["config"])]

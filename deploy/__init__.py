@@ -1,1 +1,1 @@
-"""Running the services of docker-compose.yml: as containers, or as processes on loopback (docs/operations.md)."""
+"""Running the services of docker-compose.yml: as containers, or as processes on loopback (docs/how-to/stack.md)."""

@@ -17,7 +17,12 @@ PASSWORDS = (
     "REDIS_PASSWORD",
     "S3_ACCESS_KEY",
     "S3_SECRET_KEY",
+    "S3_PIPELINE_ACCESS_KEY",
+    "S3_PIPELINE_SECRET_KEY",
+    "S3_MLFLOW_ACCESS_KEY",
+    "S3_MLFLOW_SECRET_KEY",
     "AIRFLOW_ADMIN_PASSWORD",
+    "AIRFLOW_NOTE_PASSWORD",
     "AIRFLOW_SECRET_KEY",
     "AIRFLOW_JWT_SECRET",
     "MLFLOW_ADMIN_PASSWORD",
@@ -45,6 +50,8 @@ def complete(path: Path, choices: dict[str, str]) -> list[str]:
     wanted["COMPOSE_PROFILES"] = lambda: "gpu" if shutil.which("nvidia-smi") else "cpu"
     wanted |= {name: lambda value=value: value for name, value in choices.items()}  # type: ignore[misc]
     added = {name: make() for name, make in wanted.items() if name not in known}
+    if path.exists():
+        path.chmod(0o600)  # an editor, or `cp`, may have left it readable by others
     if added:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "a") as file:

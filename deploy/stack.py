@@ -120,6 +120,7 @@ class Runner:
             file = Path(path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch(mode=0o600)
+            file.chmod(0o600)
             file.write_text(content)
         (self.stack.state / "data" / service.name).mkdir(parents=True, exist_ok=True)
 

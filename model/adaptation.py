@@ -122,16 +122,24 @@ class Adaptation:
 
 
 def adaptation_of(
-    model: ModelConfig, objective: ObjectiveConfig, found: Mapping[str, float], *, can_adapt: bool, has_content: bool
+    model: ModelConfig,
+    objective: ObjectiveConfig,
+    found: Mapping[str, float],
+    *,
+    searches_on: bool,
+    can_adapt: bool,
+    has_content: bool,
 ) -> Adaptation:
     """Adaptation of the weights that are `auto`, but for those `found` by an earlier training.
 
     Args:
+        searches_on: those that were found may change, too; they are where the search begins.
         can_adapt: whether there is anything to choose by.
         has_content: whether the model has modalities.
     """
     given = given_weights(model, objective)
     weights = replace(starting_weights(model, objective), **{**found, **given})
-    unknown = (name for name in asdict(weights) if name not in given and name not in found)
+    unknown = (name for name in asdict(weights) if name not in given and (searches_on or name not in found))
     names = [name for name in unknown if can_adapt and (has_content or name == "l2")]
-    return Adaptation(replace(weights, l2=(STRONG if "l2" in names else 1.0) * weights.l2), names)
+    strength = STRONG if "l2" in names and "l2" not in found else 1.0
+    return Adaptation(replace(weights, l2=strength * weights.l2), names)

@@ -14,7 +14,7 @@ class Block:
     few_rows: int = 32
     """But so many rows at least: a product must not read its other factor for a row or two.
 
-    docs/decisions/0010-speed.md has the measurement.
+    docs/measurements/speed-2026-11.md has the measurement.
     """
     few_rows_elements: int = 1 << 25
     """What those few rows may hold together (128 MiB of float32)."""

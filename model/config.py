@@ -65,38 +65,40 @@ class ModelConfig:
     """Shape of the model."""
 
     backbone: str = "lightgcn"
-    """A `BackboneName`: `mf`, `ngcf` or `lightgcn`; docs/development.md says how to add one."""
+    """`mf`, `ngcf` or `lightgcn`; docs/how-to/develop.md says how to add one."""
     embedding_dim: int = 64
-    """D of every exported vector."""
+    """Dimension of every exported vector."""
     neighbours: int = 10
-    """K of the item graphs; the item itself counts as one."""
+    """Neighbours of an item in the item graphs; the item itself counts as one."""
     modalities: tuple[str, ...] | None = None
-    """Which of the configured modalities to use; unset: all; `[]`: none, the plain backbone."""
+    """Which of the configured modalities to use. Unset: all. `[]`: none, the plain backbone."""
     initial_graph_weight: float = 0.9
-    """Lambda of the skip connection: 1 is the initial graph alone, 0 the learned one alone."""
+    """Weight of the initial item graph: 1 is the initial graph alone, 0 the learned one alone (lambda in the paper)."""
     content_weight: float | Auto = "auto"
-    """Length of the content's part of an item's vector; `auto`: found in training; 1 in the paper."""
+    """Length of the content's part of an item's vector. `auto`: found in training. The paper has 1."""
     absent: Literal["left-out", "mean"] = "left-out"
-    """What stands for a modality that an item lacks: nothing, in graph, attention and contrast, or the others' `mean`,
-    as in the authors' code."""
+    """What stands for a modality that an item lacks, in graph, attention and contrast: nothing (`left-out`), or the
+    `mean` of the other items, as in the authors' code."""
     fusion: FusionName = "attention"
-    """Of an item's modalities: `attention`; `mean`, or `sum`, which is the same model; `concat`; `graph` mixes the item
-    graphs (LATTICE)."""
+    """How an item's modalities are joined: `attention`, `mean`, `sum` (the same model as `mean`, for only the direction
+    counts), `concat`, or `graph`, which mixes the item graphs (LATTICE)."""
     item_graph_layers: int = 1
     """Convolutions over the item graphs."""
     graph: GraphMethod = "auto"
-    """How neighbours are found: `exact`, `faiss` (approximate), or `auto`: faiss on a CPU from 60,000 items on."""
+    """How neighbours are found: `exact`, `faiss` (approximate; its recall is in the run's result), or `auto`: faiss on
+    a CPU from 60,000 items on."""
     backbone_layers: int = 2
     """Convolutions of LightGCN and NGCF over the user-item graph."""
     normalisation: Normalisation = "symmetric"
     """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
     taste_weight: float | Auto = "auto"
-    """Weight of a user's taste in content, of each modality, in mean scores of the trained model; `auto`: chosen on
-    validation; 0: none, as in the paper."""
+    """Weight of a user's taste in content, for each modality, in mean scores of the trained model. `auto`: chosen on
+    validation. 0: none, as in the paper (docs/decisions/0031-taste.md)."""
     new_items: Literal["raised", "map", "graphs"] = "raised"
-    """What the vector of an item without interactions is: what a linear `map` fitted to the others' vectors makes of
-    its content; `raised`: the same, made so long that it stands among the others as often as its content deserves;
-    or, as in the paper, what the item `graphs` bring, added to its own, untrained, ID embedding."""
+    """Vector of an item without interactions (docs/decisions/0015-new-items.md). `map`: a linear map of its content,
+    fitted to the vectors of the other items. `raised`: the same, scaled so that new items stand in the lists as often
+    as their content deserves. `graphs`, as in the paper: what the item graphs bring, added to its own untrained ID
+    embedding; `embed` leaves the latter out."""
 
     def __post_init__(self) -> None:
         backbone_name(self.backbone)
@@ -126,23 +128,27 @@ class ObjectiveConfig:
     """Weights of the objective's terms."""
 
     ranking: RankingName = "squares"
-    """`squares` takes every pair of a user and an item, as implicit ALS does; `softmax` ranks above many items at once,
-    `bpr` above one unseen item per interaction, as the paper does. Each wants weights of its own."""
+    """The ranking loss. `squares` takes every pair of a user and an item, as implicit ALS does
+    (docs/decisions/0018-squares.md). `softmax` ranks a bought item above many items at once. `bpr` ranks it above one
+    other item, as the paper does. Each begins with weights of its own."""
     softmax_candidates: int = 8192
-    """Items in the softmax's denominator: all trained ones where there are no more, else a sample per step."""
+    """Items in the softmax's denominator: all trained ones where there are no more, else a sample in each step."""
     unobserved_weight: float = 10.0
-    """What all pairs of a user and an item weigh together in `squares`, in the weight of the observed ones together."""
+    """`squares`: total weight of all user-item pairs, relative to the total weight of the observed pairs."""
     l2: float | Auto = "auto"
-    """Weight of half the squared norm of the batch's propagated vectors, per interaction; `auto`: found in training."""
+    """Weight of half the squared norm of the batch's propagated vectors, per interaction. `auto`: found in training."""
     l2_exponent: float = 0.5
-    """To which power of its interactions a vector is regularised: 1, as often as it takes part; 0, all alike."""
+    """A vector's L2 is weighted by its number of interactions to this power: 1, as often as it is used; 0, all
+    alike."""
     contrastive_weight: float | Auto = "auto"
-    """Beta; 0 leaves the contrastive term out; `auto`: found in training."""
+    """Weight of the contrastive term (beta in the paper); 0 leaves it out. `auto`: found in training."""
     temperature: float = 0.5
+    """Of the contrastive term."""
     contrastive: Literal["sampled", "exact"] = "sampled"
-    """`exact` contrasts every item with every other at each step, O(I^2 D)."""
+    """`exact` contrasts every item with every other in each step, which costs O(I^2 D); `sampled` contrasts a
+    sample."""
     contrastive_samples: int = 512
-    """Items drawn per step and modality for `sampled`; they are anchors and candidates at once."""
+    """`sampled`: items drawn in each step for each modality; each is anchor and candidate."""
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
@@ -164,26 +170,31 @@ class TrainConfig:
     device: str = "auto"
     """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
     processes: int | Literal["auto"] = "auto"
-    """That train together, each with its columns of every embedding; `auto`: one for each GPU, one on a CPU."""
+    """Processes that train together, each with its own columns of every embedding. `auto`: one for each GPU, one on a
+    CPU."""
     seed: int = 0
+    """Of the initial vectors and of every draw in training."""
     max_epochs: int = 1000
+    """Training stops here at the latest."""
     batch_size: int | Literal["auto"] = "auto"
-    """Interactions a step; with `softmax` and `squares`, some users with all of theirs, about so many together.
-    `auto`: at least 4,096, and so many that an epoch has 14 steps, however large the data."""
+    """Interactions in a step. With `softmax` and `squares`, some users with all their interactions, about this many
+    together. `auto`: at least 4,096, and 14 steps in an epoch (docs/decisions/0020-batch-size.md)."""
     learning_rate: float = 1e-2
+    """Of Adam."""
     learning_rate_decay: float = 0.96
     """Factor reached every `learning_rate_decay_epochs`, applied smoothly."""
     learning_rate_decay_epochs: int = 50
+    """See `learning_rate_decay`."""
     check_every: int = 2
     """Epochs between two checks on validation; a checkpoint is kept at each."""
     patience: int = 8
-    """Checks without gain after which training stops; where L2 is to be found, the search ends it."""
+    """Training stops after this many checks without gain. Where L2 is `auto`, its search ends the training."""
     structure_gradient: StructureGradient = "epoch"
     """When gradients reach the learned graphs: `epoch`, its first step as the authors do, or every `step`."""
     auto_weights: Literal["champion", "anew"] = "champion"
     """Where weights that are `auto` come from: the `champion`'s, if its settings are this night's, or found `anew`."""
-    warm_start: str = "none"
-    """Begin with random parameters (`none`), with the `champion`'s, or with those of an earlier run, by its id."""
+    warm_start: str = "champion"
+    """Begin with the `champion`'s parameters, with random ones (`none`), or with those of an earlier run, by its id."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
     def __post_init__(self) -> None:

@@ -8,10 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+SMALLEST, LARGEST = 1e-10, 1e16
+"""Of a feature vector's largest entry, by amount: beyond, float32 cannot square it, and its direction is lost."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Interactions and content by index; users are 0..U-1, items 0..I-1."""
+    """Interactions and content by index; users are 0..U-1, items 0..I-1.
+
+    Raises `ValueError` for features of another number of items, for NaN and infinite ones, and for vectors that are so
+    long or so short that float32 cannot square them.
+    """
 
     num_users: int
     num_items: int
@@ -24,7 +31,7 @@ class TrainingData:
     features: dict[str, Tensor]
     """Modality to float32 (I, D); rows of absent items are ignored."""
     present: dict[str, Tensor]
-    """Modality to bool (I,): whether the item has it."""
+    """Modality to bool (I,): whether the item has it. An item whose vector is all zero does not, whatever is given."""
 
     def __post_init__(self) -> None:
         if not len(self.user_T):
@@ -32,8 +39,28 @@ class TrainingData:
         for name, feature_ID in self.features.items():
             if len(feature_ID) != self.num_items or len(self.present[name]) != self.num_items:
                 raise ValueError(f"modality {name}: {len(feature_ID)} rows for {self.num_items} items")
-            if not torch.isfinite(feature_ID[self.present[name]]).all():
+        present = {name: self.present[name] & (largest_I > 0) for name, largest_I in self._largest().items()}
+        object.__setattr__(self, "present", present)
+
+    def _largest(self) -> dict[str, Tensor]:
+        """The largest entry of each item's vector by amount, by modality, float (I,): 0 where the item lacks it."""
+        largest = {}
+        for name, feature_ID in self.features.items():
+            norm_I = torch.linalg.vector_norm(feature_ID, torch.inf, dim=1)
+            largest[name] = largest_I = torch.where(self.present[name], norm_I, 0.0)
+            if not torch.isfinite(largest_I).all():
                 raise ValueError(f"modality {name}: a feature is NaN or infinite")
+            odd = ((largest_I > LARGEST) | ((largest_I < SMALLEST) & (largest_I > 0))).nonzero()
+            if len(odd):
+                raise ValueError(
+                    f"modality {name}: row {int(odd[0])} has features up to {float(largest_I[odd[0]]):.3g}, between "
+                    f"{SMALLEST:g} and {LARGEST:g} are needed; scale its vector"
+                )
+        return largest
+
+    def trained_users(self) -> Tensor:
+        """Which users have a training interaction, bool (U,)."""
+        return torch.bincount(self.user_T, minlength=self.num_users) > 0
 
     def trained_items(self) -> Tensor:
         """Which items have a training interaction, bool (I,)."""
@@ -73,8 +100,9 @@ class HeldOut:
 
 
 def mean_of_present(feature_ID: Tensor, present_I: Tensor) -> Tensor:
-    """Return the mean feature (D,) of the items that have the modality; 0 where none has."""
-    return feature_ID[present_I].sum(0) / present_I.sum().clamp(min=1)
+    """Return the mean feature (D,) of the items that have the modality; 0 where none has, or no more than rounding."""
+    mean_D = feature_ID[present_I].sum(0) / present_I.sum().clamp(min=1)
+    return torch.where(mean_D.abs().max() < SMALLEST, 0.0, mean_D)
 
 
 def resolve_device(name: str) -> torch.device:

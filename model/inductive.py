@@ -9,6 +9,7 @@ Shapes: Q new items, I items of the model, K neighbours, F feature dimension, D 
 C content (see `model.content_map`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,8 @@ from model.graph import nearest_neighbours
 
 CONTENT, OWN, MEAN, AXIS, TASTE = "map_CD", "own_DD", "mean_F", "axis_FK", "taste_KD"
 """Names in the file of maps; of the last three with the modality's behind."""
+Content = Mapping[str, tuple[Tensor, Tensor]]
+"""Of each modality the features, float32 (Q, F), and which items have them, bool (Q,)."""
 BLOCK_ELEMENTS = 1 << 25  # similarities held at once (128 MiB of float32)
 
 
@@ -36,6 +39,11 @@ class ContentSide:
     known_present_I: Tensor
     new_QF: Tensor
     new_present_Q: Tensor
+
+    @property
+    def new(self) -> tuple[Tensor, Tensor]:
+        """The new items' side alone."""
+        return self.new_QF, self.new_present_Q
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +84,13 @@ def embed_new_items(
     )
     fused_QD, weight_QM = fusion(torch.stack(hidden, dim=1), torch.stack(present, dim=1))
     content_QD = F.normalize(fused_QD, dim=1)
-    rows_QC = content_rows([(side.new_QF, side.new_present_Q) for side in modalities.values()])
+    own = {name: side.new for name, side in own_content.items()}
     content_weight = starting_weights(config).content_weight
-    own_QD = content_weight * content_QD if config.new_items == "graphs" else rows_QC @ maps[CONTENT]
-    return NewItems(vector_QD=_joined(own_QD, maps, own_content), content_QD=content_QD, modality_weight_QM=weight_QM)
+    if config.new_items == "graphs":
+        own_QD = content_weight * content_QD
+    else:
+        own_QD = mapped_content(maps, {name: side.new for name, side in modalities.items()})
+    return NewItems(vector_QD=_joined(own_QD, maps, own), content_QD=content_QD, modality_weight_QM=weight_QM)
 
 
 def new_item_maps(map_CD: Tensor, finished: Finished) -> dict[str, Tensor]:
@@ -99,13 +110,28 @@ def new_item_maps(map_CD: Tensor, finished: Finished) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in maps.items()}
 
 
-def _joined(own_QD: Tensor, maps: dict[str, Tensor], modalities: dict[str, ContentSide]) -> Tensor:
+def content_vectors(maps: dict[str, Tensor], content: Content) -> Tensor:
+    """Released vectors of new items by the content map alone, float32 (Q, D); 0 for an item without content.
+
+    Args:
+        maps: of `new_item_maps`, with `model.new_items` other than "graphs".
+        content: of a model trained with `model.absent = "left-out"`.
+    """
+    return _joined(mapped_content(maps, content), maps, content)
+
+
+def mapped_content(maps: dict[str, Tensor], content: Content) -> Tensor:
+    """The model's own part of the vectors, before taste is joined, float32 (Q, C) times (C, D)."""
+    return content_rows(list(content.values())) @ maps[CONTENT]
+
+
+def _joined(own_QD: Tensor, maps: dict[str, Tensor], content: Content) -> Tensor:
     """The model's vectors joined with content and cut, where the model was."""
     if OWN not in maps:
         return own_QD
     joined_QD = own_QD @ maps[OWN]
-    for name, side in modalities.items():
-        joined_QD += content_part(maps, name, side.new_QF, side.new_present_Q)
+    for name, (feature_QF, present_Q) in content.items():
+        joined_QD += content_part(maps, name, feature_QF, present_Q)
     return joined_QD
 
 

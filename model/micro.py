@@ -91,7 +91,7 @@ class Micro(nn.Module):
                 {name: self._item_graph(data, name, generator) for name in self.modality_names}
             )
             self.fusion = FUSIONS[config.fusion](len(self.modality_names), dim, generator, columns)
-        self.trained_I = data.trained_items()
+        self.trained_U, self.trained_I = data.trained_users(), data.trained_items()
         features = {name: data.features[name] for name in self.modality_names}
         self.content_map = ContentMap(features, data.present, self.trained_I, columns)
         present = [data.present[name] for name in self.modality_names]

@@ -27,7 +27,7 @@ from model.split import Split, SplitParameter
 
 DRAWN_ELEMENTS = 1 << 22  # random numbers drawn at once, for all columns (16 MiB of float32)
 SENT_ELEMENTS = 1 << 22  # of a linear layer's output, summed at once
-SMALLEST_NORM = 1e-12  # as F.normalize has it
+SMALLEST_NORM = 1e-12  # a row that is shorter has no direction
 
 Made = TypeVar("Made")
 
@@ -83,11 +83,22 @@ class Columns:
         return passed
 
     def unit_rows(self, row_RJ: Tensor) -> Tensor:
-        """Own columns of the rows divided by their length over all columns; a zero row stays zero."""
+        """Own columns of the rows divided by their length over all columns.
+
+        A row shorter than `SMALLEST_NORM` becomes zero and has no gradient: at zero a direction has no derivative, and
+        dividing by the smallest length instead has the slope 1e12 (docs/decisions/0044-numerics.md).
+        """
         if self.count == 1:
-            return F.normalize(row_RJ, dim=1)
+            length_R1 = torch.linalg.vector_norm(row_RJ, dim=1, keepdim=True)
+            return row_RJ / torch.where(length_R1 > SMALLEST_NORM, length_R1, torch.inf)
         square_R1 = self.shared(self.total(row_RJ.square().sum(1, keepdim=True)))
-        return row_RJ / square_R1.clamp(min=SMALLEST_NORM**2).sqrt()
+        return row_RJ / torch.where(square_R1 > SMALLEST_NORM**2, square_R1, torch.inf).sqrt()
+
+    def largest(self, value: Tensor) -> Tensor:
+        """The largest over the processes, entry by entry, without a gradient; none may be NaN."""
+        if self.count > 1:
+            dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return value
 
     def projection(self, layer: nn.Linear) -> nn.Linear:
         """The part of a linear layer, initialised, that gives own columns from features that every process has."""

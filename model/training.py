@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from model.adaptation import adaptation_of
 from model.config import ModelConfig, TrainConfig
 from model.data import HeldOut, TrainingData, resolve_device
+from model.divergence import DivergedError, EpochLosses, Means, largest_entries, require_numbers
 from model.epoch import VALIDATION_METRIC, EpochReport
 from model.evaluation import InnerProduct, Pairs, rank_items, summarise
 from model.micro import Vectors
@@ -33,10 +34,6 @@ SEARCH_EVERY = 10
 WARM_RATE, LEAST_GAIN = 0.1, 0.01
 """Of a training that begins at an earlier one's end: learning rate, relative to the configured one, and what it must
 bring on validation, relatively, to leave that end. Less is noise."""
-
-
-class DivergedError(RuntimeError):
-    """The loss became NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,8 @@ class Trainer(Generic[Model]):
         during_epoch: Callable[[torch.device], AbstractContextManager[object]] = nullcontext,
         columns: Columns = WHOLE,
         found_weights: Mapping[str, float] | None = None,
+        *,
+        searches_on: bool = False,
     ) -> None:
         """Build model, ranking loss and optimiser.
 
@@ -70,8 +69,10 @@ class Trainer(Generic[Model]):
                 them faster on a CPU, by settings of the whole process, and `model.memory` predicts for that.
             columns: of every embedding, held by this process; all processes call the same methods in the same order.
             found_weights: what an earlier training came to for weights that are `auto`, by name; they stay.
+            searches_on: they do not, but are where the search begins.
         """
         self.config, self.columns, self._during_epoch = config, columns, during_epoch
+        self.searches_on = searches_on
         self.batch_size = config.interactions_per_step(len(data.user_T))
         self.device = resolve_device(config.device)
         self.generator = Generator(self.device)
@@ -87,6 +88,7 @@ class Trainer(Generic[Model]):
             model_config,
             config.objective,
             found_weights or {},
+            searches_on=searches_on,
             can_adapt=self._held_out is not None,
             has_content=bool(self.model.modality_items),
         )
@@ -150,12 +152,13 @@ class Trainer(Generic[Model]):
         self.model.load_state_dict(self._best)
         self.model.restore_graphs()
         self.optimizer.state.clear()
+        self.rate_factor = 1.0  # parameters that a warm start moves by small steps must follow the change
         self.model.content_weight = self.adaptation.change(self.epoch).content_weight
 
     def fit(self) -> Iterator[EpochReport]:
         """Train from the current state until `finished`, yielding after every epoch.
 
-        Raises `DivergedError` when the loss stops being finite.
+        Raises `DivergedError` when the loss or the parameters stop being finite. What was yielded before was sound.
         """
         while not self.finished:
             if self._stalled:
@@ -163,7 +166,7 @@ class Trainer(Generic[Model]):
             start = time.perf_counter()
             rate = self._set_learning_rate()
             try:
-                loss, ranking, contrastive = self.train_epoch()
+                means = self.train_epoch()
             except DivergedError:
                 if not self.adaptation.under_way:
                     raise
@@ -177,8 +180,8 @@ class Trainer(Generic[Model]):
             due = self.epoch % self.config.check_every == 0 or self.epoch == self.config.max_epochs
             validation = self.check() if due else None
             yield EpochReport(
-                epoch=self.epoch, loss=loss, ranking=ranking, contrastive=contrastive, learning_rate=rate,
-                seconds=seconds, validation=validation, is_best=self._keep_best(validation, due),
+                epoch=self.epoch, loss=means.loss, ranking=means.ranking, contrastive=means.contrastive,
+                learning_rate=rate, seconds=seconds, validation=validation, is_best=self._keep_best(validation, due),
             )  # fmt: skip
 
     def _set_learning_rate(self) -> float:
@@ -188,16 +191,19 @@ class Trainer(Generic[Model]):
             group["lr"] = rate
         return rate
 
-    def train_epoch(self) -> tuple[float, float, float]:
-        """Return the epoch's mean loss, ranking loss and contrastive term; read from the device once."""
+    def train_epoch(self) -> Means:
+        """Take every step of an epoch; return its mean losses.
+
+        Raises `DivergedError` where it has lost its numbers.
+        """
         self.model.train()
-        total = torch.zeros(3, device=self.device)
-        steps = 0
+        losses, parameters = EpochLosses(self.device), dict(self.model.named_parameters())
+        before = largest_entries(parameters, self.columns)
         every_step = self.config.structure_gradient == "step"
         with self._during_epoch(self.device):
             for batch in self.ranking_loss.batches(self.batch_size, self.generator):
                 users = self.ranking_loss.users(batch)
-                vectors = self.model(users, structure_gradient=every_step or steps == 0)
+                vectors = self.model(users, structure_gradient=every_step or losses.steps == 0)
                 terms = objective(
                     vectors,
                     self.model.modality_items,
@@ -210,15 +216,16 @@ class Trainer(Generic[Model]):
                 self.optimizer.zero_grad(set_to_none=True)
                 terms.total.backward()
                 self.optimizer.step()
-                steps += 1
-                total += torch.stack([terms.total.detach(), terms.ranking.detach(), terms.contrastive.detach()])
-        loss, ranking, contrastive = (total / max(1, steps)).tolist()
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"the loss became {loss} in epoch {self.epoch + 1}; lower train.learning_rate "
-                f"(now {self.config.learning_rate}) or look for extreme feature values"
-            )
-        return loss, ranking, contrastive
+                losses.add(terms)
+        means, after = losses.means(), largest_entries(parameters | self._second_moments(), self.columns)
+        require_numbers(self.epoch + 1, means, before, after, self.config.learning_rate)
+        return means
+
+    def _second_moments(self) -> dict[str, Tensor]:
+        """What Adam divides by; where it overflows, a parameter stands still without a word."""
+        slots = self.optimizer.state
+        moments = {name: slots.get(value, {}).get("exp_avg_sq") for name, value in self.model.named_parameters()}
+        return {f"Adam's second moment of {name}": value for name, value in moments.items() if value is not None}
 
     def _keep_best(self, validation: dict[str, float] | None, due: bool) -> bool:
         metric = float(self.epoch) if self._held_out is None else (validation or {}).get(VALIDATION_METRIC, -math.inf)

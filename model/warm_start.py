@@ -1,9 +1,11 @@
 """A training that begins where an earlier one ended: its parameters, laid onto the users and items of today.
 
-Users and items of the earlier training find the rows of their ID embeddings again, a new item begins among its content
-neighbours, a new user at a random row: the first propagation already brings in the items that the user has. Every
-other parameter is taken as it is. From there the training takes small steps, and keeps the start where no epoch is
-better on validation: what has not changed stays where consumers have it (docs/decisions/0012-warm-start.md).
+Users and items of the earlier training find the rows of their ID embeddings again. A new item begins among its content
+neighbours. A new user begins at 0: the first propagation brings in the items that the user has, and a random row would
+only blur them, in this night and in those that begin at it. A new user without a training interaction keeps a random
+row, for nothing is known. Every other parameter is taken as it is.
+From there the training takes small steps, and keeps the start where no epoch is better on validation: what has not
+changed stays where consumers have it (docs/decisions/0012-warm-start.md).
 Shapes: U users, I items, S rows of the earlier training, N new items, K neighbours, D dimension.
 """
 
@@ -30,7 +32,8 @@ def carry_over(
     carried = {name: value.to(device) for name, value in earlier.items()}
     earlier_user_U, earlier_item_I = earlier_user_U.to(device), earlier_item_I.to(device)
     item_ID = _matched_rows(model.item_embedding_ID, carried[ITEMS], earlier_item_I)
-    user_UD = _matched_rows(model.user_embedding_UD, carried[USERS], earlier_user_U)
+    blank_UD = model.user_embedding_UD * ~model.trained_U[:, None]
+    user_UD = _matched_rows(blank_UD, carried[USERS], earlier_user_U)
     item_ID = _placed_among_neighbours(item_ID, earlier_item_I < 0, model.initial_graphs())
     return carried | {USERS: user_UD, ITEMS: item_ID}
 

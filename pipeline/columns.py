@@ -21,8 +21,16 @@ STATUS = "status"
 # Contents of a catalogue, one row per item
 SIZE = "size"
 BYTES = "bytes"
-FOUND = "found"
 LONG = "long"
+
+# Contents known: one row per reading of a location
+LOCATION = "location"
+VERSION = "version"
+SHA256 = "sha256"
+READ_AT = "read_at"
+SETTLED = "settled"
+PROBLEM = "problem"
+PAYLOAD = "payload"
 
 # Dataset of a run
 ITEM_INDEX = "item_index"

@@ -28,8 +28,18 @@ class InputMovedError(InputError):
     """The input is no longer the one that a run stands on; the message names the files."""
 
 
+class NotExtractedError(InputError):
+    """A content of the catalogue that has no features: it was never extracted, or the catalogue has changed since."""
+
+
 class StoreError(MicrorecError):
     """The store holds something that does not fit its own description (damaged, incomplete, altered)."""
+
+
+class DamagedError(StoreError):
+    """A file of the store that is not what was written: it stays so until somebody does what the message says."""
+
+    exit_status = 2
 
 
 class PassingError(MicrorecError):

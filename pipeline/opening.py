@@ -11,13 +11,15 @@ from pipeline.catalogue.precomputed import PRECOMPUTED
 from pipeline.config.config import WARM_START_CHAMPION, WARM_START_NONE, Config
 from pipeline.config.recorded import differences, with_defaults
 from pipeline.config.search_space import Dimension, Range
-from pipeline.errors import ConfigError, InputError, nearest
+from pipeline.errors import ConfigError, DamagedError, InputError, nearest
 from pipeline.progress import Reporter
 from pipeline.registry.connection import absolute_uri
 from pipeline.registry.predecessor import PREDECESSOR
+from pipeline.release.signature import read_public_keys, read_signing_key, require_own_key
 from pipeline.run import Run
 from pipeline.storage.files import as_json, create_bytes, list_files, parse_json
 from pipeline.storage.layout import Store
+from pipeline.storage.use import OPENED, REMOVING, enter
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 SEARCHED = ("model", "train")
@@ -29,7 +31,8 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     """Create the run or continue it; a run keeps the configuration it began with, but for what decides publication.
 
     Raises `InputError` for an id that is no plain name, when the configuration has changed since, or
-    for one that cannot do (`ConfigError`): a run that has not begun leaves its id free.
+    for one that cannot do (`ConfigError`): a run that has not begun leaves its id free. `MicrorecError` where `gc` is
+    removing the run.
     """
     if not RUN_ID.fullmatch(run_id):
         raise InputError(
@@ -37,7 +40,9 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
         )
     run = Run.present(run_id, config, config.open_store(), reporter)
     if not run.record.exists():
+        _require_fresh(run)
         check(config, run.store)
+    enter(run.store, run_id, reporter)
     wanted = config.as_dict()
     recorded = with_defaults(parse_json(run.record, create_bytes(run.record, as_json(wanted))), wanted, run.record)
     changed = sorted(differences(recorded, wanted))
@@ -46,10 +51,22 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     return run
 
 
+def _require_fresh(run: Run) -> None:
+    """Raise `DamagedError` where a run has begun that does not say any more with which configuration."""
+    folder = run.store.run(run.id)
+    left = [name for name in list_files(folder) if name not in (PREDECESSOR, OPENED, REMOVING)]
+    if left:
+        raise DamagedError(
+            f"{run.record} is missing although run {run.id} has begun ({left[0]} is there); restore it from a copy, "
+            f"or delete {folder} to begin anew, or use a new run id"
+        )
+
+
 def free_id(run: Run) -> None:
     """Forget a run that has done nothing yet: what it was refused for may be mended in the configuration."""
-    if run.generation == 1 and set(list_files(run.path)) <= {run.record.name, PREDECESSOR}:
+    if run.generation == 1 and set(list_files(run.path)) <= {run.record.name, PREDECESSOR, OPENED}:
         (run.path / PREDECESSOR).unlink(missing_ok=True)
+        (run.path / OPENED).unlink(missing_ok=True)
         run.record.unlink(missing_ok=True)
 
 
@@ -58,11 +75,25 @@ def check(config: Config, store: Store) -> None:
     _check_modalities(config)
     absolute_uri(config.tracking_uri, config.base)
     check_space(config)
+    _check_keys(config)
     wanted = config.train.warm_start
     if wanted not in (WARM_START_NONE, WARM_START_CHAMPION) and not store.run_record(wanted).exists():
         raise ConfigError(
             f"train.warm_start = {wanted!r}: there is no such run in {store.runs}; "
             f"name an earlier one, {WARM_START_CHAMPION!r} or {WARM_START_NONE!r}"
+        )
+
+
+def _check_keys(config: Config) -> None:
+    """What is wrong with the keys is told before the training, not after it."""
+    public = read_public_keys(config.public_keys)
+    private = read_signing_key(config.signing_key) if config.signing_key else None
+    if public and private:
+        require_own_key(private, public)
+    elif public:
+        raise ConfigError(
+            "export.public_keys is set and export.signing_key is not, so this run's release could not become "
+            "champion; set the key, or leave public_keys to the configuration of whoever signs and promotes"
         )
 
 

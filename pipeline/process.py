@@ -14,14 +14,17 @@ MLFLOW = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 """Standard output belongs to the result, and MLflow has no other switch for these."""
+TORCH = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+"""Weights that torchvision, timm or sentence-transformers fetch are tensors. A file with anything else is refused, for
+unpickling it would run its code."""
 SPINS = "3000"
 """Turns for which libgomp's threads wait for the next operation before they sleep. Its own 300,000 are milliseconds of
 a core that others could have, the thread that is waited for among them (docs/decisions/0010-speed.md)."""
 
 
 def set_up() -> None:
-    """Tell OpenMP and MLflow what they cannot see; what the environment says already stays."""
-    for name, value in MLFLOW.items():
+    """Tell OpenMP, MLflow and torch what they cannot see; what the environment says already stays."""
+    for name, value in (MLFLOW | TORCH).items():
         os.environ.setdefault(name, value)
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)

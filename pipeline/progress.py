@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +16,8 @@ from rich.progress import (
 )
 
 from pipeline import torchrun
+from pipeline.addresses import masked
+from pipeline.terminal import Terminal, harmless
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -32,16 +33,16 @@ class Task(Protocol):
 class _Bar:
     def __init__(self, progress: Progress, name: str, total: int) -> None:
         self._progress = progress
-        self._task = progress.add_task(name, total=total, note="")
+        self._task = progress.add_task(harmless(name), total=total, note="")
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        self._progress.update(self._task, advance=steps, note=note)
+        self._progress.update(self._task, advance=steps, note=harmless(note))
 
 
 class _Lines:
     """At most one line every few seconds, and one at the end."""
 
-    def __init__(self, console: Console, name: str, total: int) -> None:
+    def __init__(self, console: Terminal, name: str, total: int) -> None:
         self._console, self._name, self._total = console, name, total
         self._done = 0
         self._start = self._last = time.monotonic()
@@ -60,14 +61,12 @@ class _Lines:
 class Reporter:
     """Where the stages say what they do; of processes that train together, the first one speaks."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(
-            stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty(), quiet=torchrun.rank() > 0
-        )
+    def __init__(self, console: Terminal | None = None) -> None:
+        self.console = console or Terminal(stderr=True, soft_wrap=not sys.stderr.isatty(), quiet=torchrun.rank() > 0)
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self.console.print(text, markup=False)
+        self.console.print(masked(text))
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Task]:
@@ -76,12 +75,12 @@ class Reporter:
             yield _Lines(self.console, name, total)
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self.console) as progress:
             yield _Bar(progress, name, total)

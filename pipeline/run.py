@@ -17,21 +17,12 @@ from upath import UPath
 
 from pipeline.config.config import Config
 from pipeline.documents import as_document, as_record
-from pipeline.errors import InputError, MicrorecError, StoreError
+from pipeline.errors import InputError, MicrorecError
 from pipeline.progress import Reporter
-from pipeline.storage.files import (
-    as_json,
-    is_complete,
-    publish_folder,
-    read_json,
-    scratch,
-    swap_bytes,
-    write_json,
-)
+from pipeline.storage.committed import DIGESTS, RESULT, Committed, committed, digests_of
+from pipeline.storage.files import as_json, is_complete, publish_folder, scratch, swap_bytes, write_json
 from pipeline.storage.generations import Generation, generation_folder, generation_in
 from pipeline.storage.layout import Store
-
-RESULT = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +31,10 @@ class StageResult:
 
     seconds: float = 0.0
     peak_memory_bytes: int = 0
+
+    def stands(self, run: "Run") -> bool:
+        """Whether what the stage has published elsewhere than in its folder is still there."""
+        return True
 
     def kept_in(self, store: Store) -> Self:
         """As it stands in the store's files, which name no place outside: the store may be moved or mirrored."""
@@ -93,16 +88,16 @@ class Run:
     def result(self, stage: Stage[ResultType]) -> ResultType | None:
         """What a stage returned, or None while it has not been committed.
 
-        Raises `StoreError` for a result that cannot be read.
+        Raises `DamagedError` for a result that cannot be read.
         """
         folder = self.folder(stage)
         if not is_complete(folder):
             return None
-        try:
-            document = read_json(folder / RESULT)
-        except FileNotFoundError as error:
-            raise StoreError(f"{folder / RESULT} is missing; delete {folder} and do the stage again") from error
-        return as_record(stage.result, document, folder / RESULT).found_in(self.store)
+        return as_record(stage.result, self.committed(stage).record, folder / RESULT).found_in(self.store)
+
+    def committed(self, stage: Stage[ResultType]) -> Committed:
+        """A stage's committed files, each checked when it is opened."""
+        return committed(self.folder(stage))
 
     def require(self, stage: Stage[ResultType]) -> ResultType:
         """What a stage returned.
@@ -140,11 +135,13 @@ def require_present(run: Run) -> None:
 def run_stage(run: Run, stage: Stage[ResultType], work: Callable[[Run, Path], ResultType]) -> ResultType:
     """Run one stage unless it is done; commit its folder, result and seconds together.
 
+    One whose publication is gone is done again: its folder stays, with the new result.
+
     Args:
         work: writes the stage's files into the scratch folder that it is given.
     """
     done = run.result(stage)
-    if done is not None:
+    if done is not None and done.stands(run):
         run.reporter.say(f"{stage.name}: done before, {done.seconds:.1f} s then")
         return done
     run.reporter.say(f"{stage.name}: run {run.id}")
@@ -157,11 +154,18 @@ def run_stage(run: Run, stage: Stage[ResultType], work: Callable[[Run, Path], Re
             # A stage that did its work in processes of its own says what they took.
             peak_memory_bytes=max(peak_memory_bytes(), result.peak_memory_bytes),
         )
-        write_json(UPath(str(folder / RESULT)), as_document(result.kept_in(run.store)))
+        write_result(UPath(str(folder)), result.kept_in(run.store), digests_of(folder))
         published = publish_folder(folder, run.folder(stage))
+        if done is not None:
+            write_result(run.folder(stage), result.kept_in(run.store), run.committed(stage).digests)
     committed = result if published else run.result(stage)
     run.reporter.say(f"{stage.name}: {result.seconds:.1f} s")
     return committed or result
+
+
+def write_result(folder: UPath, result: StageResult, digests: dict[str, str] | None) -> None:
+    """Write a stage's result with the digests of its other files."""
+    write_json(folder / RESULT, {**as_document(result), **({} if digests is None else {DIGESTS: digests})})
 
 
 def peak_memory_bytes() -> int:

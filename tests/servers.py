@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -67,7 +68,7 @@ def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
         process.wait()
 
 
-def s3_client(environment: dict[str, str]):
+def s3_client(environment: dict[str, str]) -> Any:
     """A plain client, for what a test does beside the program."""
     return botocore.session.Session().create_client(
         "s3",
@@ -98,7 +99,7 @@ def answering(status: int, body: str = "") -> Iterator[str]:
     class Server(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def answer(self):
+        def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response_only(status)
             self.send_header("Content-Length", str(len(body)))
@@ -108,7 +109,7 @@ def answering(status: int, body: str = "") -> Iterator[str]:
 
         do_GET = do_PUT = do_HEAD = do_POST = do_PATCH = do_DELETE = answer  # the names that http.server calls
 
-        def log_message(self, *_):
+        def log_message(self, *_: object) -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
@@ -125,7 +126,7 @@ def stumbling(address: str, faults: int) -> Iterator[tuple[str, Counter[str]]]:
     class Proxy(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"  # clients ask before they send a body
 
-        def forward(self):
+        def forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             tries[self.path] += 1
             if tries[self.path] <= faults:
@@ -144,7 +145,7 @@ def stumbling(address: str, faults: int) -> Iterator[tuple[str, Counter[str]]]:
 
         do_GET = do_PUT = do_HEAD = forward  # the names that http.server calls
 
-        def log_message(self, *_):
+        def log_message(self, *_: object) -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:

@@ -20,7 +20,7 @@ from bench.nights.kinds import KINDS, Kind, draw
 from bench.nights.night import Night, Nights
 from bench.nights.page import NIGHTS, Begun, begin, page, read_nights, told
 
-PAGE = Path("docs/nights.md")
+PAGE = Path("docs/measurements/nights.md")
 
 
 def main() -> None:

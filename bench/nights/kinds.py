@@ -23,7 +23,7 @@ class Outcome(StrEnum):
     CHECKS = "refused by the checks"
     GATE = "refused by the gate"
     HELD = "published, not promoted: held"
-    UNREADABLE = "refused as unreadable"
+    UNUSABLE = "refused as unusable"
     FAILED = "failed"
 
 
@@ -76,7 +76,9 @@ def _elsewhere(name: str, image_root: str, right: Outcome) -> Kind:
 
 
 def _model(name: str, *settings: str) -> Kind:
-    return Kind(name=name, blame="model", right=frozenset({Outcome.GATE, Outcome.FAILED}), settings=settings)
+    """Of a training from random parameters: one that begins at the champion's keeps them where it finds no better."""
+    anew = ("train.warm_start=none", *settings)
+    return Kind(name=name, blame="model", right=frozenset({Outcome.GATE, Outcome.UNUSABLE}), settings=anew)
 
 
 def _machine(name: str, strike: Strike, *moments: str, number: int = errno.EIO, cleared: bool = False) -> Kind:
@@ -157,9 +159,9 @@ KINDS: tuple[Kind, ...] = (
     _input("items' ids exchanged", renamed(ITEM_ID), Outcome.GATE),
     _input("users' ids exchanged", renamed(USER_ID), Outcome.GATE),
     _elsewhere("image_root without pictures", NO_PICTURES, Outcome.CHECKS),
-    _elsewhere("image_root gone", "nowhere", Outcome.UNREADABLE),
+    _elsewhere("image_root gone", "nowhere", Outcome.UNUSABLE),
     Kind(name="export older than the champion's", blame="input", right=frozenset({Outcome.CHECKS}), older=True),
-    Kind(name="half-written export", blame="input", right=frozenset({Outcome.UNREADABLE}), half_written=True),
+    Kind(name="half-written export", blame="input", right=frozenset({Outcome.UNUSABLE}), half_written=True),
     _model("trained for two epochs", "train.max_epochs=2"),
     _model("learning rate 1e6", "train.learning_rate=1e6"),
     _model("learning rate 1e38", "train.learning_rate=1e38"),

@@ -153,7 +153,7 @@ class Nights:
             (3, False): Outcome.CHECKS,
             (3, True): Outcome.GATE,
             (0, True): Outcome.HELD,
-            (2, False): Outcome.UNREADABLE,
+            (2, False): Outcome.UNUSABLE,
         }.get((statuses[-1], published), Outcome.FAILED)
 
     def _has_all(self, run_id: str, tables: Tables) -> bool:

@@ -1,4 +1,4 @@
-"""docs/nights.md: what was drawn, what is right, what was seen."""
+"""docs/measurements/nights.md: what was drawn, what is right, what was seen."""
 
 import json
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Collaborative-filtering backbones, by name. A new one is one file, one line here and a name in `model.config`.
 
-docs/development.md has an example.
+docs/how-to/develop.md has an example.
 """
 
 from model.backbones.backbone import Backbone

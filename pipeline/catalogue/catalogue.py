@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 from upath import UPath
@@ -23,6 +24,7 @@ from pipeline.columns import ITEM_ID, RATING, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from pipeline.errors import InputError, nearest
 from pipeline.storage.files import is_local, require_reachable, resolve
 
+Trust = Literal["version", "content"]
 INTERACTION_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, RATING, WEIGHT, SPLIT)
 NAMED = 5  # ids or files named in a message
 BATCH_ROWS = 10_000
@@ -38,7 +40,7 @@ class FilterConfig:
     min_rating: float | None = None
     """Interactions rated below this are left out; needs a rating column."""
     max_user_interactions: int | None = None
-    """Of users with more, so many are kept, drawn by a hash of the ids: the same ones every night."""
+    """A user with more keeps this many, drawn by a hash of the ids: the same ones every night."""
     min_user_interactions: int = 0
     """Users with fewer interactions are left out."""
     min_item_interactions: int = 0
@@ -63,17 +65,21 @@ class CatalogueConfig:
     interactions: tuple[str, ...]
     """The same, one or more."""
     format: Format = "tables"
-    """`tables` (parquet, csv, jsonl), or the files of a published data set: `amazon-2014`, `amazon-2023`, `mmrec`."""
+    """`tables` (parquet, csv, jsonl), or the files of a published data set: `amazon-2014`, `amazon-2023`, `mmrec`
+    (docs/how-to/datasets.md)."""
     items_from: ItemsFrom | None = None
-    """Which items there are: those of the `catalogue`, those that the `interactions` name, or `both`; an item that
-    stands in the interactions only has no content. Unset: `catalogue` for tables, `interactions` for Amazon's
-    files (as in the paper), `both` for MMRec's."""
+    """Which items there are: those of the `catalogue`, those that the `interactions` name, or `both`. An item that
+    stands in the interactions only has no content. Unset: `catalogue` for tables, `interactions` for Amazon's files (as
+    in the paper), `both` for MMRec's."""
     image_root: str = "."
     """Folder that `image_path` is relative to."""
     images_outside_root: bool = False
-    """Whether pictures are read that lie elsewhere: by `..`, an absolute path, `s3://`, or a link out of the folder."""
+    """Whether to read pictures that lie elsewhere: by `..`, an absolute path, `s3://`, or a link out of the folder."""
+    trust: Trust = "version"
+    """How a known picture is recognised. `version`: by size and modification time, in an object store by its ETag.
+    `content`: every picture is read every night, by `extract` and by `prepare`."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Their column name to ours (`asin = "item_id"`)."""
+    """Your column name to ours (`asin = "item_id"`)."""
     filter: FilterConfig = field(default_factory=FilterConfig)
 
 

@@ -49,12 +49,12 @@ def clean_interactions(catalogue: Catalogue, items: pl.DataFrame) -> pl.DataFram
     enters training.
 
     Raises:
-        InputError: ids of another type than the catalogue's, a filter without its column, a weight that is no
-            positive number, or nothing is left.
+        InputError: ids of another type than the catalogue's, a filter without its column, an infinite rating, a weight
+            that is no positive number, or nothing is left.
     """
     steps = interaction_steps(catalogue, items)
     interactions = catalogue.collect_interactions(steps[-1][1]).sort(USER_ID, ITEM_ID)
-    require_weights(catalogue, interactions)
+    require_numbers(catalogue, interactions)
     if interactions.is_empty():
         require_interactions(catalogue, interactions, losses(catalogue, steps))
     return interactions
@@ -70,17 +70,21 @@ def require_interactions(catalogue: Catalogue, interactions: pl.DataFrame, dropp
         )
 
 
-def require_weights(catalogue: Catalogue, interactions: pl.DataFrame) -> None:
-    """Raise `InputError` for a weight that is not above 0 and finite; an empty one counts as 1."""
-    if WEIGHT not in interactions.columns:
-        return
-    wrong = interactions.filter(~(pl.col(WEIGHT).is_finite() & (pl.col(WEIGHT) > 0)))
-    if len(wrong):
-        user, item, weight = wrong.select(USER_ID, ITEM_ID, WEIGHT).row(0)
-        raise InputError(
-            f"{catalogue.shown_interactions}, column {WEIGHT}: {len(wrong)} weights are not above 0 and "
-            f"finite, such as {weight} of user {user!r} and item {item!r}; correct them, or leave these rows out"
-        )
+def require_numbers(catalogue: Catalogue, interactions: pl.DataFrame) -> None:
+    """Raise `InputError` for a rating that is infinite, and for a weight that is not above 0 and finite.
+
+    An empty weight counts as 1. A text such as 1e999, which no float64 holds, is read as infinite.
+    """
+    sound = {RATING: pl.col(RATING).is_finite(), WEIGHT: pl.col(WEIGHT).is_finite() & (pl.col(WEIGHT) > 0)}
+    wanted = {RATING: "ratings are infinite", WEIGHT: "weights are not above 0 and finite"}
+    for name in [name for name in sound if name in interactions.columns]:
+        wrong = interactions.filter(~sound[name])
+        if len(wrong):
+            user, item, value = wrong.select(USER_ID, ITEM_ID, name).row(0)
+            raise InputError(
+                f"{catalogue.shown_interactions}, column {name}: {len(wrong)} {wanted[name]}, such as {value} of user "
+                f"{user!r} and item {item!r}; correct them, or leave these rows out"
+            )
 
 
 def interaction_steps(catalogue: Catalogue, items: pl.DataFrame) -> list[tuple[str, pl.LazyFrame]]:

@@ -1,7 +1,8 @@
 """What each item's content is, per modality: the text joined from columns, or the picture's bytes, and its hash.
 
 The hash is what features are stored under, so an item that is renamed, moved or repeated is not encoded again.
-Contents themselves are read in passes and never held together: what stays in memory is one hash an item.
+Contents themselves are read in passes and never held together: what stays in memory is one hash an item. A picture
+is read once: `dataset.content_store` remembers its hash.
 """
 
 import hashlib
@@ -17,14 +18,13 @@ import polars as pl
 import pyarrow as pa
 
 from features.text_limits import TextLimit
+from features.texts import joined
 from pipeline.catalogue.catalogue import Catalogue
-from pipeline.catalogue.pictures import READERS, Pictures
-from pipeline.columns import BYTES, CONTENT_HASH, FOUND, IMAGE_PATH, ITEM_ID, LONG, SIZE
+from pipeline.catalogue.pictures import READERS, PictureRead, Pictures
+from pipeline.columns import BYTES, CONTENT_HASH, IMAGE_PATH, ITEM_ID, LONG, SIZE
 from pipeline.errors import InputError
 from pipeline.storage.files import is_absence
 
-AT_ONCE = 10_000
-"""Items whose pictures are queued for reading together."""
 GROUPS_AT_ONCE = 64
 """Groups whose texts are in memory together while they are encoded."""
 _TEXT, _WINDOW = "text", "window"
@@ -32,17 +32,43 @@ _TEXT, _WINDOW = "text", "window"
 
 @dataclass(frozen=True)
 class Content:
-    """One content about to be encoded."""
+    """One content about to be encoded, whose hash is known."""
 
     digest: str
     read: Callable[[], str | bytes]
-    """Gives the text, or reads the picture's file."""
+    """Gives the text."""
+
+    def load(self) -> tuple[str, str | bytes]:
+        """The hash and the content."""
+        return self.digest, self.read()
+
+
+@dataclass(frozen=True)
+class UnreadPicture:
+    """A picture about to be read, hashed and encoded."""
+
+    pictures: Pictures
+    location: str
+    payload: bytes | None = None
+    """Its bytes where `validate` has read them, of the version `read`."""
+    read: PictureRead | None = None
+
+    def load(self) -> tuple[PictureRead | None, bytes | None]:
+        """What it is, and its bytes; nothing of one that is gone by now."""
+        if self.read is not None:
+            return self.read, self.payload
+        try:
+            return self.pictures.read_version(self.location)
+        except OSError as error:
+            if not is_absence(error):
+                raise
+            return None, None
 
 
 def read_texts(
     catalogue: Catalogue, name: str, columns: Sequence[str], items: pl.DataFrame, limit: TextLimit | None = None
 ) -> pl.DataFrame:
-    """`content_hash` (null without text), `size` in characters, `bytes`, `found` and `long` of every item's text.
+    """`content_hash` (null without text), `size` in characters, `bytes` and `long` of every item's text.
 
     Args:
         name: of the modality, for messages.
@@ -64,7 +90,7 @@ def read_texts(
     ]
     known = pl.concat(batches).unique(ITEM_ID, keep="any")
     rows = items.select(ITEM_ID).join(known, on=ITEM_ID, how="left", maintain_order="left")
-    return rows.select(CONTENT_HASH, SIZE, BYTES, LONG, pl.lit(value=True).alias(FOUND))
+    return rows.select(CONTENT_HASH, SIZE, BYTES, LONG)
 
 
 def _hashed_texts(catalogue: Catalogue, name: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -82,7 +108,7 @@ def _hashed_texts(catalogue: Catalogue, name: str, columns: Sequence[str]) -> It
 def join_texts(items: pl.DataFrame, columns: Sequence[str]) -> list[str]:
     """The columns of every item joined by blanks, white space folded; empty where there is nothing in them."""
     parts = [_as_text(items[column]) for column in columns]
-    return [" ".join(" ".join(filter(None, row)).split()) for row in zip(*parts, strict=True)]
+    return [joined(row) for row in zip(*parts, strict=True)]
 
 
 def _as_text(column: pl.Series) -> list[str | None]:
@@ -139,22 +165,10 @@ def _sort_texts(
                 writers[number].write_table(part.select(CONTENT_HASH, _TEXT).to_arrow().cast(schema))
 
 
-def read_pictures(catalogue: Catalogue, name: str, items: pl.DataFrame) -> pl.DataFrame:
-    """`content_hash` (null without picture), `size` 0, `bytes`, `found` and `image_path` of every item's picture.
-
-    Every file is read, in threads, one in memory per thread.
-
-    Raises `InputError` for a catalogue without the column `image_path` or an image root that is not there.
-    """
-    require_image_path(catalogue, name, items)
-    pictures = catalogue.pictures()
-    rows: list[tuple[str | None, int | None, bool]] = []
-    locations = items[IMAGE_PATH].cast(pl.String)
+def hash_pictures(pictures: Pictures, locations: Sequence[str]) -> list[str | None]:
+    """sha256 of each picture, null of one that is not there; every file is read, in threads, one in memory for each."""
     with ThreadPoolExecutor(READERS) as pool:
-        for some in locations.to_frame().iter_slices(AT_ONCE):
-            rows += pool.map(partial(_hash_picture, pictures), some[IMAGE_PATH].to_list())
-    schema = {CONTENT_HASH: pl.String, BYTES: pl.Int64, FOUND: pl.Boolean}
-    return pl.DataFrame(rows, schema, orient="row").with_columns(locations, pl.lit(0, pl.UInt32).alias(SIZE))
+        return list(pool.map(partial(_hash_picture, pictures), locations))
 
 
 def require_image_path(catalogue: Catalogue, name: str, items: pl.DataFrame) -> None:
@@ -173,38 +187,6 @@ def require_image_path(catalogue: Catalogue, name: str, items: pl.DataFrame) -> 
     )
 
 
-def _hash_picture(pictures: Pictures, location: str | None) -> tuple[str | None, int | None, bool]:
-    """Hash, length, and whether it is there or none is named."""
-    if not location:
-        return None, None, True
-    try:
-        payload = pictures.read(location)
-    except OSError as error:
-        if not is_absence(error):
-            raise
-        return None, None, False
-    return hashlib.sha256(payload).hexdigest(), len(payload), True
-
-
-def picture_groups(catalogue: Catalogue, groups: Sequence[pl.DataFrame]) -> Iterator[list[Content]]:
-    """The pictures of groups of hashes; each file is read when it is asked for."""
-    pictures = catalogue.pictures()
-    for group in groups:
-        rows = group.select(CONTENT_HASH, IMAGE_PATH).iter_rows()
-        yield [Content(digest, partial(_read_known_picture, pictures, location, digest)) for digest, location in rows]
-
-
-def _read_known_picture(pictures: Pictures, location: str, digest: str) -> bytes:
-    """The picture that was hashed before.
-
-    Raises `InputError` where it is another by now, or gone.
-    """
-    try:
-        payload = pictures.read(location)
-    except OSError as error:
-        if not is_absence(error):
-            raise
-        raise InputError(f"{location}: gone since the pictures were counted; run `microrec extract` again") from error
-    if hashlib.sha256(payload).hexdigest() != digest:
-        raise InputError(f"{location}: changed since the pictures were counted; run `microrec extract` again")
-    return payload
+def _hash_picture(pictures: Pictures, location: str) -> str | None:
+    read, _ = UnreadPicture(pictures, location).load()
+    return read.sha256 if read else None

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
@@ -106,7 +107,18 @@ def _columns(path: UPath, batch: Sequence[dict[str, Any]], known: dict[str, pa.D
         known[name] = _wider(known.get(name, pa.null()), kind)
     if len(known) > _MOST_COLUMNS:
         raise InputError(f"{path}: more than {_MOST_COLUMNS:,} names in its records; write a table of named columns")
-    return [_array([record.get(name) for record in batch], kind) for name, kind in known.items()]
+    return [_column(path, name, [record.get(name) for record in batch], kind) for name, kind in known.items()]
+
+
+def _column(path: UPath, name: str, values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Raises `InputError` for a number such as 1e999, which JSON has and float64 has not."""
+    array = _array(values, kind)
+    if kind == pa.float64() and pc.any(pc.is_inf(array)).as_py():
+        raise InputError(
+            f"{path}, column {name}: a number is too large for float64, which ends at 1.8e308, and would be infinite; "
+            "correct it, or write null"
+        )
+    return array
 
 
 def _kind(values: Iterable[Any]) -> pa.DataType:

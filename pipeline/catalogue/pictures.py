@@ -9,24 +9,39 @@ import stat
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from upath import UPath
 
 from features.pictures import UnreadableError, require_readable
 from pipeline.storage.files import is_absence, is_local, local_path, read_start, resolve
+from pipeline.storage.version import Reading, read_version
 
 READERS = 16
 LARGEST = 1 << 28
 """Bytes of the largest file that is read: 256 MB."""
+Found = TypeVar("Found")
 _OTHER_STORE = re.compile(r"(?!s3://[^/])((?i:data):|[A-Za-z][A-Za-z0-9+.-]+:/)")
 
 
 class OutsideError(FileNotFoundError):
     """A picture that does not lie under the image root."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureRead:
+    """What is to be remembered of a picture that was read."""
+
+    location: str
+    """Absolute."""
+    version: Reading
+    sha256: str
+    problem: str | None = None
+    """Why it cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +79,27 @@ class Pictures:
 
         Raises `OSError`: nothing is there, it is no regular file, too large, outside, or the store fails.
         """
+        return self._tried(location, lambda path: _require_small(path, read_start(_regular(path), LARGEST + 1)))
+
+    def read_version(self, location: str) -> tuple[PictureRead, bytes]:
+        """The same with the place and the version that the bytes are of."""
+
+        def read(path: UPath) -> tuple[PictureRead, bytes]:
+            payload, version = read_version(_regular(path), LARGEST + 1)
+            digest = hashlib.sha256(_require_small(path, payload)).hexdigest()
+            return PictureRead(location=str(path), version=version, sha256=digest), payload
+
+        return self._tried(location, read)
+
+    def _tried(self, location: str, read: Callable[[UPath], Found]) -> Found:
         try:
-            return _read(self.path(location))
+            return read(self.path(location))
         except OutsideError:
             raise
         except FileNotFoundError:
-            for name in _other_forms(location):
+            for name in other_forms(location):
                 try:
-                    return _read(self.path(name))
+                    return read(self.path(name))
                 except FileNotFoundError:
                     continue
             raise
@@ -81,7 +109,7 @@ def _real(path: UPath) -> Path:
     return Path(os.path.realpath(local_path(path)))
 
 
-def _other_forms(location: str) -> Iterator[str]:
+def other_forms(location: str) -> Iterator[str]:
     """The name as other systems spell its accents."""
     for form in ("NFC", "NFD"):
         name = unicodedata.normalize(form, location)
@@ -89,10 +117,13 @@ def _other_forms(location: str) -> Iterator[str]:
             yield name
 
 
-def _read(path: UPath) -> bytes:
+def _regular(path: UPath) -> UPath:
     if is_local(path) and not stat.S_ISREG(local_path(path).stat().st_mode):
         raise FileNotFoundError(errno.ENOENT, "no regular file", str(path))
-    payload = read_start(path, LARGEST + 1)
+    return path
+
+
+def _require_small(path: UPath, payload: bytes) -> bytes:
     if len(payload) > LARGEST:
         raise OSError(errno.EFBIG, f"its bytes are more than {LARGEST:,}", str(path))
     return payload
@@ -115,13 +146,21 @@ class Checked:
     """sha256 of a picture that can be used."""
     problem: Problem | None = None
     told: str = ""
+    read: PictureRead | None = None
+    """Of one that is there, whether it can be decoded or not."""
+    payload: bytes | None = None
+    """Its bytes, where they are kept."""
 
 
-def check_pictures(pictures: Pictures, locations: Sequence[str | None]) -> list[Checked]:
-    """Read and decode every picture, in threads."""
+def check_pictures(pictures: Pictures, locations: Sequence[str | None], *, keep: bool = False) -> list[Checked]:
+    """Read and decode every picture, in threads.
+
+    Args: keep: the bytes, too.
+    """
     nearest = functools.cache(_names_by_look)
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(partial(_check, pictures, nearest), locations))
+        found = pool.map(partial(_check, pictures, nearest), locations)
+        return [one if keep else replace(one, payload=None) for one in found]
 
 
 def _names_by_look(folder: Path) -> dict[str, str]:
@@ -149,7 +188,7 @@ def _check(pictures: Pictures, nearest: Callable[[Path], dict[str, str]], locati
     if not location:
         return Checked()
     try:
-        payload = pictures.read(location)
+        read, payload = pictures.read_version(location)
     except OSError as error:
         if not is_absence(error):
             raise
@@ -161,5 +200,6 @@ def _check(pictures: Pictures, nearest: Callable[[Path], dict[str, str]], locati
     try:
         require_readable(payload)
     except UnreadableError as error:
-        return Checked(location, problem=Problem.UNREADABLE, told=str(error))
-    return Checked(location, hashlib.sha256(payload).hexdigest())
+        read = replace(read, problem=str(error))
+        return Checked(location, None, Problem.UNREADABLE, str(error), read, payload)
+    return Checked(location, read.sha256, read=read, payload=payload)

@@ -1,4 +1,4 @@
-"""The `microrec` command line (docs/commands.md): a file for each group of commands, one for how all of them end.
+"""The `microrec` command line: a file for each group of commands, one for how all end (docs/reference/commands.md).
 
 What enters here reads arguments or shows a result. What a command works with is imported when it runs: `--help` has no
 use for torch.
@@ -6,20 +6,18 @@ use for torch.
 
 import sys
 
-import typer
-
 from pipeline import process
-from pipeline.cli import champion, data, releases, runs
-from pipeline.cli.failures import exit_status
-from pipeline.cli.interrupt import spare_polars
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-for group in (data, runs, releases, champion):
-    app.add_typer(group.app)
+from pipeline.cli.interrupt import Terminated, take_signals
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: every expected failure is one message on stderr and its exit status."""
     process.set_up()
-    spare_polars()
-    sys.exit(exit_status(lambda: app(arguments, standalone_mode=False)))
+    take_signals()
+    try:  # the commands' imports take seconds on a busy machine, and a signal may come meanwhile
+        from pipeline.cli.application import run
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, Terminated):
+            sys.stderr.write(f"{Terminated.message}\n")
+        sys.exit(Terminated.exit_status if isinstance(stop, Terminated) else 130)
+    sys.exit(run(arguments))

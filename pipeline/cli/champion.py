@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, AsOf, ConfigFile, Overrides, load, parse_moment, show
+from pipeline.cli.options import CHAMPION, AsJson, AsOf, ConfigFile, Overrides, load, parse_moment, show
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
 
@@ -14,18 +14,20 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 champion_app = typer.Typer(invoke_without_command=True)
-app.add_typer(champion_app, name="champion")
+app.add_typer(champion_app, name="champion", rich_help_panel=CHAMPION)
 
-Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept in champion.json.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="The reason; champion.json keeps it.")]
 
 
-@app.command()
+@app.command(rich_help_panel=CHAMPION)
 def promote(
-    version: Annotated[str, typer.Argument(metavar="VERSION")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Number of the registered version.")],
     as_of: AsOf = None,
-    force: Annotated[bool, typer.Option("--force", help="Although it is held or the gate refuses.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote even if the champion is held or the gate refuses.")
+    ] = False,
     reason: Reason = None,
-    run_id: Annotated[str | None, typer.Option("--run-id", help="Only if the version is this run's.")] = None,
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Promote only if the version is of this run.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -35,25 +37,32 @@ def promote(
     from pipeline.registry.promotion import promote as move_champion
     from pipeline.registry.versions import require_version_of
     from pipeline.release.manifest import read_manifest
+    from pipeline.release.signature import read_public_keys
 
     settings, moment = load(config, overrides), parse_moment(as_of)
     store, tracking = settings.open_store(), settings.open_tracking()
     if run_id:
         require_version_of(tracking, version, run_id, read_manifest(store.release(run_id)).release_digest)
-    moved = move_champion(store, tracking, settings.gate, version, Reporter(), moment, force=force, reason=reason)
+    keys = read_public_keys(settings.public_keys)
+    moved = move_champion(
+        store, tracking, settings.gate, version, Reporter(), moment, force=force, reason=reason, keys=keys
+    )
     show(moved, as_json, show_moved)
 
 
-@app.command()
+@app.command(rich_help_panel=CHAMPION)
 def rollback(
     reason: Reason = None, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
     """Make the champion before this one the champion again, and hold it until `champion free`."""
     from pipeline.cli.show import show_moved
     from pipeline.registry.promotion import rollback as move_back
+    from pipeline.release.signature import read_public_keys
 
     settings = load(config, overrides)
-    show(move_back(settings.open_store(), settings.open_tracking(), Reporter(), reason), as_json, show_moved)
+    keys = read_public_keys(settings.public_keys)
+    moved = move_back(settings.open_store(), settings.open_tracking(), Reporter(), reason, keys)
+    show(moved, as_json, show_moved)
 
 
 @champion_app.callback()
@@ -80,7 +89,7 @@ def history(config: ConfigFile = None, overrides: Overrides = None, as_json: AsJ
 
 @champion_app.command()
 def hold(
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in champion.json.")],
+    reason: Annotated[str, typer.Option("--reason", help="The reason; champion.json keeps it.")],
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,

@@ -5,16 +5,16 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AcceptChange, AsJson, ConfigFile, Overrides, load, parse_shard, show
+from pipeline.cli.options import NIGHT, TRY, AcceptChange, AsJson, ConfigFile, Overrides, load, parse_shard, show
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=TRY)
 def sample(
-    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
     items: Annotated[int, typer.Option(min=20, help="Number of items.")] = 600,
     users: Annotated[int, typer.Option(min=10, help="Number of users.")] = 800,
     seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 0,
@@ -30,11 +30,14 @@ def sample(
     show(write_sample(folder, num_items=items, num_users=users, seed=seed), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=NIGHT)
 def validate(
     run_id: Annotated[
-        str | None, typer.Option("--run-id", help="Pin this run's input; where it has moved, begin the run again.")
+        str | None, typer.Option("--run-id", help="Pin the input of this run; if it has changed, begin the run again.")
     ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read and decode every picture, not only a sample of the new ones.")
+    ] = False,
     accept_change: AcceptChange = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -42,8 +45,10 @@ def validate(
 ) -> None:
     """Check catalogue and interactions, compare them with the champion's, and print a report.
 
-    Of now, or of the input that a run stands on.
+    The input is that of now, or with --run-id the one that is pinned for the run.
     """
+    import dataclasses
+
     from pipeline.cli.show_validation import Validated, ValidatedRun, show_validated_run, show_validation
     from pipeline.opening import open_run
     from pipeline.registry.checks import require_passed
@@ -53,22 +58,25 @@ def validate(
 
     settings = load(config, overrides)
     if run_id is None:
-        report = check_catalogue(settings)
+        report = check_catalogue(settings, deep=deep)
         checks = ask_about(settings.open_store(), settings, report, accept_change=accept_change)
         show(Validated.of(report, checks), as_json, show_validation)
     else:
         begun = begin(open_run(settings, run_id, Reporter()))
+        if deep:
+            report = check_catalogue(settings, deep=True)
+            begun = dataclasses.replace(begun, result=dataclasses.replace(begun.result, report=report))
         checks = ask_about(begun.run.store, settings, begun.result.report, accept_change=accept_change)
         keep_checks(begun.run, checks)
         show(ValidatedRun.of_run(begun, checks), as_json, show_validated_run)
     require_passed(checks)
 
 
-@app.command()
+@app.command(rich_help_panel=NIGHT)
 def extract(
     modality: Annotated[str | None, typer.Option(help="Only this modality.")] = None,
     shard: Annotated[str, typer.Option(metavar="I/N", help="Only shard I of N, from 0.")] = "0/1",
-    run_id: Annotated[str | None, typer.Option("--run-id", help="Commit as this run's stage.")] = None,
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Record it as a stage of this run.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,

@@ -1,30 +1,52 @@
-"""How every command ends: what went wrong as one message on stderr, and an exit status (docs/commands.md)."""
+"""How every command ends: what went wrong as one message on stderr, and an exit status (docs/reference/commands.md)."""
 
 import errno
+import os
+import sys
 import traceback
 from collections.abc import Callable
 
-import typer
-from rich.console import Console
-
+from pipeline.addresses import masked
+from pipeline.cli.interrupt import Terminated
 from pipeline.errors import InputError, MicrorecError, PassingError
+from pipeline.faults.fault import one_line
 from pipeline.faults.find import find_fault
+from pipeline.terminal import Terminal
+
+
+class Interrupted(BaseException):
+    """A KeyboardInterrupt, its cause, on its way past whoever would take it for Ctrl-C."""
 
 
 def exit_status(command: Callable[[], int | None]) -> int:
     """Run the command line; what it could not do is said, and told by the status."""
     try:
         return command() or 0
-    except (typer.Abort, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt) as stop:
+        if isinstance(stop.__cause__ or stop, Terminated):
+            Terminal(stderr=True).print(Terminated.message)
+            return Terminated.exit_status
         return 130
     except Exception as error:  # noqa: BLE001  the last resort: whatever a library raises
         told = _own_error(error) or _usage_error(error) or _fault(error) or _refused_by_disk(error)
         if told is None:
-            traceback.print_exc()
+            sys.stderr.write(masked(traceback.format_exc(), os.environ))
             return MicrorecError.exit_status
         message, status = told
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"microrec: {message}", markup=False)
-        return status
+        return _say(message, status)
+    except BaseException as panic:
+        if type(panic).__name__ != "PanicException":  # by name: Polars itself is not loaded for it
+            raise
+        return _say(
+            f"Polars has failed inside itself ({one_line(panic)}); a file that it reads may be damaged: `microrec "
+            "validate` and `microrec verify` look",
+            MicrorecError.exit_status,
+        )
+
+
+def _say(message: str, status: int) -> int:
+    Terminal(stderr=True, soft_wrap=True).print(masked(f"microrec: {message}", os.environ))
+    return status
 
 
 def _own_error(error: Exception) -> tuple[str, int] | None:
@@ -57,6 +79,6 @@ def _refused_by_disk(error: Exception) -> tuple[str, int] | None:
     """A file that may not be touched, a disk that takes nothing: named by mistake."""
     if isinstance(error, PermissionError):
         return f"{error.filename or ''}: no permission ({error.strerror or error})", InputError.exit_status
-    if isinstance(error, OSError) and error.errno == errno.EROFS:
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EFBIG):
         return f"{error.filename or 'writing failed'}: {error.strerror}", InputError.exit_status
     return None

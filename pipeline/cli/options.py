@@ -1,6 +1,7 @@
 """What several commands take: their options, how these are read, and where a result goes."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.console import Console
 
 from pipeline import torchrun
 from pipeline.cli.show import show_fields
 from pipeline.errors import InputError
+from pipeline.terminal import Terminal
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config
@@ -20,19 +21,35 @@ if TYPE_CHECKING:
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Configuration (TOML); default microrec.toml.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
-RunId = Annotated[str, typer.Option("--run-id", help="Which run the stage belongs to.")]
+RunId = Annotated[str, typer.Option("--run-id", help="Id of the run.")]
 Release = Annotated[
     str | None, typer.Option("--release", help="Run id of a release, or its path; default the champion's.")
 ]
 AsOf = Annotated[
-    str | None, typer.Option("--as-of", metavar="MOMENT", help="What the release stands for (ISO 8601, else UTC).")
+    str | None,
+    typer.Option(
+        "--as-of", metavar="MOMENT", help="Moment that the release stands for (ISO 8601; UTC if it names no zone)."
+    ),
 ]
 AcceptChange = Annotated[
-    bool, typer.Option("--accept-change", help="Accept for this time an input that differs from the champion's.")
+    bool, typer.Option("--accept-change", help="Accept this time that the input differs from the champion's.")
 ]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write a page with pictures.")]
 NumResults = Annotated[int, typer.Option("-k", min=1, help="How many to show.")]
 
+TRY, NIGHT, MEASURE, RELEASE, CHAMPION, UPKEEP = (
+    "Try it",
+    "A night: run does all of it, the others a part each",
+    "Measure models",
+    "Use a release",
+    "Champion",
+    "Upkeep",
+)
+"""What commands are for: how `--help` groups them, in the order in which commands are added."""
+
 Shown = TypeVar("Shown")
+_HIGH_CONTROLS = re.compile(r"[\x7f-\x9f]")
+"""Control characters that JSON does not ask to be escaped, and that a terminal obeys."""
 
 
 def load(file: Path | None, overrides: list[str] | None) -> "Config":
@@ -42,7 +59,7 @@ def load(file: Path | None, overrides: list[str] | None) -> "Config":
     return load_config(file, overrides or ())
 
 
-def show(result: Shown, as_json: bool, person: Callable[[Shown, Console], None] = show_fields) -> None:
+def show(result: Shown, as_json: bool, person: Callable[[Shown, Terminal], None] = show_fields) -> None:
     """Print the result on stdout: one JSON object, or what `person` prints; of several processes the first speaks.
 
     Args: result: a dataclass, or plain values.
@@ -53,9 +70,10 @@ def show(result: Shown, as_json: bool, person: Callable[[Shown, Console], None] 
         from pipeline.documents import as_document
 
         document = as_document(result)
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+        text = json.dumps(document, ensure_ascii=False, default=str, allow_nan=False)
+        sys.stdout.write(_HIGH_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
     else:
-        person(result, Console(highlight=False))
+        person(result, Terminal())
 
 
 def parse_shard(text: str) -> tuple[int, int]:

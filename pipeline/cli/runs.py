@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.options import (
+    MEASURE,
+    NIGHT,
     AcceptChange,
     AsJson,
     AsOf,
@@ -31,11 +33,11 @@ app = typer.Typer()
 
 def _stage_command(name: str, summary: str) -> None:
     def command(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-        from pipeline.stages.order import STAGES, do_stage
+        from pipeline.stages import order
 
-        show(do_stage(_open(config, overrides, run_id), STAGES[name]), as_json)
+        show(order.do_stage(_open(config, overrides, run_id), order.STAGES[name]), as_json)
 
-    app.command(name, help=summary)(command)
+    app.command(name, help=summary, rich_help_panel=NIGHT)(command)
 
 
 _stage_command("prepare", "Clean, split and index the interactions and gather the features.")
@@ -44,15 +46,11 @@ _stage_command("evaluate", "Measure the trained vectors on validation and test."
 _stage_command("export", "Write and publish the release.")
 
 
-@app.command()
+@app.command(rich_help_panel=NIGHT)
 def register(
-    run_id: Annotated[str | None, typer.Option("--run-id", help="Which run the stage belongs to.")] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Although it was done: MLflow was lost, or is another.")
-    ] = False,
-    release: Annotated[
-        str | None, typer.Option("--release", help="With --again: what only a release is left of.")
-    ] = None,
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Id of the run.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Register again what MLflow has lost.")] = False,
+    release: Annotated[str | None, typer.Option("--release", help="With --again: a release whose run is gone.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -63,9 +61,9 @@ def register(
     if again:
         show(_register_again(config, overrides, run_id, release), as_json)
         return
-    from pipeline.stages.order import STAGES, do_stage
+    from pipeline.stages import order
 
-    show(do_stage(_open(config, overrides, run_id or ""), STAGES["register"]), as_json)
+    show(order.do_stage(_open(config, overrides, run_id or ""), order.STAGES["register"]), as_json)
 
 
 def _register_again(
@@ -82,15 +80,15 @@ def _register_again(
     return register_run_again(_open(config, overrides, run_id or ""))
 
 
-@app.command()
+@app.command(rich_help_panel=NIGHT)
 def changes(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Say what a prepared run would be trained on that the champion was not: nothing, and training can be spared."""
+    """Say what is new for a prepared run since the champion; where nothing is, training can be skipped."""
     from pipeline.stages.changes import find_changes
 
     show(find_changes(_open(config, overrides, run_id)), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=NIGHT)
 def gate(
     run_id: RunId,
     as_of: AsOf = None,
@@ -98,7 +96,7 @@ def gate(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the quality gate about an evaluated run, before its release is written."""
+    """Judge an evaluated run by the quality gate, before its release is written."""
     from pipeline.cli.show import show_verdict
     from pipeline.registry.gate import require_passed
     from pipeline.stages.gate import ask_gate
@@ -108,9 +106,11 @@ def gate(
     require_passed(verdict)
 
 
-@app.command()
+@app.command(rich_help_panel=NIGHT)
 def run(
-    run_id: Annotated[str | None, typer.Option("--run-id", help="Continue or name a run; default a new one.")] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", help="Id of the run to continue or to begin; default a new id.")
+    ] = None,
     accept_change: AcceptChange = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -128,7 +128,7 @@ def run(
         raise GateRefusedError(result.gate)
 
 
-@app.command()
+@app.command(rich_help_panel=MEASURE)
 def tune(
     run_id: RunId,
     config: ConfigFile = None,
@@ -143,9 +143,11 @@ def tune(
         show(search(this), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=MEASURE)
 def compare(
-    run_id: Annotated[str | None, typer.Option("--run-id", help="Continue or name a comparison.")] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", help="Id of the comparison to continue or to begin.")
+    ] = None,
     shard: Annotated[str, typer.Option(metavar="I/N", help="Measure every N-th fit only, from I.")] = "0/1",
     config: ConfigFile = None,
     overrides: Overrides = None,

@@ -2,12 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from pipeline.columns import ITEM_ID, SCORE, TITLE
+from pipeline.terminal import Terminal
 
 if TYPE_CHECKING:
     from pipeline.dataset.records import Evaluation, Metrics
@@ -36,7 +34,7 @@ PARTS = {
 PROGRAMS_ONLY = ("counts", "metrics")
 
 
-def show_run(summary: "RunSummary", console: Console) -> None:
+def show_run(summary: "RunSummary", console: Terminal) -> None:
     """Metrics, where the release and the report are, and the champion."""
     parts: dict[str, Metrics | None] = {label: getattr(summary.metrics, part) for part, label in PARTS.items()}
     measured = {label: metrics for label, metrics in parts.items() if metrics}
@@ -51,15 +49,15 @@ def show_run(summary: "RunSummary", console: Console) -> None:
     console.print(f"seconds    {seconds}; peak memory {summary.peak_memory_bytes / 2**30:.2f} GiB", soft_wrap=True)
     console.print(f"model      {mlflow.model_name} version {mlflow.model_version} ({mlflow.alias or 'not promoted'})")
     if summary.held:
-        console.print(f"held       {summary.held.reason}, since {summary.held.since}", markup=False, soft_wrap=True)
+        console.print(f"held       {summary.held.reason}, since {summary.held.since}", soft_wrap=True)
     console.print(f"digest     {summary.digest}", soft_wrap=True)
     console.print(f"release    {summary.release}", soft_wrap=True)
     console.print(f"report     {summary.report}", soft_wrap=True)
 
 
-def show_verdict(verdict: "Verdict", console: Console) -> None:
+def show_verdict(verdict: "Verdict", console: Terminal) -> None:
     """What the gate said, and its rows, one a line."""
-    console.print(f"gate       {verdict.headline}", markup=False, soft_wrap=True)
+    console.print(f"gate       {verdict.headline}", soft_wrap=True)
     if not verdict.rows:
         return
     table = Table(box=None, pad_edge=False)
@@ -67,11 +65,11 @@ def show_verdict(verdict: "Verdict", console: Console) -> None:
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in verdict.rows:
         cells = (row.name, row.verdict, row.shown_figure, row.shown_interval, row.shown_limit, row.note)
-        table.add_row(*map(escape, cells))
+        table.add_row(*cells)
     console.print(table)
 
 
-def _show_items(metrics: "Evaluation", console: Console) -> None:
+def _show_items(metrics: "Evaluation", console: Terminal) -> None:
     """New items and similar items, the model's above those of content alone."""
     from pipeline.release.item_panels import new_items_panel, similar_items_panel
 
@@ -82,10 +80,10 @@ def _show_items(metrics: "Evaluation", console: Console) -> None:
         for number, name in enumerate((panel.title.lower(), *panel.columns)):
             table.add_column(name, justify="right" if number else "left")
         for name, cells in panel.rows.items():
-            table.add_row(escape(name), *cells)
+            table.add_row(name, *cells)
         console.print(table)
         if panel.note:
-            console.print(panel.note, markup=False, soft_wrap=True)
+            console.print(panel.note, soft_wrap=True)
 
 
 def _metric_table(measured: "dict[str, Metrics]") -> Table:
@@ -101,27 +99,27 @@ def _metric_table(measured: "dict[str, Metrics]") -> Table:
     return table
 
 
-def show_comparison(result: "Comparison | Waiting", console: Console) -> None:
+def show_comparison(result: "Comparison | Waiting", console: Terminal) -> None:
     """The table, and where it is; or what other shards have still to measure."""
     from pipeline.experiments.compare.compare import Waiting
 
     if isinstance(result, Waiting):
         console.print(f"measured; still missing: {'; '.join(result.waiting_for)}", soft_wrap=True)
         return
-    console.print(result.markdown, markup=False, soft_wrap=True)
+    console.print(result.markdown, soft_wrap=True)
     console.print(f"table      {result.table}", soft_wrap=True)
     console.print(f"parquet    {result.parquet}", soft_wrap=True)
 
 
-def show_list(result: "Recommendations | Similar", console: Console) -> None:
+def show_list(result: "Recommendations | Similar", console: Terminal) -> None:
     """Rank, score, id and title, one item a line."""
     table = Table(box=None, pad_edge=False)
     for name, justify in (("rank", "right"), (SCORE, "right"), (ITEM_ID, "left"), (TITLE, "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for row in result.items:
-        table.add_row(str(row.rank), f"{row.score:.4f}", Text(str(row.item_id)), Text(row.title or ""))
+        table.add_row(str(row.rank), f"{row.score:.4f}", str(row.item_id), row.title or "")
         for line in _why(row.why) if row.why else []:
-            table.add_row("", "", "", Text(line))
+            table.add_row("", "", "", line)
     console.print(table)
     left_out = getattr(result, "left_out", 0)
     if left_out is None:
@@ -141,36 +139,36 @@ def _why(reason: "Reason") -> list[str]:
     return lines
 
 
-def show_history(result: "History", console: Console) -> None:
+def show_history(result: "History", console: Terminal) -> None:
     """One event a line, newest first."""
     for event in result.events:
         told = (
             f"{event.at:.19}  {event.action:<11}  version {event.model_version}  {event.run_id}  {event.reason or ''}"
         )
-        console.print(told.rstrip(), markup=False, soft_wrap=True)
+        console.print(told.rstrip(), soft_wrap=True)
     if not result.events:
         console.print("nothing is recorded yet")
 
 
-def show_moved(moved: "Moved", console: Console) -> None:
+def show_moved(moved: "Moved", console: Terminal) -> None:
     """The champion after a move; counts and metrics are for programs, and stand in the release's report."""
     from pipeline.documents import as_document
 
     _show_nested({key: value for key, value in as_document(moved).items() if key not in PROGRAMS_ONLY}, console, "")
 
 
-def show_fields(result: Any, console: Console) -> None:
+def show_fields(result: Any, console: Terminal) -> None:
     """A nested result, one `key value` a line, nested tables indented."""
     from pipeline.documents import as_document
 
     _show_nested(as_document(result), console, "")
 
 
-def _show_nested(value: dict[str, Any], console: Console, indent: str) -> None:
+def _show_nested(value: dict[str, Any], console: Terminal, indent: str) -> None:
     width = max((len(str(key)) for key in value), default=0)
     for key, inner in value.items():
         if isinstance(inner, dict) and inner:
-            console.print(f"{indent}{key}", markup=False)
+            console.print(f"{indent}{key}")
             _show_nested(inner, console, indent + "  ")
         else:
-            console.print(f"{indent}{str(key).ljust(width)}  {inner}", markup=False, soft_wrap=True)
+            console.print(f"{indent}{str(key).ljust(width)}  {inner}", soft_wrap=True)

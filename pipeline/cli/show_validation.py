@@ -4,14 +4,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipeline.catalogue.pin import Pin
 from pipeline.registry.checks import Checks, lines_of
 from pipeline.stages.order import Begun
 from pipeline.stages.validation_report import ValidationReport, some
+from pipeline.terminal import Terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +49,14 @@ class ValidatedRun(Validated):
         )
 
 
-def show_validated_run(validated: ValidatedRun, console: Console) -> None:
+def show_validated_run(validated: ValidatedRun, console: Terminal) -> None:
     """The report, and how often the run has begun."""
     show_validation(validated, console)
     again = f", begun again ({validated.generation})" if validated.generation > 1 else ""
-    console.print(f"run {validated.run_id} stands on {len(validated.input.files)} files{again}", markup=False)
+    console.print(f"run {validated.run_id} stands on {len(validated.input.files)} files{again}")
 
 
-def show_validation(report: Validated, console: Console) -> None:
+def show_validation(report: Validated, console: Terminal) -> None:
     """What `validate` found, as a table, its warnings, and what the checks make of it."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
@@ -67,11 +66,11 @@ def show_validation(report: Validated, console: Console) -> None:
         table.add_row(*row)
     console.print(table)
     for line in report.warnings:
-        console.print(f"[yellow]warning[/] {escape(line)}", soft_wrap=True)
+        console.print(f"warning: {line}", style="yellow", soft_wrap=True)
     if not report.warnings:
-        console.print("[green]nothing to complain of[/]")
+        console.print("nothing to complain of", style="green")
     for line in lines_of(report.checks):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 _Row = tuple[str, str, str]
@@ -93,7 +92,7 @@ def _item_rows(report: ValidationReport) -> list[_Row]:
 
 
 def _value_rows(values: dict[str, int], rows: int) -> list[_Row]:
-    return [(f"  {escape(name)}", f"{count:,}", f"rows with a value, of {rows:,}") for name, count in values.items()]
+    return [(f"  {name}", f"{count:,}", f"rows with a value, of {rows:,}") for name, count in values.items()]
 
 
 def _interaction_rows(report: ValidationReport) -> list[_Row]:
@@ -113,14 +112,16 @@ def _interaction_rows(report: ValidationReport) -> list[_Row]:
 def _content_rows(report: ValidationReport) -> list[_Row]:
     rows = []
     for name, found in report.modalities.items():
-        rows.append((escape(name), f"{found.usable:,}", f"items with usable content, {found.content}"))
-        rows.append(("  missing", f"{found.missing:,}", escape(some(found.missing_items))))
+        rows.append((name, f"{found.usable:,}", f"items with usable content, {found.content}"))
+        rows.append(("  missing", f"{found.missing:,}", some(found.missing_items)))
         if found.distinct is not None:
             rows.append(("  distinct", f"{found.distinct:,}", ""))
         if found.long is not None:
             told = f"than the {found.reads} word pieces that the encoder reads {some(found.long_items)}"
-            rows.append(("  longer", f"{found.long:,}", escape(told.strip())))
-        rows += [("  example", "", escape(example)) for example in found.examples]
+            rows.append(("  longer", f"{found.long:,}", told.strip()))
+        rows += [("  example", "", example) for example in found.examples]
+        if found.unread:
+            rows.append(("  never read", f"{found.unread:,}", "not decoded now either; --deep decodes all"))
         for kind, count, problems in found.picture_problems():
-            rows.append((f"  {kind}", f"{count:,}", escape(some([one.image_path for one in problems]))))
+            rows.append((f"  {kind}", f"{count:,}", some([one.image_path for one in problems])))
     return rows

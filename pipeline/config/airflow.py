@@ -7,29 +7,39 @@ alike.
 from dataclasses import dataclass
 from typing import Literal
 
+KEPT = ("airflow", "base", "mlflow.tracking_uri")
+"""What only the configuration file says."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AirflowConfig:
     """What a shop's DAGs may have of their own."""
 
     schedule: str = "0 2 * * *"
-    """Cron, UTC."""
+    """When a night begins: cron, in UTC."""
     start_on: Literal["both", "either"] = "both"
-    """A night starts when catalogue and interactions have both been updated, or `either` of the two."""
+    """A night also begins when catalogue and interactions have `both` been updated, or `either` of them."""
     shards: int = 2
     """Extraction tasks per modality."""
     encode_pool: str = "microrec_encode"
+    """Pool of extraction."""
     gpu_pool: str = "microrec_gpu"
+    """Pool of training, and of image shards on the queue `gpu`."""
     champion_pool: str = "microrec_champion"
+    """Pool of every task that moves the champion."""
     image_queue: Literal["default", "gpu"] | None = None
-    """Queue of the image shards; None: the environment's `MICROREC_IMAGE_QUEUE`."""
+    """Queue of the image shards: `default` or `gpu`. Unset: the environment's `MICROREC_IMAGE_QUEUE`."""
     timeout_hours: float = 2.0
-    """Of every task but training."""
+    """Time limit of every task but training."""
     train_timeout_hours: float = 12.0
+    """Time limit of training."""
     deadline_hours: float | None = None
-    """How much later than usual a night may end; None: the environment's `MICROREC_DEADLINE_HOURS`."""
+    """How many hours more than usual a night may take. Unset: the environment's `MICROREC_DEADLINE_HOURS`."""
     approval_days: float = 7.0
-    """How long a refused night waits for an operator's approval."""
+    """How many days a refused night waits for an approval."""
+    overridable: tuple[str, ...] = ("catalogue.filter", "checks", "gate", "model", "train")
+    """Sections and keys that the DAG's parameter `set` may change. The DAG processor and the workers read it. It can
+    never name `mlflow.tracking_uri` or `airflow` (docs/explanation/security.md#boundaries)."""
 
     def __post_init__(self) -> None:
         if len(self.schedule.split()) != 5:
@@ -43,3 +53,11 @@ class AirflowConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < 10_000:
                 raise ValueError(f"{name} is {value}; expected a number above 0")
+        for entry in self.overridable:
+            if not entry or any(is_within(kept, entry) or is_within(entry, kept) for kept in KEPT):
+                raise ValueError(f"overridable has {entry!r}; name sections or keys, and none of {', '.join(KEPT)}")
+
+
+def is_within(key: str, section: str) -> bool:
+    """Whether a key is `section` itself or below it."""
+    return f"{key}.".startswith(f"{section}.")

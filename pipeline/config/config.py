@@ -16,13 +16,14 @@ from upath import UPath
 
 from features.modality import ModalityConfig
 from model.config import ModelConfig, TrainConfig
+from pipeline.addresses import without_secrets
 from pipeline.catalogue.catalogue import Catalogue, CatalogueConfig
 from pipeline.config.airflow import AirflowConfig
 from pipeline.config.compare import CompareConfig
+from pipeline.config.pgvector import PgvectorConfig
 from pipeline.config.search_space import TuneConfig
 from pipeline.dataset.kinds import EvaluationConfig
 from pipeline.dataset.split import SplitConfig
-from pipeline.documents import without_passwords
 from pipeline.errors import ConfigError, nearest
 from pipeline.registry.checks import ChecksConfig
 from pipeline.registry.connection import SQLITE, absolute_uri
@@ -70,6 +71,8 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
     airflow: AirflowConfig = field(default_factory=AirflowConfig)
     """When and where nights run: no part of what a run depends on."""
+    pgvector: PgvectorConfig = field(default_factory=PgvectorConfig)
+    """What a consumer loads: no part of it either."""
     base: Path = Path()
 
     def __post_init__(self) -> None:
@@ -107,8 +110,10 @@ class Config:
         """Return the catalogue this configuration reads; nothing is read yet."""
         return Catalogue(self.catalogue, self.base)
 
-    def open_tracking(self) -> Tracking:
+    def open_tracking(self, *, reading: bool = False) -> Tracking:
         """Connect to the tracking server or open the database, creating a missing SQLite file.
+
+        Args: reading: nothing is written; the database may stand where nothing can be.
 
         Raises `ConfigError` for an address MLflow cannot use.
         """
@@ -119,7 +124,7 @@ class Config:
         database.parent.mkdir(parents=True, exist_ok=True)
         root = self.path(self.store.root)
         artifacts = (local_path(root) if is_local(root) else database.parent) / "mlartifacts"
-        return Tracking(uri, self.mlflow, artifacts, database)
+        return Tracking(uri, self.mlflow, artifacts, database, reading=reading)
 
     @property
     def tracking_uri(self) -> str:
@@ -130,9 +135,19 @@ class Config:
             raise ConfigError("mlflow.tracking_uri: a database file cannot live in an object store; name a server")
         return uri.replace("{store.root}", str(root))
 
+    @property
+    def signing_key(self) -> Path | None:
+        """File of the key that signs releases, where one is configured."""
+        return local_path(self.path(self.export.signing_key)) if self.export.signing_key else None
+
+    @property
+    def public_keys(self) -> list[Path]:
+        """Files of the keys of which one must have signed what becomes champion; none: it need not be signed."""
+        return [local_path(self.path(one)) for one in self.export.public_keys]
+
     def as_dict(self) -> dict[str, Any]:
-        """The resolved configuration as plain JSON values, without `base`, `[airflow]` and passwords."""
-        redacted: dict[str, Any] = without_passwords(self._document())
+        """The resolved configuration as plain JSON values, without `base`, `[airflow]`, `[pgvector]` and secrets."""
+        redacted: dict[str, Any] = without_secrets(self._document())
         return redacted
 
     def with_values(self, values: typing.Mapping[str, Any], origin: str = "configuration") -> "Config":
@@ -147,7 +162,7 @@ class Config:
 
     def _document(self) -> dict[str, Any]:
         document = dataclasses.asdict(self)
-        del document["base"], document["airflow"]
+        del document["base"], document["airflow"], document["pgvector"]
         plain: dict[str, Any] = json.loads(json.dumps(document))
         return plain
 
@@ -195,7 +210,7 @@ def _told(problem: "ErrorDetails") -> str:
     if problem["type"] == "value_error":
         return f"{key}: {problem['ctx']['error']}"
     expected = _EXPECTED.get(problem["type"], problem["msg"].replace("Input should be", "expected"))
-    return f"{key}: {expected}, got {without_passwords(problem['input'])!r}"
+    return f"{key}: {expected}, got {without_secrets(problem['input'])!r}"
 
 
 def _require_finite(value: Any, origin: str, key: str = "") -> None:
@@ -212,12 +227,12 @@ def _require_finite(value: Any, origin: str, key: str = "") -> None:
 def _apply_override(document: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {override!r}: expected section.key=value")
+        raise ConfigError(f"--set {without_secrets(override)!r}: expected section.key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word is a string
-    _assign(document, key, value, f"--set {override!r}")
+    _assign(document, key, value, f"--set {without_secrets(override)!r}")
 
 
 def _assign(document: dict[str, Any], key: str, value: Any, origin: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.config import compose
-from pipeline.errors import ConfigError, StoreError
+from pipeline.errors import ConfigError, DamagedError
 
 EXTENDABLE = ("tune.trials", "compare.seeds", "compare.models")
 """A run may be continued with other values of these: more is then done, and what was done stays."""
@@ -27,7 +27,7 @@ def with_defaults(recorded: Any, wanted: dict[str, Any], where: object) -> dict[
     Raises `StoreError` that names `where` it stands, for what is no configuration.
     """
     if not isinstance(recorded, dict):
-        raise StoreError(f"{where} is damaged: it holds no configuration; use a new run id")
+        raise DamagedError(f"{where} is damaged: it holds no configuration; use a new run id")
     if recorded == wanted:
         return recorded
     try:

@@ -51,7 +51,8 @@ class TuneConfig:
     seed: int = 0
     """Of the draws; every trial trains with `train.seed`."""
     metric: Literal["recall@10", "recall@20", "ndcg@10", "ndcg@20"] = "recall@20"
-    """What is maximised, on validation, at the epoch that training keeps."""
+    """What is maximised, on validation, at the epoch that training keeps: `recall@10`, `recall@20`, `ndcg@10` or
+    `ndcg@20`."""
     startup_trials: int = 10
     """Trials drawn at random before the sampler learns from them, and finished before any is pruned."""
     warmup_epochs: int = 20

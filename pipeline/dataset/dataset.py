@@ -11,7 +11,7 @@ from upath import UPath
 
 from model.data import TrainingData
 from pipeline.columns import ITEM_ID, ITEM_INDEX, SPLIT, TRAIN, USER_ID, USER_INDEX, WEIGHT
-from pipeline.storage.files import local_copy
+from pipeline.storage.committed import Committed, committed
 
 ITEMS, USERS, INTERACTIONS = "items.parquet", "users.parquet", "interactions.parquet"
 
@@ -65,15 +65,18 @@ class Dataset:
 
 
 def load_dataset(folder: UPath, *, with_features: bool = True) -> Dataset:
-    """Read what `Dataset.save` wrote; the feature matrices, which are most of it, only `with_features`."""
-    tables = {}
+    """Read what `Dataset.save` wrote; the feature matrices, which are most of it, only `with_features`.
+
+    Raises `DamagedError` for a file that is not the one that stage `prepare` committed, or is gone.
+    """
+    source, tables = committed(folder), {}
     for name in (ITEMS, USERS, INTERACTIONS):
-        with local_copy(folder / name) as file:
+        with source.open(name) as file:
             tables[name] = pl.read_parquet(file)
     features, present = {}, {}
-    for path in sorted(folder.glob(_feature_file("*"))) if with_features else []:
-        modality = path.name.removeprefix("features-").removesuffix(".safetensors")
-        with local_copy(path) as file:
+    for name in _feature_files(source) if with_features else []:
+        modality = name.removeprefix("features-").removesuffix(".safetensors")
+        with source.open(name) as file:
             arrays = load_file(file)
         features[modality], present[modality] = arrays["vectors"], arrays["present"]
     return Dataset(
@@ -93,6 +96,15 @@ def index_interactions(interactions: pl.DataFrame, items: pl.DataFrame) -> tuple
     )
     weight = [pl.col(WEIGHT).fill_null(1.0)] if WEIGHT in indexed.columns else []
     return users, indexed.select(pl.col(USER_INDEX).cast(pl.Int64), pl.col(ITEM_INDEX).cast(pl.Int64), SPLIT, *weight)
+
+
+def _feature_files(source: Committed) -> list[str]:
+    """Those that were committed; of an earlier version's, those that it promised and those that are there."""
+    there = set(source.digests or ())
+    if source.digests is None:
+        there = {path.name for path in source.folder.glob(_feature_file("*"))}
+        there |= {_feature_file(name) for name in source.record.get("encoders", {})}
+    return sorted(name for name in there if name.startswith("features-"))
 
 
 def _feature_file(modality: str) -> str:

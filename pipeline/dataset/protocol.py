@@ -15,10 +15,13 @@ from model.evaluation import Pairs, Ranking, Scorer, metrics_per_user, rank_item
 from model.paper_protocol import paper_metrics
 from pipeline.columns import TEST, TRAIN, VALIDATION
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.records import SLOT_SHARE, Metrics
+from pipeline.dataset.intervals import figure
+from pipeline.dataset.records import SLOT_SHARE, Figures, Metrics
 from pipeline.dataset.split import SplitConfig
 
 CUTOFFS = (10, 20)
+FIGURES = ("hit@20", "recall@20", "ndcg@20")
+"""What is told with an interval."""
 LIGHT_USER_INTERACTIONS = 10
 """A light user has fewer training interactions than this."""
 SEED = 0
@@ -165,10 +168,20 @@ class OpenContest:
             "users": float(len(self._ranking.user_Q)),
         }
 
+    def figures(self, relevant: Pairs) -> Figures:
+        """Means with intervals over the users who have some of these test interactions, by their lists; {}: nobody."""
+        lists = self._lists_of(relevant)
+        if not len(lists.user_Q):
+            return {}
+        per_user = metrics_per_user(lists, relevant, CUTOFFS)
+        return {name: figure(per_user[name].numpy()) for name in FIGURES}
+
     def _read(self, relevant: Pairs) -> Metrics | None:
         """Metrics of the users who have some of these interactions, by their lists."""
         if not len(relevant.key_P):
             return None
+        return summarise(self._lists_of(relevant), relevant, CUTOFFS, self._protocol.num_items)
+
+    def _lists_of(self, relevant: Pairs) -> Ranking:
         counts_Q = relevant.count_U[self._ranking.user_Q] > 0
-        lists = Ranking(self._ranking.user_Q[counts_Q], self._ranking.item_QK[counts_Q])
-        return summarise(lists, relevant, CUTOFFS, self._protocol.num_items)
+        return Ranking(self._ranking.user_Q[counts_Q], self._ranking.item_QK[counts_Q])

@@ -1,7 +1,7 @@
 """What is written down of a dataset, and of a model measured on it; without torch, for whoever only reads it."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field
 
@@ -11,6 +11,8 @@ SLOT_SHARE = "slot_share@20"
 """Share of the places of the tested users' lists that new items hold."""
 SAME_KIND, CO_PURCHASES = "same_kind@10", "co_purchases@10"
 """Shares that the ten nearest neighbours come to (`pipeline.dataset.similar`)."""
+MODEL, POPULARITY, ITEM_KNN = "model", "popularity", "item-knn"
+"""Rankings of `Group`, beside the modalities."""
 Metrics = dict[str, float]
 """Name, such as `recall@20`, to value."""
 
@@ -67,11 +69,58 @@ class ItemQuality:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A mean over users with its 95 % confidence interval (`pipeline.dataset.intervals`)."""
+
+    value: float
+    users: int
+    interval: tuple[float, float] | None = None
+    """None for too few users."""
+
+
+Figures = dict[str, Figure]
+"""By metric: `hit@20`, `recall@20`, `ndcg@20`."""
+
+
+GroupOf = Literal["all", "items", "users", "kind"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Some of the held-out test interactions, all items competing: how many of them each ranking finds."""
+
+    name: str
+    """For people; of a kind of item, as the catalogue spells it."""
+    of: GroupOf
+    """Whether it is a part of the items or of the users."""
+    users: int
+    """With such an interaction."""
+    interactions: int
+    found: dict[str, Figures] = field(default_factory=dict)
+    """By ranking: `model`, `popularity`, `item-knn`, and each modality's content alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BesideChampion:
+    """This model and the champion of when the run began, on this run's test interactions that the champion
+    was not trained on."""
+
+    run_id: str
+    interactions: int
+    model: Figures
+    champion: Figures
+    difference: Figures
+    """This model's minus the champion's, paired by user."""
+    fair: bool = True
+    """False: the champion's dataset is gone, so some may be of its training."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What a model comes to on one dataset; a part without interactions has no metrics.
 
-    A new item is one that training has not seen, a warm one has training interactions. docs/formats.md has the
-    formulas.
+    A new item is one that training has not seen, a warm one has training interactions. Formulas:
+    docs/reference/metrics.md.
     """
 
     validation: Metrics | None = None
@@ -97,6 +146,10 @@ class Evaluation:
     """Of test, by a name for people."""
     popularity: Metrics | None = None
     """Of test, items ranked by popularity."""
+    groups: list[Group] = field(default_factory=list)
+    """Of test: everything first, then parts of it; empty in earlier versions."""
+    beside_champion: BesideChampion | None = None
+    """None without a champion that can be compared with."""
     paper_protocol: Metrics | None = None
     """Of test, as the authors' code computes it."""
 
@@ -133,6 +186,8 @@ class Training:
     """`l2`, `content_weight` and `contrastive_weight` of the best state; empty in earlier versions."""
     weights_of: str | None = None
     """The run whose training found those that are `auto`; None: they were not looked for, or not to the end."""
+    weights_interactions: int | None = None
+    """On how many training interactions it found them; None in earlier versions."""
     taste_weights: dict[str, float] = field(default_factory=dict)
     """Of a user's taste in content, by modality; empty where none was joined."""
     new_item_scale: float = 1.0

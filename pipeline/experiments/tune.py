@@ -15,9 +15,10 @@ import polars as pl
 import tomli_w
 from upath import UPath
 
+from model.divergence import DivergedError
 from model.epoch import EpochReport
-from model.training import DivergedError
 from pipeline import stages
+from pipeline.addresses import HIDDEN
 from pipeline.columns import SPLIT, TEST, VALIDATION
 from pipeline.config.config import Config
 from pipeline.config.search_space import TuneConfig, decode, distributions, encode, within
@@ -25,7 +26,8 @@ from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.documents import as_document, as_record, flatten, spelled
 from pipeline.errors import ConfigError, InputError, MicrorecError
 from pipeline.progress import Task
-from pipeline.registry.tracking import Metric, Tracking, epoch_metrics
+from pipeline.registry.metrics import Metric, epoch_metrics
+from pipeline.registry.tracking import Tracking
 from pipeline.run import Run
 from pipeline.stages.history import as_history, as_rows
 from pipeline.stages.order import do_stages
@@ -241,8 +243,8 @@ def _publish(run: Run, folder: UPath, trials: list[Trial], best: Trial) -> None:
     document = _without_unset(run.config.with_values(best.values).as_dict())
     note = f"# Trial {best.number} of run {run.id}: {run.config.tune.metric} {best.metric:.4f} on validation.\n"
     text = tomli_w.dumps({"base": str(run.config.base.resolve()), **document})
-    if ":***@" in text:
-        note += "# Passwords are left out (***): put them back before use.\n"
+    if HIDDEN in text:
+        note += "# Secrets are left out (***): put them back before use.\n"
     publish_bytes(folder / BEST, (note + text).encode())
     rows = [
         {

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pipeline.addresses import masked
+
 MAX_WORDS = 500
 """Characters of another program's message that are repeated."""
 
@@ -17,8 +19,8 @@ class Fault:
 
 
 def one_line(error: BaseException) -> str:
-    """The words of an error on one line, its class where it has none."""
-    words = " ".join(str(error).split()) or type(error).__name__
+    """The words of an error on one line, its class where it has none, without secrets."""
+    words = masked(" ".join(str(error).split())) or type(error).__name__
     return words if len(words) <= MAX_WORDS else f"{words[:MAX_WORDS]}…"
 
 

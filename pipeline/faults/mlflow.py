@@ -1,6 +1,5 @@
 """Faults of MLflow's server, as its client tells them."""
 
-from pipeline.documents import without_passwords
 from pipeline.faults.fault import Fault, is_named, one_line
 
 _ERROR = frozenset({("mlflow", "MlflowException")})
@@ -22,7 +21,7 @@ def mlflow_fault(error: BaseException, deeper: Fault | None) -> Fault | None:
     """What an error of MLflow's client means; what the network or a database has said (`deeper`) decides."""
     if not is_named(error, _ERROR):
         return None
-    code, words = getattr(error, "error_code", ""), str(without_passwords(one_line(error)))
+    code, words = getattr(error, "error_code", ""), one_line(error)
     if deeper:
         told = deeper.message.startswith(("database:", "object store:"))
         return deeper if told else Fault(message=f"MLflow: {words}; {_ADDRESS}", passing=deeper.passing)

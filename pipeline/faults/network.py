@@ -2,6 +2,7 @@
 
 import errno
 import http.client
+import re
 import socket
 import urllib.error
 
@@ -25,6 +26,11 @@ ERRNOS = frozenset(
     }
 )
 """What the system says of a disk or a network that may be otherwise in a minute."""
+_NUMBER = re.compile(r"\(os error (\d+)\)")
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written")
+"""What libraries say of a full disk: those in Rust by its number, faiss by words, NumPy by counts."""
+_SHORT = re.compile("failed to map segment|cannot allocate memory|too many open files|cannot enable executable", re.I)
+"""What the dynamic loader says where it has no room for a library."""
 
 
 def network_fault(error: BaseException, deeper: Fault | None) -> Fault | None:
@@ -33,6 +39,9 @@ def network_fault(error: BaseException, deeper: Fault | None) -> Fault | None:
         return Fault(message=f"{one_line(error)}; HF_HUB_OFFLINE is set", passing=False)
     if isinstance(error, MemoryError):
         return Fault(message=f"not enough memory ({one_line(error)}); end other programs, or use less", passing=True)
+    if isinstance(error, ImportError) and _SHORT.search(str(error)):
+        mend = "end other programs, or allow more memory and open files"
+        return Fault(message=f"a library cannot be loaded ({one_line(error)}); {mend}", passing=True)
     status = _status(error)
     if status is not None and status >= 400:
         return Fault(message=one_line(error), passing=passes(status))
@@ -45,6 +54,19 @@ def network_fault(error: BaseException, deeper: Fault | None) -> Fault | None:
     if isinstance(error, OSError) and error.errno in ERRNOS:
         where = error.filename or "reading or writing failed"
         return Fault(message=f"{where}: {error.strerror or one_line(error)}", passing=True)
+    return _told_by_library(error)
+
+
+def _told_by_library(error: BaseException) -> Fault | None:
+    """What a library has from the system and tells in words only: safetensors, Polars, faiss, NumPy."""
+    if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno):
+        return None
+    words = one_line(error)
+    number = int(found[1]) if (found := _NUMBER.search(words)) else None
+    if number in ERRNOS or _FULL.search(words):
+        return Fault(message=f"a file cannot be read or written ({words}); is the disk full?", passing=True)
+    if number == errno.EFBIG:
+        return Fault(message=f"a file cannot be written ({words}); the system limits its size", passing=False)
     return None
 
 

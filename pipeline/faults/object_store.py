@@ -12,6 +12,7 @@ PASSING_CODES = frozenset(
         "ExpiredTokenException",
         "IncompleteBody",
         "InternalError",
+        "NoSuchUpload",  # an upload in parts that the store has dropped: it begins anew
         "OperationAborted",
         "PriorRequestNotComplete",
         "RequestExpired",

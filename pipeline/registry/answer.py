@@ -1,6 +1,9 @@
 """Whether a registered model answers: it is loaded as a consumer loads it, and asked once."""
 
-from typing import Any
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,30 +11,46 @@ from pipeline.columns import EMBEDDING, ITEM_ID, SCORE, USER_ID
 from pipeline.faults.fault import one_line
 from pipeline.faults.find import raise_if_passing
 from pipeline.registry.tracking import Tracking
-from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS, read_table
+from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS
+from pipeline.release.sound import sound_table
 from pipeline.storage.arrow import vectors_of
+from pipeline.storage.files import file_sha256
 from pipeline.storage.layout import Store
+
+if TYPE_CHECKING:
+    from mlflow.pyfunc import PyFuncModel
 
 TOLERANCE = 1e-4
 """Relative, of a score that another machine may have added up in another order."""
 
 
-def answer_problem(store: Store, tracking: Tracking, run_id: str, name: str) -> str | None:
+def answer_problem(
+    store: Store, tracking: Tracking, run_id: str, name: str, files: Mapping[str, str] | None = None
+) -> str | None:
     """What is wrong with a model (`@champion`, `/3`) that was registered from a release; None where it answers.
+
+    Args:
+        files: sha256 of the files that it was registered with, by name.
 
     Raises `PassingError` where MLflow or its artifacts cannot be reached now.
     """
     uri = f"models:/{tracking.model_name}{name}"
     release = store.release(run_id)
-    users, items = read_table(release, USER_VECTORS), read_table(release, ITEM_EMBEDDINGS)
+    users, items = sound_table(release, USER_VECTORS), sound_table(release, ITEM_EMBEDDINGS)
     asked = users.column(USER_ID).slice(0, 1).to_pandas().to_frame(USER_ID)
     try:
-        with tracking.loaded(name) as model:
-            answer = model.predict(asked, params={"k": 1, "exclude_seen": False})
+        with tracking.files_of(name) as folder:
+            damaged = _damaged(folder, files or {})
+            answer = None if damaged else load(folder).predict(asked, params={"k": 1, "exclude_seen": False})
     except Exception as error:  # noqa: BLE001  loading runs the code of MLflow, of its store and of the model
         raise_if_passing(error, uri)
         return (
             f"{uri} cannot be loaded: {one_line(error)}. Are its artifacts there, at {tracking.artifacts_of(name)}? "
+            f"`microrec register --again --release {run_id}` registers it anew"
+        )
+    if damaged:
+        return (
+            f"{uri} is damaged: {', '.join(damaged)} are not as they were registered; "
             f"`microrec register --again --release {run_id}` registers it anew"
         )
     if not (len(asked) and items.num_rows):
@@ -40,6 +59,22 @@ def answer_problem(store: Store, tracking: Tracking, run_id: str, name: str) -> 
     if _is_best(answer, items.column(ITEM_ID).to_pylist(), item_ID @ user_D):
         return None
     return f"{uri} does not answer as release {run_id} would: it holds other vectors"
+
+
+def load(folder: Path) -> "PyFuncModel":
+    """The model in a folder, as a consumer loads it."""
+    import mlflow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own
+        model: PyFuncModel = mlflow.pyfunc.load_model(str(folder))
+        return model
+
+
+def _damaged(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """Names of the files that are gone, or not those of these digests, below a folder."""
+    there = {path.name: path for path in folder.rglob("*") if path.name in files}
+    return [name for name in sorted(files) if name not in there or file_sha256(there[name]) != files[name]]
 
 
 def _is_best(answer: Any, item_id: list[Any], score_I: np.ndarray) -> bool:

@@ -9,12 +9,14 @@ from typing import Literal
 from upath import UPath
 
 from pipeline.documents import as_record
-from pipeline.errors import InputError, StoreError
+from pipeline.errors import DamagedError, InputError
+from pipeline.release.manifest import Manifest, read_manifest
 from pipeline.storage.files import SUCCESS, is_complete, parse_json, read_bytes, require_known_scheme, resolve
 from pipeline.storage.layout import Store
 
 KEPT_EVENTS = 50
 """Events that `champion.json` remembers."""
+MEND = "restore it from a copy, or delete it and promote a version again"
 Action = Literal["promoted", "forced", "rolled_back", "held", "freed", "registered"]
 
 
@@ -50,6 +52,8 @@ class Champion:
     digest: str
     model_name: str
     model_version: str
+    manifest_sha256: str | None = None
+    """Of the release's `manifest.json`; None where an earlier version promoted it."""
     metric: str | None = None
     """What the gate compared; None where it was off or nothing was held out."""
     value: float | None = None
@@ -111,18 +115,26 @@ def find_champion(store: Store) -> Found:
         payload = read_bytes(store.champion)
     except FileNotFoundError:
         return Found(None, None)
-    document = parse_json(store.champion, payload)
+    document = parse_json(store.champion, payload, MEND)
     known = set(document) if isinstance(document, dict) else set()
     missing = {"run_id", "digest", "model_name", "model_version", "previous"} - known
     if missing:
-        raise StoreError(f"{store.champion} lacks {sorted(missing)}; delete it and promote a version again")
+        raise DamagedError(f"{store.champion} lacks {sorted(missing)}; {MEND}")
     return Found(as_record(Champion, document, store.champion), payload)
+
+
+def champion_manifest(store: Store, champion: Champion) -> Manifest:
+    """The manifest of a champion's release.
+
+    Raises `StoreError` where there is none, or it is not the one that was promoted.
+    """
+    return read_manifest(store.release(champion.run_id), champion.manifest_sha256)
 
 
 def choose_release(store: Store, name: str | None) -> UPath:
     """The release of that run id or at that place, or without a name the champion's, or else the only one there is.
 
-    Raises `InputError` where that does not name one.
+    Raises `InputError` where that does not name one, `StoreError` where the champion's is not the one promoted.
     """
     if name and "/" in name:
         require_known_scheme(name, "--release")
@@ -137,6 +149,8 @@ def choose_release(store: Store, name: str | None) -> UPath:
         return release
     champion = read_champion(store)
     if champion:
+        if champion.manifest_sha256:
+            champion_manifest(store, champion)
         return store.release(champion.run_id)
     names = _release_names(store)
     if len(names) == 1:

@@ -26,6 +26,7 @@ def floors(settings: ChecksConfig, now: InputCounts) -> Iterator[Check]:
                 now=_shown(count),
                 allowed=f"at least {lowest:,}",
                 verdict=OK if count >= lowest else REFUSED,
+                margin=(count - lowest) / lowest,
                 floor=True,
             )
 
@@ -56,7 +57,9 @@ def _sizes(settings: ChecksConfig, now: InputCounts, then: InputCounts, trial: s
         own = getattr(settings.max_falls, name)
         fall = settings.max_fall if own is None else own
         lowest = math.ceil(round(before * (1 - fall), 6))  # 10 items less 10 % are 9, not 9.000000000000002
-        yield _row(name, _shown(before), _shown(count), f"at least {lowest:,}", OK if count >= lowest else unlike)
+        margin = (count - lowest) / before if before else None
+        verdict = OK if count >= lowest else unlike
+        yield _row(name, _shown(before), _shown(count), f"at least {lowest:,}", verdict, margin)
 
 
 def _contents(settings: ChecksConfig, now: InputCounts, then: InputCounts, unlike: Verdict) -> Iterator[Check]:
@@ -70,7 +73,8 @@ def _contents(settings: ChecksConfig, now: InputCounts, then: InputCounts, unlik
         emptied = share == 0 < before
         fine = share >= lowest - 1e-9 and not emptied
         allowed = f"at least {_percent(lowest)}" if lowest else "more than none"
-        yield _row(label, _percent(before), _percent(share), allowed, OK if fine else unlike)
+        margin = share - (before if emptied else lowest)
+        yield _row(label, _percent(before), _percent(share), allowed, OK if fine else unlike, margin)
 
 
 def _dropped(
@@ -82,7 +86,7 @@ def _dropped(
         return
     highest = min(before + settings.max_dropped_rise, 1.0)
     verdict = OK if share <= highest + 1e-9 else unlike
-    yield _row(label, _percent(before), _percent(share), f"at most {_percent(highest)}", verdict)
+    yield _row(label, _percent(before), _percent(share), f"at most {_percent(highest)}", verdict, highest - share)
 
 
 def _items_columns(now: Mapping[str, int], then: Mapping[str, int] | None, unlike: Verdict) -> Iterator[Check]:
@@ -143,8 +147,8 @@ def _percent(share: float | None) -> str:
     return ABSENT if share is None else f"{share:.2%}"
 
 
-def _row(name: str, then: str, now: str, allowed: str, verdict: Verdict) -> Check:
-    return Check(name=name, then=then, now=now, allowed=allowed, verdict=verdict)
+def _row(name: str, then: str, now: str, allowed: str, verdict: Verdict, margin: float | None = None) -> Check:
+    return Check(name=name, then=then, now=now, allowed=allowed, verdict=verdict, margin=margin)
 
 
 def _not_compared(name: str, then: str, now: str, why: str) -> Check:

@@ -23,11 +23,11 @@ class MaxFallsConfig:
     """Relative falls allowed for single counts; unset: `max_fall`."""
 
     items: float | None = None
-    """Of items, cleaned."""
+    """Of items. Unset: `checks.max_fall`."""
     users: float | None = None
-    """Of users with an interaction left."""
+    """Of users with at least one interaction after cleaning."""
     interactions: float | None = None
-    """Of interactions left by cleaning."""
+    """Of interactions after cleaning."""
 
     def __post_init__(self) -> None:
         for name in ("items", "users", "interactions"):
@@ -48,7 +48,7 @@ class ChecksConfig:
     max_dropped_rise: float = 0.1
     """Allowed rise of the share of interactions that cleaning drops, absolute."""
     min_items: int = 0
-    """Floor of the number of items, also for a first night; it cannot be accepted, only lowered."""
+    """Floor of the number of items, also for a first night. It cannot be accepted, only lowered."""
     min_users: int = 0
     """The same of users."""
     min_interactions: int = 0
@@ -79,6 +79,9 @@ class Check:
     verdict: Verdict
     note: str = ""
     """Why it was not compared."""
+    margin: float | None = None
+    """How much more it may change before it is refused, as a share: of the champion's count (of the floor), or of items
+    or rows where the figure is itself a share. Negative: refused, or accepted. None of what has no such room."""
     floor: bool = False
     """An absolute floor, which holds also where the change is accepted."""
 

@@ -1,7 +1,11 @@
 """Reaching MLflow: its address, its noise, and a database that several processes may create at once."""
 
+import atexit
 import fcntl
 import logging
+import os
+import shutil
+import tempfile
 import time
 import uuid
 import warnings
@@ -9,8 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
-from pipeline.documents import without_passwords
+from pipeline.addresses import require_certain, without_secrets
 from pipeline.errors import ConfigError, InputError
 from pipeline.faults.find import find_fault
 from pipeline.registry.relocation import relocate
@@ -34,18 +39,22 @@ def absolute_uri(uri: str, base: Path) -> str:
         return SQLITE + str(base.resolve() / uri.removeprefix(SQLITE))
     if "://" not in uri or uri.partition(":")[0].partition("+")[0] not in SCHEMES:
         raise ConfigError(
-            f"mlflow.tracking_uri is {without_passwords(uri)!r}; MLflow needs a database or a server: "
+            f"mlflow.tracking_uri is {without_secrets(uri)!r}; MLflow needs a database or a server: "
             "sqlite:///FILE, postgresql+psycopg2://…, http(s)://…"
         )
+    require_certain(uri, "mlflow.tracking_uri")
     return uri
 
 
-def connect(uri: str, database: Path | None, artifacts: Path | None = None) -> "MlflowClient":
+def connect(uri: str, database: Path | None, artifacts: Path | None = None, *, reading: bool = False) -> "MlflowClient":
     """Make a client; one process at a time creates `database`, for MLflow itself does not see to that.
 
     A database that was moved or copied is told first where its artifacts lie now (`registry.relocation`).
-    MLflow's loggers are set to warnings. What only the environment can tell it is `pipeline.process`'s to set.
+    Who only reads gets a client of a copy where the database may not be written to: MLflow opens none without writing.
+    Raises `ConfigError` where the credentials in the environment are another server's. MLflow's loggers are set to
+    warnings. What only the environment can tell it is `pipeline.process`'s to set.
     """
+    _keep_credentials(uri)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SQLAlchemy's, about MLflow's own tables
         from mlflow import MlflowClient
@@ -57,6 +66,8 @@ def connect(uri: str, database: Path | None, artifacts: Path | None = None) -> "
         if database is None:
             _refuse_wrong_address(uri)
             return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        if reading and database.exists() and not os.access(database.parent, os.W_OK):
+            return _open(SQLITE + str(_copy(database)))
         with database.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not database.exists():
@@ -64,6 +75,32 @@ def connect(uri: str, database: Path | None, artifacts: Path | None = None) -> "
             if artifacts is not None:
                 relocate(database, artifacts)
             return _open(uri)
+
+
+def _copy(database: Path) -> Path:
+    """A copy of a database, which goes when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="microrec-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for file in database.parent.glob(f"{database.name}*"):  # its journal, too
+        shutil.copy(file, folder)
+    return folder / database.name
+
+
+def _keep_credentials(uri: str) -> None:
+    """Raise `ConfigError` where the environment's user and password are for another server than `uri`."""
+    theirs = os.environ.get("MLFLOW_TRACKING_URI", "")
+    given = any(os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("PASSWORD", "TOKEN"))
+    both = theirs.startswith("http") and uri.startswith("http")
+    if given and both and _server(theirs) != _server(uri):
+        raise ConfigError(
+            f"mlflow.tracking_uri is {without_secrets(uri)!r}, and the MLflow password in the environment is for "
+            f"{without_secrets(theirs)!r} (MLFLOW_TRACKING_URI); correct one of the two"
+        )
+
+
+def _server(uri: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(uri)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _create(database: Path) -> None:

@@ -56,14 +56,14 @@ class GateConfig:
         return {**as_document(self), "baselines": list(self.baselines)}
 
 
-def previous_champions(store: Store, gate: GateConfig, champion: Champion) -> list[str]:
-    """Runs of the champions before this one whose releases are still there, the latest first."""
-    found: list[str] = []
+def previous_champions(store: Store, gate: GateConfig, champion: Champion) -> list[Champion]:
+    """The champions before this one whose releases are still there, the latest first, each run once."""
+    found: list[Champion] = []
     before = champion.previous
     while before and len(found) < gate.previous_champions:
-        known = before.run_id in (champion.run_id, *found)
+        known = before.run_id in (champion.run_id, *(one.run_id for one in found))
         if not known and is_complete(store.release(before.run_id)):
-            found.append(before.run_id)
+            found.append(before)
         before = before.previous
     return found
 
@@ -74,9 +74,8 @@ def still_counts(
     """Whether a recorded verdict is on this run, against the champions that stand now, by these settings."""
     if verdict is None or verdict.verdict not in (PASSED, REFUSED):
         return False
-    now = (
-        (champion.run_id, champion.digest, previous_champions(store, gate, champion)) if champion else (None, None, [])
-    )
+    previous = [one.run_id for one in previous_champions(store, gate, champion)] if champion else []
+    now = (champion.run_id, champion.digest, previous) if champion else (None, None, [])
     then = (verdict.champion, verdict.champion_digest, verdict.previous)
     return (verdict.run_id, then, verdict.gate) == (run_id, now, gate.as_record())
 

@@ -4,10 +4,10 @@ Only counts are compared, so asking costs nothing; it is asked anew each time.
 """
 
 from pipeline.dataset.records import InputCounts
-from pipeline.registry.champion import Champion, read_champion
+from pipeline.registry.champion import Champion, champion_manifest, read_champion
 from pipeline.registry.check_rows import compare, floors
 from pipeline.registry.checks import ACCEPTED, OFF, OK, REFUSED, Checks, ChecksConfig, Verdict
-from pipeline.release.manifest import Manifest, read_manifest
+from pipeline.release.manifest import Manifest
 from pipeline.storage.files import is_complete
 from pipeline.storage.layout import Store
 
@@ -42,7 +42,7 @@ def _input_of(store: Store, champion: Champion | None) -> tuple[InputCounts | No
     release = store.release(champion.run_id)
     if not is_complete(release):
         return None, f"the champion's release {champion.run_id} is gone, so only floors are checked"
-    manifest = read_manifest(release)
+    manifest = champion_manifest(store, champion)
     return manifest.input or _counted(manifest), ""
 
 

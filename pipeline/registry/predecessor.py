@@ -23,6 +23,8 @@ class Predecessor:
     run_id: str | None
     """None: there was none, or none that could be read."""
     digest: str | None = None
+    manifest_sha256: str | None = None
+    """Of its `manifest.json`; None where `champion.json` did not say."""
     reason: str | None = None
     """Why none could be read."""
 
@@ -47,4 +49,4 @@ def _present(store: Store) -> Predecessor:
         return Predecessor(run_id=None, reason=f"{store.champion} is damaged ({error})")
     if champion is None:
         return Predecessor(run_id=None)
-    return Predecessor(run_id=champion.run_id, digest=champion.digest)
+    return Predecessor(run_id=champion.run_id, digest=champion.digest, manifest_sha256=champion.manifest_sha256)

@@ -8,21 +8,27 @@ so the two agree again whatever it then decides.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pipeline.dataset.records import Evaluation
 from pipeline.documents import as_document
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
-from pipeline.registry.champion import Champion, Found, Hold, find_champion, now, read_champion
+from pipeline.registry.champion import Champion, Found, Hold, champion_manifest, find_champion, now, read_champion
 from pipeline.registry.gate import NO_GATE, GateConfig, not_judged, require_passed, still_counts, tags_of
 from pipeline.registry.standing import Standing, standing
-from pipeline.registry.tracking import ModelVersion, Tracking
-from pipeline.release.manifest import read_manifest
+from pipeline.registry.tracking import AS_OF_TAG, ModelVersion, Tracking
+from pipeline.release.manifest import manifest_sha256, read_manifest
+from pipeline.release.signature import require_signed
 from pipeline.release.verdict import OFF, Verdict, read_verdict
 from pipeline.storage.files import as_json, swap_bytes
 from pipeline.storage.layout import Store
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 KEPT_BEFORE = 20
 """Champions before the present one that `champion.json` remembers."""
@@ -50,14 +56,16 @@ def promote(
     *,
     force: bool = False,
     reason: str | None = None,
+    keys: "Sequence[Ed25519PublicKey]" = (),
 ) -> Moved:
     """Make a registered version the champion; the champion itself again is left as it is, and so is one that is held.
 
     `as_of` is the moment the release stands for, with its zone: a champion that stands for a later one stays, so
     that nights may end in any order. `force` asks neither the hold nor the gate; a hold stays until it is freed.
+    Where there are `keys`, the owner of one must have signed the release, forced or not.
 
     Raises `InputError` for a version the registry lacks or that belongs to another store, `StoreError` for a
-    release that does not verify, `GateRefusedError` when the gate does not let it pass.
+    release that does not verify or is not signed, `GateRefusedError` when the gate does not let it pass.
     """
     candidate = _registered(tracking, version)
     judge = dataclasses.replace(gate, metric=NO_GATE) if force else gate
@@ -67,10 +75,13 @@ def promote(
         if champion and (stays := _why_it_stays(champion, candidate, as_of, force)):
             reporter.say(f"promote: {stays}")
             return _unmoved(store, champion)
+        _require_sound(store, _release_of(store, candidate), candidate.manifest_sha256, keys)
         record = _judged(store, tracking, judge, candidate, champion, as_of, reporter)
         held, previous = (champion.held, champion.cut(kept_before)) if champion else (None, None)
         record = dataclasses.replace(record, reason=reason, held=held, previous=previous)
         record = record.after(champion, "forced" if force else "promoted", reason)
+        if record.as_of:
+            tracking.tag_version(version, {AS_OF_TAG: record.as_of})
         result = _crown(store, tracking, found, record, reporter)
         if result is not None:
             return result
@@ -100,13 +111,8 @@ def _judged(
     as_of: datetime | None,
     reporter: Reporter,
 ) -> Champion:
-    """The record of a candidate whose release verifies and that the gate lets pass."""
-    from pipeline.release.verify import (
-        verify_release,
-    )  # loads faiss, which not every promotion comes to need
-
-    run_id = _release_of(store, candidate)
-    verify_release(store, run_id)
+    """The record of a candidate that the gate lets pass."""
+    run_id = candidate.run_id or ""
     verdict = _verdict(store, tracking, gate, candidate, champion)
     reporter.say(f"gate: {verdict.headline}")
     require_passed(verdict)
@@ -114,6 +120,7 @@ def _judged(
         release=store.inside(store.release(run_id)),
         run_id=run_id,
         digest=candidate.digest or "",
+        manifest_sha256=manifest_sha256(store.release(run_id)),
         model_name=candidate.name,
         model_version=candidate.version,
         metric=None if verdict.value is None else verdict.metric,
@@ -139,19 +146,32 @@ def _verdict(
     from pipeline.registry.judging.contender import released
     from pipeline.registry.judging.judge import judge
 
-    verdict = judge(store, gate, released(store, run_id), champion)
+    verdict = judge(store, gate, released(store, run_id, candidate.manifest_sha256), champion)
     tracking.tag_version(candidate.version, tags_of(verdict))
     return verdict
 
 
-def rollback(store: Store, tracking: Tracking, reporter: Reporter, reason: str | None = None) -> Moved:
+def _require_sound(store: Store, run_id: str, manifest: str | None, keys: "Sequence[Ed25519PublicKey]") -> None:
+    """Raise `StoreError` where a release is damaged, or no owner of a key has signed it although there are keys."""
+    from pipeline.release.verify import verify_release  # loads faiss, which not every promotion comes to need
+
+    verify_release(store, run_id, manifest)
+    if keys:
+        require_signed(store.release(run_id), keys)
+
+
+def rollback(
+    store: Store,
+    tracking: Tracking,
+    reporter: Reporter,
+    reason: str | None = None,
+    keys: "Sequence[Ed25519PublicKey]" = (),
+) -> Moved:
     """Make the champion before this one the champion again, and hold it: the next night may have the same fault.
 
     Raises `InputError` when there is none before it or it was moved meanwhile, `StoreError` when its release
-    does not verify.
+    does not verify, or where there are `keys` and it is not signed.
     """
-    from pipeline.release.verify import verify_release
-
     found = _agreed_champion(store, tracking, reporter)
     champion = found.champion
     if champion is None:
@@ -162,7 +182,7 @@ def rollback(store: Store, tracking: Tracking, reporter: Reporter, reason: str |
             f"has no champion before it in {store.champion}"
         )
     _require_same_registry(store, tracking, champion.previous)
-    verify_release(store, champion.previous.run_id)
+    _require_sound(store, champion.previous.run_id, champion.previous.manifest_sha256, keys)
     why = reason or f"rolled back from {champion.run_id}"
     record = dataclasses.replace(champion.previous, reason=why, held=Hold(reason=why, since=now()))
     result = _crown(store, tracking, found, record.after(champion, "rolled_back", why), reporter)
@@ -190,7 +210,7 @@ def _crown(store: Store, tracking: Tracking, found: Found, record: Champion, rep
     None where the file has changed, and then nothing was done.
     """
     champion = dataclasses.replace(record, promoted_at=now())
-    manifest = read_manifest(store.release(champion.run_id))
+    manifest = champion_manifest(store, champion)
     if not swap_bytes(store.champion, found.payload, as_json(as_document(champion))):
         return None
     move_alias(store, tracking, champion.model_version)
@@ -262,7 +282,7 @@ def _release_of(store: Store, candidate: ModelVersion) -> str:
         raise InputError(
             f"{candidate.name} version {candidate.version} carries no release tags: microrec did not register it"
         )
-    digest = read_manifest(store.release(candidate.run_id)).release_digest
+    digest = read_manifest(store.release(candidate.run_id), candidate.manifest_sha256).release_digest
     if digest != candidate.digest:
         raise InputError(
             f"{candidate.name} version {candidate.version} was registered from a release {candidate.run_id} "

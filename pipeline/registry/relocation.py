@@ -56,7 +56,9 @@ def relocate(database: Path, artifacts: Path) -> int:
     """
     if not database.exists():
         return 0
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=WAIT)) as reader:
+    # What a killed process has half written is taken back by the next who reads, and may write.
+    mode = "rw" if database.with_name(f"{database.name}-journal").exists() else "ro"
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode={mode}", uri=True, timeout=WAIT)) as reader:
         if not _changes(reader, database, artifacts):
             return 0
     with closing(sqlite3.connect(database, timeout=WAIT, isolation_level=None)) as writer:

@@ -1,33 +1,36 @@
 """MLflow: the one place that talks to it (`registry.connection` reaches it)."""
 
+import json
 import math
 import os
-import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from model.epoch import EpochReport
-from pipeline.documents import without_passwords
+from pipeline.addresses import without_secrets
 from pipeline.errors import InputError
 from pipeline.registry.connection import connect, unless_exists, unless_missing
+from pipeline.registry.logged_tables import LoggedTable
+from pipeline.registry.metrics import Metric, mlflow_name
+from pipeline.storage.committed import digests_of
+from pipeline.storage.files import file_sha256
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from mlflow.models import ModelSignature
-    from mlflow.pyfunc import PyFuncModel
 
 
 RUN_TAG, DIGEST_TAG = "microrec.run_id", "microrec.release_digest"
-EPOCH_NUMBERS = ("loss", "ranking", "contrastive", "learning_rate", "seconds")
-PARENT_TAG = "mlflow.parentRunId"
+AS_OF_TAG, VERSION_TAG = "microrec.as_of", "microrec.version"
+MANIFEST_TAG, FILES_TAG = "microrec.manifest_sha256", "microrec.model_files"
+PARENT_TAG, DESCRIPTION_TAG = "mlflow.parentRunId", "mlflow.note.content"
 CHAMPION = "champion"
-_FORBIDDEN = re.compile(r"[^0-9A-Za-z_\-. /]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +38,12 @@ class MlflowConfig:
     """Where runs are logged and models registered."""
 
     tracking_uri: str = "sqlite:///{store.root}/mlflow.db"
-    """`sqlite:///FILE`, `postgresql+psycopg2://…` or a server's address; `{store.root}` is filled in."""
+    """`sqlite:///FILE`, `postgresql+psycopg2://…` or a server's address; `{store.root}` is filled in. Write a password
+    with escapes (`/` as `%2F`, `@` as `%40`). An ambiguous address is refused."""
     experiment: str = "microrec"
+    """MLflow's experiment that has the runs."""
     model_name: str = "microrec"
+    """Name of the registered model. Several shops need several names."""
 
     def __post_init__(self) -> None:
         for name in ("tracking_uri", "experiment", "model_name"):
@@ -45,16 +51,6 @@ class MlflowConfig:
                 raise ValueError(f"{name} is empty; name one, or leave the key out")
         if "/" in self.model_name or ":" in self.model_name:
             raise ValueError(f"model_name is {self.model_name!r}; MLflow allows neither '/' nor ':' in it")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One value of one metric; `seconds` counts from the start of the run."""
-
-    name: str
-    value: float
-    step: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,43 +62,82 @@ class ModelVersion:
     run_id: str | None
     digest: str | None
     mlflow_run_id: str | None = None
+    manifest_sha256: str | None = None
+    """Of the release's manifest; None where an earlier version registered it."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of the model's files that were made of the release, by name; none where an earlier version did."""
 
 
-def mlflow_name(text: str) -> str:
-    """Spell `text` with the characters MLflow allows in names: `test/recall@20` becomes `test/recall_at_20`."""
-    return _FORBIDDEN.sub("_", text.replace("@", "_at_"))
+@dataclass(frozen=True)
+class LoggedModel:
+    """A model in MLflow, and the sha256 of the files it was made of, by name."""
+
+    id: str
+    name: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    made: bool = False
+    """Whether this attempt has logged it."""
 
 
 class Tracking:
     """One MLflow: the runs of an experiment and the versions of one model."""
 
-    def __init__(self, uri: str, config: MlflowConfig, artifacts: Path | None, database: Path | None) -> None:
+    def __init__(
+        self, uri: str, config: MlflowConfig, artifacts: Path | None, database: Path | None, *, reading: bool = False
+    ) -> None:
         self._uri, self._config = uri, config
-        self._artifacts = artifacts.as_uri() if artifacts else None
-        self._client = connect(uri, database, artifacts)
+        self._artifacts = artifacts
+        self._client = connect(uri, database, artifacts, reading=reading)
+
+    @property
+    def uri(self) -> str:
+        """The address, with its password: for MLflow alone."""
+        return self._uri
+
+    @property
+    def client(self) -> "MlflowClient":
+        """MLflow's own, for `registry.disposal`."""
+        return self._client
 
     @property
     def shown_uri(self) -> str:
-        """The address without a password, for people and files."""
-        return str(without_passwords(self._uri))
+        """The address without secrets, for people and files."""
+        return str(without_secrets(self._uri))
 
     @property
     def model_name(self) -> str:
         """Name of the registered model."""
         return self._config.model_name
 
+    @property
+    def embedder_name(self) -> str:
+        """Name of the registered model for new items."""
+        return f"{self.model_name}-embed"
+
     def start_run(self, run_id: str, parent: "MlflowRun | None" = None) -> "MlflowRun":
-        """Return the MLflow run of this run of ours, creating it, under `parent`, unless an earlier attempt has."""
+        """Return the MLflow run of this run of ours, creating it, under `parent`, unless another attempt has."""
         experiment = self._experiment_id()
-        found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1)
+        found = self._first_run(experiment, run_id)
+        if found:
+            return found
         tags = {RUN_TAG: run_id} | ({PARENT_TAG: parent.info.run_id} if parent else {})
-        return found[0] if found else self._client.create_run(experiment, tags=tags, run_name=run_id)
+        made = self._client.create_run(experiment, tags=tags, run_name=run_id)
+        first = self._first_run(experiment, run_id) or made
+        if first.info.run_id != made.info.run_id:  # two attempts at once
+            self._client.delete_run(made.info.run_id)
+        return first
+
+    def _first_run(self, experiment: str, run_id: str) -> "MlflowRun | None":
+        order = ["attributes.start_time", "attributes.run_id"]
+        found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1, order_by=order)
+        return found[0] if found else None
 
     def _experiment_id(self) -> str:
         name = self._config.experiment
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
-            unless_exists(lambda: self._client.create_experiment(name, artifact_location=self._artifacts))
+            place = self._artifacts.as_uri() if self._artifacts else None
+            unless_exists(lambda: self._client.create_experiment(name, artifact_location=place))
             experiment = self._client.get_experiment_by_name(name)
         if experiment is None or experiment.lifecycle_stage != "active":
             raise InputError(
@@ -150,18 +185,13 @@ class Tracking:
         ]
         self._client.log_batch(run.info.run_id, metrics=logged)
 
-    def log_inputs(self, run: "MlflowRun", digests: Mapping[str, str]) -> None:
-        """Log input files with their sha256; MLflow's digest field holds its first 36 characters."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+    def log_inputs(self, run: "MlflowRun", tables: Iterable[LoggedTable]) -> None:
+        """Log what the run was made from; the same again changes nothing."""
+        self._client.log_inputs(run.info.run_id, [table.as_input() for table in tables])
 
-        inputs = [
-            DatasetInput(
-                Dataset(name=name[-500:], digest=sha256[:36], source_type="file", source=name),
-                [InputTag("mlflow.data.context", "training"), InputTag("sha256", sha256)],
-            )
-            for name, sha256 in digests.items()
-        ]
-        self._client.log_inputs(run.info.run_id, inputs)
+    def describe(self, run: "MlflowRun", text: str) -> None:
+        """Set the description that MLflow's page of the run shows, in Markdown of at most 8,000 characters."""
+        self._client.set_tag(run.info.run_id, DESCRIPTION_TAG, text)
 
     def log_file(self, run: "MlflowRun", file: Path, folder: str | None = None) -> None:
         """Keep a file as an artifact, under its own name."""
@@ -170,34 +200,42 @@ class Tracking:
     def log_model(
         self,
         run: "MlflowRun",
+        name: str,
         code: Path,
         artifacts: Mapping[str, Path],
         signature: "ModelSignature",
         *,
         anew: bool = False,
         **options: Any,
-    ) -> str:
-        """Log a model given as code and files, and return its id.
+    ) -> LoggedModel:
+        """Log a model given as code and folders of files.
 
         The model an earlier attempt logged is kept, unless it is to be logged `anew`: its files may be gone.
         """
         import mlflow
-        from mlflow.entities import LoggedModelStatus
 
-        logged = self._client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
-        finished = [str(model.model_id) for model in logged if model.status == LoggedModelStatus.READY]
+        digests = [digests_of(folder) for folder in artifacts.values()]
+        files = {code.name: file_sha256(code)} | {file: sha256 for one in digests for file, sha256 in one.items()}
+        finished = self._finished_models(run, name)
         if finished and not anew:
-            return finished[0]
+            return LoggedModel(finished[0], name, files)
         with self._as_current(), warnings.catch_warnings(), mlflow.start_run(run_id=run.info.run_id):
             warnings.simplefilter("ignore")  # MLflow's own, about pandas and SQLAlchemy
             info = mlflow.pyfunc.log_model(
-                name=self.model_name,
+                name=name,
                 python_model=str(code),
-                artifacts={name: str(path) for name, path in artifacts.items()},
+                artifacts={key: str(path) for key, path in artifacts.items()},
                 signature=signature,
                 **options,
             )
-        return str(info.model_id)
+        return LoggedModel(str(info.model_id), name, files, made=True)
+
+    def _finished_models(self, run: "MlflowRun", name: str) -> list[str]:
+        """Ids of the models of this name that the run has logged whole."""
+        from mlflow.entities import LoggedModelStatus
+
+        logged = self._client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+        return [str(one.model_id) for one in logged if (one.name, one.status) == (name, LoggedModelStatus.READY)]
 
     @contextmanager
     def _as_current(self) -> Iterator[None]:
@@ -205,8 +243,8 @@ class Tracking:
         import mlflow
 
         before = os.environ.get("MLFLOW_TRACKING_URI"), mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-        mlflow.set_tracking_uri(self._uri)
-        mlflow.set_registry_uri(self._uri)
+        mlflow.set_tracking_uri(self._client.tracking_uri)
+        mlflow.set_registry_uri(self._client.tracking_uri)
         try:
             yield
         finally:
@@ -215,24 +253,40 @@ class Tracking:
             os.environ.pop("MLFLOW_TRACKING_URI", None)
             os.environ.update({"MLFLOW_TRACKING_URI": before[0]} if before[0] else {})
 
-    def register(self, run: "MlflowRun", model_id: str, tags: Mapping[str, str], description: str) -> str:
-        """Return the version registered from this run and model, creating it unless an earlier attempt has."""
-        unless_exists(lambda: self._client.create_registered_model(self.model_name))
-        found = self._client.search_model_versions(f"name = '{self.model_name}' AND run_id = '{run.info.run_id}'")
-        source = f"models:/{model_id}"
-        same = [str(one.version) for one in found if one.source == source]
-        if same:
-            return same[0]
-        with self._as_current():
-            version = self._client.create_model_version(
-                self.model_name,
-                source=source,
-                run_id=run.info.run_id,
-                tags=dict(tags),
-                description=description,
-                model_id=model_id,
-            )
-        return str(version.version)
+    def register(
+        self, run: "MlflowRun", model: LoggedModel, tags: Mapping[str, str], description: str, *, anew: bool = False
+    ) -> str:
+        """Return the version registered from this run, creating it of the model unless another attempt has.
+
+        Of two attempts at once the later takes away again what it has made, version and model. A version `anew` is of
+        this model, whatever the run has registered before.
+        """
+        unless_exists(lambda: self._client.create_registered_model(model.name))
+        own, whole = [_source(model.id)], [_source(one) for one in self._finished_models(run, model.name)]
+        first = self._first_version(run, model.name, own)
+        if first is None and not anew:
+            first = self._first_version(run, model.name, whole)
+        if first is None:
+            with self._as_current():
+                made = self._client.create_model_version(
+                    model.name,
+                    source=_source(model.id),
+                    run_id=run.info.run_id,
+                    tags={**tags, FILES_TAG: json.dumps(model.files)},
+                    description=description,
+                    model_id=model.id,
+                )
+            first = self._first_version(run, model.name, own if anew else [*own, *whole]) or made
+            if first.version != made.version:
+                self._client.delete_model_version(model.name, str(made.version))
+        if first.source not in own and model.made:
+            unless_missing(lambda: self._client.delete_logged_model(model.id))
+        return str(first.version)
+
+    def _first_version(self, run: "MlflowRun", name: str, sources: list[str]) -> "MlflowVersion | None":
+        """The oldest version registered from this run of one of these models."""
+        found = self._client.search_model_versions(f"name = '{name}' AND run_id = '{run.info.run_id}'")
+        return min((one for one in found if one.source in sources), key=lambda one: int(one.version), default=None)
 
     def tag_version(self, version: str, tags: Mapping[str, str]) -> None:
         """Set tags of a version; those of other names stay."""
@@ -250,7 +304,15 @@ class Tracking:
 
     def _version(self, found: "MlflowVersion") -> ModelVersion:
         tags = found.tags
-        return ModelVersion(self.model_name, str(found.version), tags.get(RUN_TAG), tags.get(DIGEST_TAG), found.run_id)
+        return ModelVersion(
+            name=self.model_name,
+            version=str(found.version),
+            run_id=tags.get(RUN_TAG),
+            digest=tags.get(DIGEST_TAG),
+            mlflow_run_id=found.run_id,
+            manifest_sha256=tags.get(MANIFEST_TAG),
+            files=json.loads(tags.get(FILES_TAG, "{}")),
+        )
 
     def versions_of(self, run_id: str) -> list[ModelVersion]:
         """Versions that were registered from a run of ours, oldest first."""
@@ -258,14 +320,15 @@ class Tracking:
         return sorted((self._version(one) for one in found), key=lambda one: int(one.version))
 
     @contextmanager
-    def loaded(self, name: str) -> Iterator["PyFuncModel"]:
-        """A version's model (`@champion`, `/3`) as a consumer loads it; what is fetched for it goes again."""
+    def files_of(self, name: str) -> Iterator[Path]:
+        """The files of a version's model (`@champion`, `/3`), as MLflow has them; what is fetched for it goes again."""
         import mlflow
 
         with TemporaryDirectory(prefix="microrec-") as folder, self._as_current(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MLflow's own
-            place = None if self._artifacts else folder  # a folder on this machine is read where it is
-            yield mlflow.pyfunc.load_model(f"models:/{self.model_name}{name}", dst_path=place)
+            # A folder on this machine is read where it is; MLflow writes to it.
+            place = None if self._artifacts and os.access(self._artifacts, os.W_OK) else folder
+            yield Path(mlflow.artifacts.download_artifacts(f"models:/{self.model_name}{name}", dst_path=place))
 
     def artifacts_of(self, name: str) -> str:
         """Where MLflow says that the files of a version's model lie."""
@@ -284,16 +347,29 @@ class Tracking:
         return None if found is None else str(found.version)
 
     def set_champion(self, version: str) -> None:
-        """Move the alias `champion`."""
-        self._client.set_registered_model_alias(self.model_name, CHAMPION, version)
+        """Move the alias `champion`, that of the model for new items first: to the same release, or away."""
+        self._set_embedder_champion(version)
+        self._set_alias(self.model_name, version)
+
+    def _set_alias(self, name: str, version: str) -> None:
+        """Set the alias; once more where another process has made it meanwhile, for which MLflow has an error."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.set_registered_model_alias(name, CHAMPION, version)
+        except MlflowException:
+            self._client.set_registered_model_alias(name, CHAMPION, version)
+
+    def _set_embedder_champion(self, version: str) -> None:
+        found, name = self.version(version), self.embedder_name
+        digest = f"tags.`{DIGEST_TAG}` = '{found.digest}'" if found else ""
+        same = self._client.search_model_versions(f"name = '{name}' AND {digest}") if digest else []
+        if same:
+            latest = max(same, key=lambda one: int(one.version))
+            self._set_alias(name, str(latest.version))
+        else:
+            unless_missing(lambda: self._client.delete_registered_model_alias(name, CHAMPION))
 
 
-def epoch_metrics(history: Sequence[EpochReport]) -> list[Metric]:
-    """Every number of every epoch: `train/loss`, and `validation/recall@20` on epochs that end in a check."""
-    metrics, elapsed = [], 0.0
-    for report in history:
-        elapsed += report.seconds
-        values = {f"train/{name}": getattr(report, name) for name in EPOCH_NUMBERS}
-        values |= {f"validation/{name}": value for name, value in (report.validation or {}).items()}
-        metrics += [Metric(name, float(value), report.epoch, elapsed) for name, value in values.items()]
-    return metrics
+def _source(model_id: str) -> str:
+    return f"models:/{model_id}"

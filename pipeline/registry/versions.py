@@ -5,6 +5,7 @@ counts are the tags of a version, the release's run id and digest.
 """
 
 import dataclasses
+from typing import Any
 
 from pipeline.documents import as_document
 from pipeline.errors import InputError
@@ -45,7 +46,7 @@ def answering_version(
     named = {champion.model_version for champion in champions(store)}
     found = [one for one in tracking.versions_of(run_id) if one.digest == digest]
     for version in sorted(found, key=lambda one: (one.version in named, int(one.version)), reverse=True):
-        problem = answer_problem(store, tracking, run_id, f"/{version.version}")
+        problem = answer_problem(store, tracking, run_id, f"/{version.version}", version.files)
         if problem is None:
             return version
         reporter.say(f"register: {problem}")
@@ -71,8 +72,10 @@ def lost_champions(store: Store, tracking: Tracking) -> list[str]:
     return list(dict.fromkeys(lost))
 
 
-def adopt(store: Store, tracking: Tracking, run_id: str, digest: str, version: str, reporter: Reporter) -> bool:
-    """Have `champion.json` name the version that a release has now; whether the release is the champion.
+def adopt(
+    store: Store, tracking: Tracking, run_id: str, digest: str, version: str, manifest: str, reporter: Reporter
+) -> bool:
+    """Have `champion.json` name the version, and its manifest's sha256, of a release; whether it is the champion.
 
     Holds and history stay. The alias is moved where the release is the champion.
     """
@@ -81,7 +84,12 @@ def adopt(store: Store, tracking: Tracking, run_id: str, digest: str, version: s
         champion = found.champion
         if champion is None:
             return False
-        record = _renamed(champion, run_id, digest, tracking.model_name, version)
+        now = {
+            "model_name": tracking.model_name,
+            "model_version": version,
+            "manifest_sha256": manifest,
+        }
+        record = _renamed(champion, run_id, digest, now)
         if record == champion:
             break
         record = record.after(champion, "registered", f"release {run_id} was registered again as version {version}")
@@ -95,9 +103,9 @@ def adopt(store: Store, tracking: Tracking, run_id: str, digest: str, version: s
     return True
 
 
-def _renamed(champion: Champion, run_id: str, digest: str, model_name: str, version: str) -> Champion:
-    """The chain of champions with another version for one release."""
-    before = champion.previous and _renamed(champion.previous, run_id, digest, model_name, version)
+def _renamed(champion: Champion, run_id: str, digest: str, now: dict[str, Any]) -> Champion:
+    """The chain of champions with what one release is registered as now."""
+    before = champion.previous and _renamed(champion.previous, run_id, digest, now)
     if (champion.run_id, champion.digest) == (run_id, digest):
-        champion = dataclasses.replace(champion, model_name=model_name, model_version=version)
+        champion = dataclasses.replace(champion, **now)
     return dataclasses.replace(champion, previous=before)

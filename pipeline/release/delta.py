@@ -70,7 +70,7 @@ def write_deltas(deltas: dict[str, pa.Table], folder: Path, digest: str) -> None
     """Write `delta/<side>/part-*.parquet` into a release folder."""
     (folder / DELTA).mkdir()
     for side, delta in deltas.items():
-        write_table(delta, folder / DELTA / side, digest)
+        write_table(delta, folder / DELTA / side, digest, sorted_by=(ID,))
 
 
 def read_delta(release: UPath, side: str) -> pa.Table:

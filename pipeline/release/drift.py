@@ -12,13 +12,12 @@ import numpy as np
 import torch
 
 from model.topk import top_k
+from pipeline.dataset.groups import head_items
 from pipeline.release.space import DriftRow
 
 PLACES = 20
 TAIL = 0.05
 """Quantile of the cosines that is told beside their median."""
-HEAD_SHARE = 0.2
-"""Of the items with interactions: the most popular are the head, the others the tail."""
 MOST_DRAWN = 2000
 MOST_PRODUCTS = 1 << 35
 """Multiplications of one search: at a million items of 64 columns 536 are drawn."""
@@ -65,10 +64,7 @@ def measure_drift(known: Known) -> dict[str, DriftRow]:
 
 def _slices(known: Known) -> dict[str, np.ndarray]:
     popularity_I = known.popularity_I
-    trained = np.flatnonzero(popularity_I > 0)
-    head_I = np.zeros(len(popularity_I), dtype=bool)
-    by_popularity = trained[np.argsort(-popularity_I[trained], kind="stable")]
-    head_I[by_popularity[: round(HEAD_SHARE * len(trained))]] = True
+    head_I = head_items(popularity_I)
     return {
         "all": np.ones(len(popularity_I), dtype=bool),
         "head": head_I,

@@ -1,17 +1,20 @@
-"""`manifest.json`: what a release holds, and what it was made from (docs/formats.md)."""
+"""`manifest.json`: what a release holds, and what it was made from (docs/reference/formats.md)."""
 
+import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from upath import UPath
 
 from pipeline.dataset.records import EncoderRecord, Evaluation, InputCounts, Training
 from pipeline.documents import as_document, as_record
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError, StoreError
 from pipeline.release.fold_in import FoldIn
 from pipeline.release.format import TABLES_OF
-from pipeline.release.space import DriftRow, Space
-from pipeline.storage.files import is_complete, read_json, write_json
+from pipeline.release.space import DriftRow, IndexRecord, Space
+from pipeline.storage.files import file_sha256, is_complete, parse_json, read_bytes, write_json
 
 MANIFEST = "manifest.json"
 
@@ -27,6 +30,13 @@ class FileEntry:
     rows: int | None = None
     """Of a Parquet file."""
 
+    @classmethod
+    def of(cls, path: Path, folder: Path) -> "FileEntry":
+        """A file as it stands in a local folder."""
+        rows = pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None
+        name = path.relative_to(folder).as_posix()
+        return cls(path=name, sha256=file_sha256(path), bytes=path.stat().st_size, rows=rows)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
@@ -37,6 +47,8 @@ class Manifest:
     run_id: str
     created: str = ""
     """ISO 8601."""
+    microrec_version: str = ""
+    """Of the program that made it; empty where an earlier version did not say."""
     embedding_dim: int
     counts: dict[str, int]
     config: dict[str, Any]
@@ -55,6 +67,8 @@ class Manifest:
     """How far the vectors moved, by slice; empty for a first release."""
     fold_in: FoldIn | None = None
     """How a user who is not in the release gets a vector; None of schema version 1."""
+    index: IndexRecord | None = None
+    """What `index.faiss` is; None where an earlier version wrote it: exact."""
     files: list[FileEntry] = field(default_factory=list)
 
     def write(self, folder: UPath) -> None:
@@ -64,25 +78,47 @@ class Manifest:
         write_json(folder / MANIFEST, {**document, "files": files})
 
 
-def read_manifest(release: UPath) -> Manifest:
+def read_manifest(release: UPath, sha256: str | None = None) -> Manifest:
     """Manifest of a complete release.
+
+    Args:
+        sha256: of the file, as whoever refers to the release has recorded it; None: an earlier version did not.
 
     Raises `StoreError` where the release does not exist, i.e. has no `_SUCCESS`, or the manifest is damaged.
     """
     if not is_complete(release):
         raise StoreError(f"there is no release at {release} (no _SUCCESS); see `microrec run`")
-    return manifest_of(release)
+    return manifest_of(release, sha256)
 
 
-def manifest_of(folder: UPath) -> Manifest:
-    """Manifest of a release folder, published or about to be.
+def mend_of(release: UPath) -> str:
+    """How to come by a sound release."""
+    return (
+        f"restore the release from a copy, or delete {release} and export it again "
+        f"(`microrec run --run-id {release.name}`)"
+    )
 
-    Raises `StoreError` where it is missing, damaged, or of another version of the format.
+
+def manifest_sha256(release: UPath) -> str:
+    """sha256 of the manifest's bytes, which the registry and `champion.json` record."""
+    return hashlib.sha256(read_bytes(release / MANIFEST)).hexdigest()
+
+
+def manifest_of(folder: UPath, sha256: str | None = None) -> Manifest:
+    """Manifest of a release folder, published or about to be; `sha256` as `read_manifest` has it.
+
+    Raises `StoreError` where it is missing, damaged, altered, or of another version of the format.
     """
     try:
-        document = read_json(folder / MANIFEST)
+        payload = read_bytes(folder / MANIFEST)
     except FileNotFoundError as error:
-        raise StoreError(f"release {folder}: {MANIFEST} is missing; delete the release and export again") from error
+        raise DamagedError(f"release {folder}: {MANIFEST} is missing; {mend_of(folder)}") from error
+    document = parse_json(folder / MANIFEST, payload, mend_of(folder))
+    if sha256 and hashlib.sha256(payload).hexdigest() != sha256:
+        raise DamagedError(
+            f"{folder / MANIFEST} is not the one that was registered: its sha256 is not {sha256}; restore it from a "
+            f"copy, or where it was exported anew: `microrec register --again --release {folder.name}`"
+        )
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version not in list(TABLES_OF):
         readable = " and ".join(map(str, TABLES_OF))

@@ -7,8 +7,8 @@ from safetensors.numpy import load_file
 from upath import UPath
 
 from pipeline.release.rotation import rotated
+from pipeline.release.sound import sound_file
 from pipeline.release.space import ROTATION
-from pipeline.storage.files import local_copy
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,8 @@ class Rotations:
     @classmethod
     def of(cls, release: UPath) -> "Rotations":
         """Read them from a release."""
-        if not (release / ROTATION).exists():
-            return cls({})
-        with local_copy(release / ROTATION) as file:
-            return cls(load_file(file))
+        with sound_file(release, ROTATION) as file:
+            return cls(load_file(file) if file else {})
 
     def turned(self, vector_QD: np.ndarray, column: str) -> np.ndarray:
         """Vectors of the training, float32 (Q, D), as they stand in a column of the release."""

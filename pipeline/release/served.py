@@ -15,8 +15,10 @@ from upath import UPath
 
 from pipeline.columns import EMBEDDING, ITEM_ID, USER_ID
 from pipeline.release.fold_in import FoldIn, prior
-from pipeline.release.format import ITEM_EMBEDDINGS, SEEN, TABLES_OF, USER_VECTORS, read_table
+from pipeline.release.format import ITEM_EMBEDDINGS, SEEN, TABLES_OF, USER_VECTORS
+from pipeline.release.increment import Published, merged
 from pipeline.release.manifest import read_manifest
+from pipeline.release.sound import sound_table
 from pipeline.storage.arrow import vectors_of
 from pipeline.storage.files import as_json
 
@@ -35,46 +37,57 @@ class Served:
     fold_in: FoldIn
     about: dict[str, str]
     """Which release it is."""
+    added_I: np.ndarray | None = None
+    """Rows of an increment, bool (I,): users are folded in by the release's alone. None: there are none."""
 
     @classmethod
-    def of(cls, release: UPath) -> "Served":
-        """Read a release of any schema version; raises `StoreError` where it cannot be read."""
+    def of(cls, release: UPath, increment: Published | None = None) -> "Served":
+        """Read a release of any schema version, with what is new since; raises `StoreError` where it cannot be read."""
         manifest = read_manifest(release)
-        item_id, item_ID = _sorted_rows(read_table(release, ITEM_EMBEDDINGS), ITEM_ID)
-        user_id, user_UD = _sorted_rows(read_table(release, USER_VECTORS), USER_ID)
+        table = sound_table(release, ITEM_EMBEDDINGS)
+        released_id, released_ID = _sorted_rows(table, ITEM_ID)
+        item_id, item_ID = _sorted_rows(merged(table, increment), ITEM_ID)
+        user_id, user_UD = _sorted_rows(sound_table(release, USER_VECTORS), USER_ID)
         user_P = item_P = np.empty(0, np.int32)
         if SEEN in TABLES_OF[manifest.schema_version]:
-            seen = read_table(release, SEEN)
+            seen = sound_table(release, SEEN)
             user_P = pc.index_in(seen.column(USER_ID), value_set=user_id).to_numpy()
             item_P = pc.index_in(seen.column(ITEM_ID), value_set=item_id).to_numpy()
-        fold_in = manifest.fold_in or FoldIn.of(item_ID, len(user_id), manifest.counts.get("interactions", 0))
+        fold_in = manifest.fold_in or FoldIn.of(released_ID, len(user_id), manifest.counts.get("interactions", 0))
         return cls(
             user_id=user_id, user_UD=user_UD, item_id=item_id, item_ID=item_ID, user_P=user_P, item_P=item_P,
             fold_in=fold_in, about={"run_id": manifest.run_id, "release_digest": manifest.release_digest},
+            added_I=pc.invert(pc.is_in(item_id, value_set=released_id)).to_numpy(zero_copy_only=False),
         )  # fmt: skip
 
     def write(self, folder: Path) -> None:
         """Write the files into an empty local folder."""
-        _write_ids(self.item_id, folder / "item_ids.arrow")
+        length_I = self.write_items(folder)
         _write_ids(self.user_id, folder / "user_ids.arrow")
-        length_I = np.linalg.norm(self.item_ID, axis=1)
         popularity_I = self._popularity()
         order = np.lexsort((self.item_P, self.user_P))
+        released_ID = self.item_ID if self.added_I is None else self.item_ID[~self.added_I]
         count_U = np.bincount(self.user_P, minlength=len(self.user_id))
         arrays = {
             "user_UD": self.user_UD,
-            "item_ID": self.item_ID,
-            "item_scale_I": (1 / np.maximum(length_I, 1e-12)).astype(np.float32),
             "seen_start_U": np.concatenate([[0], np.cumsum(count_U)]).astype(np.int64),
             "seen_item_P": self.item_P[order].astype(np.int32),
             "popularity_I": popularity_I,
             "popular_item_I": np.argsort(-popularity_I, kind="stable").astype(np.int64),
-            "fold_in_DD": prior(self.item_ID, self.fold_in),
+            "fold_in_DD": prior(released_ID, self.fold_in),
         }
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array)
         numbers = {"fold_in_scale": self.fold_in.scale, "longest_item": float(length_I.max(initial=0))}
         (folder / "about.json").write_bytes(as_json({**self.about, **numbers}))
+
+    def write_items(self, folder: Path) -> np.ndarray:
+        """Write ids and vectors of the items alone; the vectors' lengths, float (I,)."""
+        _write_ids(self.item_id, folder / "item_ids.arrow")
+        length_I: np.ndarray = np.linalg.norm(self.item_ID, axis=1)
+        np.save(folder / "item_ID.npy", self.item_ID)
+        np.save(folder / "item_scale_I.npy", (1 / np.maximum(length_I, 1e-12)).astype(np.float32))
+        return length_I
 
     def _popularity(self) -> np.ndarray:
         """Share of the users that have an item, float32 (I,).

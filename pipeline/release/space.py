@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+IndexKind = Literal["flat", "hnsw", "ivf-pq", "int8"]
 ROTATION = "rotation.safetensors"
 """Of a release that was rotated: float64 (D, D) for each of its vector columns, by the column's name."""
 
@@ -12,8 +13,29 @@ class ExportConfig:
     """How a release is written."""
 
     align: Literal["champion", "none"] = "champion"
-    """Rotate users and items into the champion's space, scores unchanged; `none`: leave them as trained, in a space of
-    their own."""
+    """`champion`: rotate users and items into the champion's space; scores stay. `none`: leave them in a space of their
+    own."""
+    signing_key: str | None = None
+    """File of an Ed25519 key (PEM) that signs the release; relative to the configuration file
+    (docs/explanation/security.md#signed-releases)."""
+    public_keys: tuple[str, ...] = ()
+    """Files of Ed25519 public keys (PEM). Where there are any, `promote`, `rollback`, `verify` and `to-pgvector` refuse
+    a release or an increment that none of these keys' owners has signed."""
+    index: IndexKind = "flat"
+    """What `index.faiss` is: `flat`, exact; `hnsw`, fast and twice the size; `int8`, a quarter of the size; `ivf-pq`,
+    an eighth, with far lower recall, and exact below 1,000 items. The manifest has the measured recall."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexRecord:
+    """What `index.faiss` is, and how much of an exact search it finds."""
+
+    kind: IndexKind
+    bytes: int
+    recall: float
+    """Mean share of a user's 20 best items, by exact inner product, that the index finds among its 20."""
+    queries: int
+    """Users that this was measured on."""
 
 
 @dataclass(frozen=True, kw_only=True)

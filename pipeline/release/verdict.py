@@ -1,4 +1,4 @@
-"""`gate.json`: what the quality gate said of a run, row by row (docs/formats.md); reading it loads no torch."""
+"""`gate.json`: what the quality gate said, row by row (docs/reference/formats.md); reading it loads no torch."""
 
 import math
 from dataclasses import dataclass, field
@@ -28,6 +28,9 @@ class Row:
     """Confidence interval of the figure."""
     limit: float | None = None
     """The interval, or the figure where it has none, may not lie wholly beyond it."""
+    margin: float | None = None
+    """How far the figure, or the better end of its interval, is from where it would be refused; negative: refused.
+    None where the row was not judged, has no limit, or was let pass for another reason."""
     percent: bool = False
     """Whether people read the figure as a percentage."""
     note: str = ""

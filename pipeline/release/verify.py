@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, ITEM_ID, NEIGHBOUR_ID, USER_ID
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError, StoreError
 from pipeline.release.delta import delta_problems
 from pipeline.release.format import (
     FOOTER_DIGEST,
@@ -24,7 +24,8 @@ from pipeline.release.format import (
     read_table,
     release_digest,
 )
-from pipeline.release.manifest import MANIFEST, FileEntry, Manifest, manifest_of, read_manifest
+from pipeline.release.manifest import MANIFEST, FileEntry, Manifest, manifest_of, mend_of, read_manifest
+from pipeline.release.signature import SIGNATURE
 from pipeline.storage.arrow import arrow_filesystem, vectors_of
 from pipeline.storage.files import SUCCESS, file_sha256, list_files, local_copy
 from pipeline.storage.layout import Store
@@ -41,15 +42,15 @@ class Verified:
     counts: dict[str, int]
 
 
-def verify_release(store: Store, run_id: str) -> Verified:
-    """Check a published release.
+def verify_release(store: Store, run_id: str, manifest_sha256: str | None = None) -> Verified:
+    """Check a published release; its manifest's sha256 is what refers to it has recorded.
 
-    Raises `StoreError` that lists every problem found.
+    Raises `DamagedError` that lists every problem found.
     """
     release = store.release(run_id)
-    manifest = read_manifest(release)
+    manifest = read_manifest(release, manifest_sha256)
     if manifest.run_id != run_id:
-        raise StoreError(f"release {release}: its manifest belongs to run {manifest.run_id!r}")
+        raise DamagedError(f"release {release}: its manifest belongs to run {manifest.run_id!r}")
     return check_release(release)
 
 
@@ -60,7 +61,7 @@ def check_release(release: UPath) -> Verified:
     if not problems:  # damaged files are not worth reading
         problems = _check_content(release, manifest)
     if problems:
-        raise StoreError(f"release {release} does not verify: " + "; ".join(problems))
+        raise DamagedError(f"release {release} does not verify: {'; '.join(problems)}. To mend it, {mend_of(release)}")
     return Verified(
         release=str(release), digest=manifest.release_digest, files=len(manifest.files), counts=manifest.counts
     )
@@ -68,7 +69,7 @@ def check_release(release: UPath) -> Verified:
 
 def _check_files(release: UPath, manifest: Manifest) -> list[str]:
     listed = {entry.path: entry for entry in manifest.files}
-    there = set(list_files(release)) - {MANIFEST, SUCCESS}
+    there = set(list_files(release)) - {MANIFEST, SIGNATURE, SUCCESS}
     problems = [f"{name} is not in the manifest" for name in sorted(there - set(listed))]
     for name, entry in sorted(listed.items()):
         if name not in there:
@@ -161,8 +162,9 @@ def _check_index(release: UPath, item_ID: np.ndarray) -> list[str]:
         index = faiss.read_index(str(file))
     if index.ntotal != len(item_ID) or index.d != item_ID.shape[1]:
         return [f"{INDEX} holds {index.ntotal} vectors of {index.d}, expected {len(item_ID)} of {item_ID.shape[1]}"]
-    if index.metric_type != faiss.METRIC_INNER_PRODUCT or not np.array_equal(
-        index.reconstruct_n(0, index.ntotal), item_ID
+    is_exact = isinstance(index, (faiss.IndexFlat, faiss.IndexHNSWFlat))  # the others keep codes of the vectors
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT or (
+        is_exact and not np.array_equal(index.reconstruct_n(0, index.ntotal), item_ID)
     ):
         return [f"{INDEX} does not hold the vectors of {ITEM_EMBEDDINGS} under the inner product"]
     return []

@@ -4,35 +4,22 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import polars as pl
 import pyarrow as pa
-import torch
-from safetensors.torch import load_file
 from upath import UPath
 
-from model.inductive import ContentSide, embed_new_items
-from pipeline import stages
 from pipeline.catalogue.cleaning import clean_items
-from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, IMAGE_PATH, ITEM_ID, SOURCE, modality_weight
-from pipeline.config.config import Config, compose
-from pipeline.dataset.dataset import load_dataset
-from pipeline.dataset.features import load_features
+from pipeline.columns import IMAGE_PATH, SOURCE
+from pipeline.config.config import Config
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
 from pipeline.registry.champion import choose_release
-from pipeline.release.format import ITEM_EMBEDDINGS, non_null_table, write_table
-from pipeline.release.manifest import Manifest, read_manifest
-from pipeline.release.rotations import Rotations
-from pipeline.run import Run
-from pipeline.stages.checkpoint import CONTENT_MAP, PARAMETERS
+from pipeline.release.format import ITEM_EMBEDDINGS, write_table
+from pipeline.release.manifest import read_manifest
+from pipeline.serving.content_model import ContentModel
 from pipeline.stages.extract import extract_features
-from pipeline.stages.found_weights import with_found_weights
-from pipeline.storage.arrow import vector_column
 from pipeline.storage.files import (
     is_complete,
     is_local,
-    local_copy,
     publish_folder,
     require_known_scheme,
     require_reachable,
@@ -75,26 +62,12 @@ def embed_items(config: Config, items_file: str, out: str, release_name: str | N
     release = choose_release(store, release_name)
     if str(release) != str(store.release(release.name)):
         raise InputError(f"{release} is not in {store.releases}: give the store it belongs to with --set store.root=…")
-    manifest = read_manifest(release)
-    run = Run.present(manifest.run_id, config, store, reporter)
-    training = run.result(stages.TRAIN)
-    if training is None:
-        raise InputError(f"run {run.id} is no longer in {store.runs}: its parameters are needed to embed new items")
-    if not (run.folder(stages.TRAIN) / CONTENT_MAP).exists():
-        raise InputError(
-            f"run {run.id} has no content map: it used no content, or an older version made it; train again"
-        )
-    trained = compose(manifest.config, base=config.base)
-    asked = dataclasses.replace(
-        config,
-        catalogue=dataclasses.replace(
-            config.catalogue, items=str(resolve(items_file, Path.cwd())), items_from="catalogue"
-        ),
-        modalities={name: trained.modalities[name] for name in training.modalities},
-    )
-    items = clean_items(asked.open_catalogue(), [IMAGE_PATH])
-    extract_features(dataclasses.replace(run, config=asked))
-    table = _embed(run, asked, trained, items, manifest)
+    manifest, items_path = read_manifest(release), str(resolve(items_file, Path.cwd()))
+    catalogue = dataclasses.replace(config.catalogue, items=items_path, items_from="catalogue")
+    model = ContentModel.of(dataclasses.replace(config, catalogue=catalogue), store, manifest, reporter)
+    items = clean_items(model.run.config.open_catalogue(), [IMAGE_PATH])
+    extract_features(model.run)
+    table = model.table(items, model.features(items))
     with scratch(target) as folder:
         write_table(table, folder / "table", manifest.release_digest)
         if not publish_folder(folder / "table", target):
@@ -104,49 +77,6 @@ def embed_items(config: Config, items_file: str, out: str, release_name: str | N
 
 def _taken(target: UPath) -> InputError:
     return InputError(f"{target} is there already; choose another --out or delete it")
-
-
-def _embed(run: Run, asked: Config, trained: Config, items: pl.DataFrame, manifest: Manifest) -> pa.Table:
-    known = load_dataset(run.folder(stages.PREPARE))
-    new = load_features(asked.open_catalogue(), asked.modalities, run.store, items)
-    for name, features in new.items():
-        if features.encoder_key != manifest.encoders[name].key:
-            raise InputError(
-                f"modality {name}: the release was made with encoder {manifest.encoders[name].key}, "
-                f"now it is {features.encoder_key}; train again, or install the encoder's former version"
-            )
-        if features.matrix.shape[1] != known.features[name].shape[1]:
-            raise InputError(
-                f"modality {name}: the vectors have the length {features.matrix.shape[1]}, the release was made with "
-                f"{known.features[name].shape[1]}; name vectors of the same encoder, or train again"
-            )
-    sides = {
-        name: ContentSide(
-            known_IF=torch.from_numpy(known.features[name]),
-            known_present_I=torch.from_numpy(known.present[name]),
-            new_QF=torch.from_numpy(features.matrix),
-            new_present_Q=torch.from_numpy(features.present),
-        )
-        for name, features in new.items()
-    }
-    with (
-        local_copy(run.folder(stages.TRAIN) / PARAMETERS) as file,
-        local_copy(run.folder(stages.TRAIN) / CONTENT_MAP) as map_file,
-    ):
-        model = with_found_weights(trained.model, manifest.training)
-        found = embed_new_items(load_file(file), load_file(map_file), sides, model)
-    rotations = Rotations.of(run.store.release(run.id))
-    weight_QM = found.modality_weight_QM
-    has_content = weight_QM.sum(1).numpy() > 0
-    columns = {
-        ITEM_ID: items[ITEM_ID].to_arrow(),
-        EMBEDDING: vector_column(rotations.turned(found.vector_QD.numpy(), EMBEDDING)),
-        CONTENT_EMBEDDING: vector_column(rotations.turned(found.content_QD.numpy(), CONTENT_EMBEDDING)),
-        SOURCE: pa.array(np.where(has_content, "content", "none").tolist(), pa.string()),
-    }
-    return non_null_table(
-        columns | {modality_weight(name): pa.array(weight_QM[:, index].numpy()) for index, name in enumerate(sides)}
-    )
 
 
 def _count(table: pa.Table) -> dict[str, int]:

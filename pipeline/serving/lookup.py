@@ -14,8 +14,10 @@ from pipeline.catalogue.contents import join_texts
 from pipeline.columns import EMBEDDING, ITEM_ID, TITLE, USER_ID
 from pipeline.errors import InputError
 from pipeline.registry.champion import choose_release
-from pipeline.release.format import ITEM_EMBEDDINGS, SEEN, TABLES_OF, USER_VECTORS, read_table
+from pipeline.release.format import ITEM_EMBEDDINGS, SEEN, TABLES_OF, USER_VECTORS
+from pipeline.release.increment import find_increment, merged
 from pipeline.release.manifest import read_manifest
+from pipeline.release.sound import sound_table
 from pipeline.storage.arrow import vectors_of
 from pipeline.storage.layout import Store
 
@@ -72,12 +74,22 @@ class Similar:
 
 
 def recommend_items(
-    store: Store, catalogue: Catalogue, user: str, k: int, release_name: str | None, *, with_seen: bool = False
+    store: Store,
+    catalogue: Catalogue,
+    user: str,
+    k: int,
+    release_name: str | None,
+    *,
+    with_seen: bool = False,
+    with_new: bool = True,
 ) -> Recommendations:
-    """The k items with the largest inner product with the user's vector; without those that the user has already."""
+    """The k items with the largest inner product with the user's vector; without those that the user has already.
+
+    Args: with_new: also of the increment beside the release.
+    """
     release = choose_release(store, release_name)
-    users = read_table(release, USER_VECTORS)
-    items = read_table(release, ITEM_EMBEDDINGS)
+    users = sound_table(release, USER_VECTORS)
+    items = _items(store, release) if with_new else sound_table(release, ITEM_EMBEDDINGS)
     row = position(users.column(USER_ID), user, f"{release}: user")
     score_I = vectors_of(items, EMBEDDING) @ vectors_of(users, EMBEDDING)[row]
     seen = None if with_seen else seen_items(release, users.column(USER_ID)[row])
@@ -92,7 +104,7 @@ def recommend_items(
 def similar_items(store: Store, catalogue: Catalogue, item: str, k: int, release_name: str | None) -> Similar:
     """The k items with the largest cosine to the item's vector, itself left out."""
     release = choose_release(store, release_name)
-    items = read_table(release, ITEM_EMBEDDINGS)
+    items = _items(store, release)
     place = position(items.column(ITEM_ID), item, f"{release}: item")
     item_ID = vectors_of(items, EMBEDDING)
     unit_ID = item_ID / np.maximum(np.linalg.norm(item_ID, axis=1, keepdims=True), 1e-12)
@@ -102,11 +114,17 @@ def similar_items(store: Store, catalogue: Catalogue, item: str, k: int, release
     return Similar(release=release.name, item_id=item, items=listed)
 
 
+def _items(store: Store, release: UPath) -> pa.Table:
+    """The items of a release, and those of the increment that stands beside it."""
+    increment = find_increment(store.increments_of(release.name), read_manifest(release).release_digest)
+    return merged(sound_table(release, ITEM_EMBEDDINGS), increment)
+
+
 def seen_items(release: UPath, user_id: pa.Scalar) -> pa.ChunkedArray | None:
     """Ids of the items that a user has; None of a release without that table."""
     if SEEN not in TABLES_OF[read_manifest(release).schema_version]:
         return None
-    return read_table(release, SEEN, pc.field(USER_ID) == user_id).column(ITEM_ID)
+    return sound_table(release, SEEN, pc.field(USER_ID) == user_id).column(ITEM_ID)
 
 
 def position(ids: pa.ChunkedArray, wanted: str, what: str) -> int:

@@ -2,7 +2,7 @@
 
 MLflow copies this one file into the model and runs it wherever the model is loaded (models from code), so it needs
 numpy, pandas, pyarrow and MLflow, and never the rest of this program. The files that it reads are written by
-`pipeline.release.served` and mapped into memory, so that workers on one machine share them (docs/serving.md).
+`pipeline.release.served` and mapped into memory, so that workers on one machine share them (docs/reference/serving.md).
 
 Shapes: I items, D dimension, B users of a block, N items of a block, G groups of items, S items of one answer.
 """
@@ -290,7 +290,7 @@ def rank_all(
 
 
 class Ranker(PythonModel):
-    """Answers every question; columns, parameters and answers stand in docs/serving.md."""
+    """Answers every question; columns, parameters and answers stand in docs/reference/serving.md."""
 
     user_UD: np.ndarray
     item_ID: np.ndarray

@@ -1,8 +1,6 @@
 """Why items are recommended: what of a score comes from what others bought, and what from content.
 
-An item's vector is a sum: the trained one, what the item graphs bring of its neighbours in content, and its content in
-each modality (`model.finishing`). So is its score: the user's vector times each part. The trained vector of an item
-without interactions is made of content, too.
+`stages.score_parts` has the parts, this file the items that the user has and that are nearest.
 
 Shapes: Q items asked about, S items that the user has, D dimension, F feature dimension.
 """
@@ -11,32 +9,24 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
 from upath import UPath
 
-from model.inductive import OWN, content_part
 from pipeline import stages
 from pipeline.columns import EMBEDDING, ITEM_ID, USER_ID
 from pipeline.config.config import Config, compose
-from pipeline.dataset.dataset import Dataset, load_dataset
-from pipeline.dataset.records import Training
+from pipeline.dataset.dataset import load_dataset
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
 from pipeline.registry.champion import choose_release
-from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS, read_table
+from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS
 from pipeline.release.manifest import read_manifest
 from pipeline.release.rotations import Rotations
+from pipeline.release.sound import sound_table
 from pipeline.run import Run
 from pipeline.serving.lookup import Owned, Reason, Recommendations, position, seen_items, titles
-from pipeline.stages.checkpoint import CONTENT_MAP, VECTORS
-from pipeline.stages.found_weights import with_found_weights
+from pipeline.stages.score_parts import score_parts
 from pipeline.storage.arrow import vectors_of
-from pipeline.storage.files import local_copy
 
-OTHERS, MAPPED, GRAPHS = "what others bought", "content", "similar items"
-"""Parts of the trained vector: the interactions'; of an item without any, what its content is mapped to; and what the
-items that are nearest in content bring."""
 NEAREST = 3
 """Items that the user has, named for each item."""
 
@@ -53,36 +43,33 @@ def explain(config: Config, found: Recommendations) -> Recommendations:
     training = run.result(stages.TRAIN)
     if training is None:
         raise InputError(f"run {run.id} is no longer in {store.runs}: its vectors are needed to say why")
-    users, dataset = read_table(release, USER_VECTORS), load_dataset(run.folder(stages.PREPARE))
+    users, dataset = sound_table(release, USER_VECTORS), load_dataset(run.folder(stages.PREPARE))
     user = position(users.column(USER_ID), found.user_id, f"{release}: user")
     seen = seen_items(release, users.column(USER_ID)[user])
     row = {item_id: place for place, item_id in enumerate(dataset.items[ITEM_ID].to_list())}
     asked_Q = np.array([row[one.item_id] for one in found.items], dtype=np.int64)
     had_S = np.array([row[item_id] for item_id in (seen.to_pylist() if seen is not None else [])], dtype=np.int64)
 
-    model = with_found_weights(compose(manifest.config, base=config.base).model, training)
-    content = _content_parts(run, dataset, training, float(model.content_weight), asked_Q)
-    rotations, user_D = Rotations.of(release), vectors_of(users, EMBEDDING)[user]
-    parts = {name: rotations.turned(part_QD, EMBEDDING) @ user_D for name, part_QD in content.items()}
-    trained_I = dataset.training_data().trained_items().numpy()
-    rests = [OTHERS if trained else MAPPED for trained in trained_I[asked_Q]]
+    model = compose(manifest.config, base=config.base).model
+    made = score_parts(run, dataset, training, model, Rotations.of(release), asked_Q)
+    told = made.of(
+        vectors_of(users, EMBEDDING)[user], np.array([one.score for one in found.items]), range(len(asked_Q))
+    )
     released_ID = _in_order(release, row)
     nearest = {"all": _nearest(released_ID, np.ones(len(released_ID), bool), asked_Q, had_S)}
     for name in training.modalities:
         nearest[name] = _nearest(dataset.features[name], dataset.present[name], asked_Q, had_S)
     had = _owned(config, [list(row)[place] for place in had_S])
     listed = []
-    for place, (one, rest) in enumerate(zip(found.items, rests, strict=True)):
-        told = {name: float(score_Q[place]) for name, score_Q in parts.items() if score_Q[place]}
-        told = {rest: one.score - sum(told.values()), **told}
+    for place, (one, parts) in enumerate(zip(found.items, told, strict=True)):
         near = {name: [had[at] for at in near_Q[place]] for name, near_Q in nearest.items()}
-        listed.append(dataclasses.replace(one, why=Reason(parts=told, nearest=near)))
+        listed.append(dataclasses.replace(one, why=Reason(parts=parts, nearest=near)))
     return dataclasses.replace(found, items=listed)
 
 
 def _in_order(release: UPath, row: dict[Any, int]) -> np.ndarray:
     """Released vectors of the items, float32 (I, D), in the order of the run's rows."""
-    items = read_table(release, ITEM_EMBEDDINGS)
+    items = sound_table(release, ITEM_EMBEDDINGS)
     vector_ID = vectors_of(items, EMBEDDING)
     ordered_ID = np.empty_like(vector_ID)
     ordered_ID[[row[item_id] for item_id in items.column(ITEM_ID).to_pylist()]] = vector_ID
@@ -92,26 +79,6 @@ def _in_order(release: UPath, row: dict[Any, int]) -> np.ndarray:
 def _owned(config: Config, ids: list[Any]) -> list[Owned]:
     named = titles(config.open_catalogue(), ids)
     return [Owned(item_id=item_id, title=named.get(item_id)) for item_id in ids]
-
-
-def _content_parts(
-    run: Run, dataset: Dataset, training: Training, graph_weight: float, row_Q: np.ndarray
-) -> dict[str, np.ndarray]:
-    """What content adds to the vectors of items in the training's space, float32 (Q, D) each."""
-    with local_copy(run.folder(stages.TRAIN) / VECTORS) as file:
-        content_QD = load_file(file)["content_ID"][torch.from_numpy(row_Q)]
-    trained_Q1 = dataset.training_data().trained_items()[torch.from_numpy(row_Q)][:, None]
-    parts, maps = {GRAPHS: graph_weight * content_QD * trained_Q1}, {}
-    if (run.folder(stages.TRAIN) / CONTENT_MAP).exists():
-        with local_copy(run.folder(stages.TRAIN) / CONTENT_MAP) as file:
-            maps = load_file(file)
-    if OWN in maps:
-        parts[GRAPHS] = parts[GRAPHS] @ maps[OWN]
-        for name in training.modalities:
-            feature_QF = torch.from_numpy(dataset.features[name][row_Q])
-            parts[name] = content_part(maps, name, feature_QF, torch.from_numpy(dataset.present[name][row_Q]))
-    raised_Q1 = torch.where(trained_Q1, training.new_item_scale, 1.0)  # as the maps are; trained items are not
-    return {name: (part_QD / raised_Q1).numpy() for name, part_QD in parts.items()}
 
 
 def _nearest(vector_IF: np.ndarray, present_I: np.ndarray, asked_Q: np.ndarray, had_S: np.ndarray) -> list[list[int]]:

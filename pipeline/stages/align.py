@@ -14,11 +14,12 @@ from pipeline import stages
 from pipeline.columns import CONTENT_EMBEDDING, EMBEDDING, ITEM_ID, USER_ID
 from pipeline.dataset.alignment import rows_of
 from pipeline.dataset.dataset import Dataset
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError
 from pipeline.registry.predecessor import Predecessor, predecessor
-from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS, read_table
+from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS
 from pipeline.release.manifest import Manifest, read_manifest
 from pipeline.release.rotation import procrustes, residual, rotated, score_length, settled
+from pipeline.release.sound import sound_table
 from pipeline.release.space import Space
 from pipeline.run import Run
 from pipeline.storage.arrow import vectors_of
@@ -82,13 +83,14 @@ def _first(run: Run, vectors: dict[str, np.ndarray], reason: str) -> Aligned:
 
 def _former(run: Run, before: Predecessor, dataset: Dataset) -> Former:
     release = run.store.release(before.run_id or "")
-    if not is_complete(release) or (manifest := read_manifest(release)).release_digest != before.digest:
-        raise StoreError(
+    there = is_complete(release)
+    if not there or (manifest := read_manifest(release, before.manifest_sha256)).release_digest != before.digest:
+        raise DamagedError(
             f"run {run.id} is to be aligned to release {before.run_id}, champion when it began, which is no longer in "
             f"{run.store.releases}; put the release back, or begin a line of its own with "
             f"`microrec run --run-id {run.id} --set export.align=none`, or use a new run id"
         )
-    items, users = read_table(release, ITEM_EMBEDDINGS), read_table(release, USER_VECTORS)
+    items, users = sound_table(release, ITEM_EMBEDDINGS), sound_table(release, USER_VECTORS)
     return Former(
         manifest=manifest,
         items=items,

@@ -24,7 +24,7 @@ from typing import Any, cast
 
 from features.encoder import Encoder
 from features.pictures import UnreadableError
-from pipeline.catalogue.contents import Content
+from pipeline.catalogue.contents import Content, UnreadPicture
 from pipeline.catalogue.pictures import READERS
 from pipeline.errors import MicrorecError
 
@@ -35,25 +35,55 @@ PER_TASK = 32
 PROCESSES = 8
 """At most: they prepare more than any one encoder takes, and each loads what reads pictures."""
 
-Batch = list[tuple[str, Any]]
-"""Of every content its hash, and what the encoder takes, or an `UnreadableError`."""
-_Begun = Callable[[], Iterable[tuple[str, Any]]]
-_Begin = Callable[[Sequence[Content]], _Begun]
+Batch = list[tuple[Any, Any]]
+"""Of every content what it is (a text's hash, a picture's `PictureRead`, None of one that is gone), and what the
+encoder takes, an `UnreadableError`, or None of one that is skipped or gone."""
+_Contents = Sequence[Content] | Sequence[UnreadPicture]
+_Begun = Callable[[], Iterable[tuple[Any, Any]]]
+_Begin = Callable[[_Contents], _Begun]
+
+
+def _nothing(_: Any) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done with a content that has been read."""
+
+    prepare: Callable[[Any], Any]
+    skips: Callable[[Any], bool]
+
+    def __call__(self, load: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+        what, payload = load()
+        if payload is None or self.skips(what):
+            return what, None
+        try:
+            return what, self.prepare(payload)
+        except UnreadableError as error:
+            return what, error
 
 
 def prepared_batches(
-    groups: Iterable[Sequence[Content]], encoder: Encoder, batch_size: int, num_contents: int, many: int = MANY
+    groups: Iterable[_Contents],
+    encoder: Encoder,
+    batch_size: int,
+    num_contents: int,
+    many: int = MANY,
+    skips: Callable[[Any], bool] = _nothing,
 ) -> Generator[tuple[Batch, bool], None, None]:
     """Yield every batch, and whether a group of contents ends with it.
 
     Args:
         num_contents: of all groups.
         many: contents from which on processes prepare them, where the encoder says that they can.
+        skips: whether what was read need not be prepared; it goes to the processes.
     """
+    work = _Work(encoder.prepare, skips)
     with ExitStack() as stack:
         in_processes = num_contents >= many and encoder.prepare_in_processes and encoder.device != "cpu"
         in_processes = in_processes and not multiprocessing.current_process().daemon
-        begin, ahead = (_with_processes if in_processes else _with_threads)(stack, encoder, batch_size)
+        begin, ahead = (_with_processes if in_processes else _with_threads)(stack, encoder, work, batch_size)
         waiting: deque[tuple[_Begun, bool]] = deque()
         for contents, ends_group in _batches(groups, batch_size):
             waiting.append((begin(contents), ends_group))
@@ -63,7 +93,7 @@ def prepared_batches(
             yield _finished(waiting)
 
 
-def _batches(groups: Iterable[Sequence[Content]], batch_size: int) -> Iterator[tuple[Sequence[Content], bool]]:
+def _batches(groups: Iterable[_Contents], batch_size: int) -> Iterator[tuple[_Contents, bool]]:
     for group in groups:
         for start in range(0, len(group), batch_size):
             yield group[start : start + batch_size], start + batch_size >= len(group)
@@ -74,42 +104,33 @@ def _finished(waiting: deque[tuple[_Begun, bool]]) -> tuple[Batch, bool]:
     return list(finish()), ends_group
 
 
-def _with_threads(stack: ExitStack, encoder: Encoder, batch_size: int) -> tuple[_Begin, int]:
+def _with_threads(stack: ExitStack, encoder: Encoder, work: _Work, batch_size: int) -> tuple[_Begin, int]:
     """What begins a batch, and how many are begun while one is encoded."""
     readers = stack.enter_context(ThreadPoolExecutor(READERS))
     preparers = stack.enter_context(ThreadPoolExecutor(encoder.preparers))
-    return partial(_begin_in_threads, readers, preparers, encoder), 1
+    return partial(_begin_in_threads, readers, preparers, work, encoder.device), 1
 
 
-def _with_processes(stack: ExitStack, encoder: Encoder, batch_size: int) -> tuple[_Begin, int]:
+def _with_processes(stack: ExitStack, encoder: Encoder, work: _Work, batch_size: int) -> tuple[_Begin, int]:
     number = min(PROCESSES, encoder.preparers)
     processes = _Processes()
     stack.callback(processes.end)
-    processes.start(number, encoder.prepare)
+    processes.start(number, work)
     return processes.begin, 1 + 2 * number * PER_TASK // batch_size
 
 
 def _begin_in_threads(
-    readers: ThreadPoolExecutor, preparers: ThreadPoolExecutor, encoder: Encoder, batch: Sequence[Content]
+    readers: ThreadPoolExecutor, preparers: ThreadPoolExecutor, work: _Work, device: str, batch: _Contents
 ) -> _Begun:
-    payloads = [readers.submit(content.read) for content in batch]
+    loaded = [readers.submit(content.load) for content in batch]
 
-    def prepare() -> Iterator[tuple[str, Any]]:
-        return preparers.map(
-            lambda content, payload: _prepare(encoder.prepare, content, payload.result), batch, payloads
-        )
+    def prepare() -> Iterator[tuple[Any, Any]]:
+        return preparers.map(lambda future: work(future.result), loaded)
 
-    if encoder.device == "cpu":
+    if device == "cpu":
         return prepare
     prepared = prepare()
     return lambda: prepared
-
-
-def _prepare(prepare: Callable[[Any], Any], content: Content, read: Callable[[], str | bytes]) -> tuple[str, Any]:
-    try:
-        return content.digest, prepare(read())
-    except UnreadableError as error:
-        return content.digest, error
 
 
 class _Processes:
@@ -122,17 +143,17 @@ class _Processes:
     def __init__(self) -> None:
         self._processes: list[SpawnProcess] = []
         self._connections: list[Connection] = []
-        self._waiting: deque[Sequence[Content]] = deque()
+        self._waiting: deque[_Contents] = deque()
         self._asked = self._answered = 0
 
-    def start(self, number: int, prepare: Callable[[Any], Any]) -> None:
+    def start(self, number: int, work: _Work) -> None:
         """Start them."""
         context = multiprocessing.get_context("spawn")
         resource_tracker.ensure_running()  # the first process would, and unblock the signal for it
         for _ in range(number):
             here, there = context.Pipe()
             self._connections.append(here)
-            process = context.Process(target=_serve, args=(there, prepare), daemon=True)
+            process = context.Process(target=_serve, args=(there, work), daemon=True)
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # there: Ctrl-C is for this process
             try:
                 process.start()
@@ -141,7 +162,7 @@ class _Processes:
             self._processes.append(process)
             there.close()
 
-    def begin(self, batch: Sequence[Content]) -> _Begun:
+    def begin(self, batch: _Contents) -> _Begun:
         """Take a batch into line; batches are finished in the order in which they were begun."""
         parts = [batch[start : start + PER_TASK] for start in range(0, len(batch), PER_TASK)]
         self._waiting += parts
@@ -193,21 +214,19 @@ def _told_of_its_end() -> Iterator[None]:
         ) from error
 
 
-def _serve(connection: Connection, prepare: Callable[[Any], Any]) -> None:
+def _serve(connection: Connection, work: _Work) -> None:
     """Prepare part after part until the first process closes the connection."""
     with contextlib.suppress(EOFError, OSError), ThreadPoolExecutor(READERS // 4) as readers:
         while True:
             contents = connection.recv()
-            connection.send(_prepare_some(readers, prepare, contents))
+            connection.send(_prepare_some(readers, work, contents))
 
 
-def _prepare_some(
-    readers: ThreadPoolExecutor, prepare: Callable[[Any], Any], contents: Sequence[Content]
-) -> Batch | _Failed:
+def _prepare_some(readers: ThreadPoolExecutor, work: _Work, contents: _Contents) -> Batch | _Failed:
     """Several are read at once, for a store that answers late."""
-    payloads = [readers.submit(content.read) for content in contents]
+    loaded = [readers.submit(content.load) for content in contents]
     try:
-        return [_prepare(prepare, content, payload.result) for content, payload in zip(contents, payloads, strict=True)]
+        return [work(future.result) for future in loaded]
     except Exception as error:  # noqa: BLE001  raised again where it is received
         failed = _Failed(error, error.__cause__)
     try:

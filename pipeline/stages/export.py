@@ -2,13 +2,12 @@
 
 import dataclasses
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.numpy import load_file, save_file
 from upath import UPath
@@ -32,7 +31,7 @@ from pipeline.columns import (
 )
 from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.dataset.records import Training
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError
 from pipeline.release.delta import count_changes, write_deltas
 from pipeline.release.fold_in import FoldIn
 from pipeline.release.format import (
@@ -42,14 +41,18 @@ from pipeline.release.format import (
     REPORT,
     SCHEMA_VERSION,
     SEEN,
+    SORTED_BY,
     TABLES,
     USER_VECTORS,
     non_null_table,
     release_digest,
     write_table,
 )
-from pipeline.release.manifest import FileEntry, Manifest, read_manifest
+from pipeline.release.index import write_index
+from pipeline.release.manifest import FileEntry, Manifest, manifest_sha256, read_manifest
+from pipeline.release.neighbour_grid import neighbour_grids
 from pipeline.release.report import write_report
+from pipeline.release.signature import read_signing_key, sign
 from pipeline.release.space import ROTATION, Space
 from pipeline.release.verdict import read_verdict
 from pipeline.release.verify import check_release
@@ -58,21 +61,22 @@ from pipeline.stages.align import Aligned, align
 from pipeline.stages.checkpoint import VECTORS
 from pipeline.stages.input_checks import count_input
 from pipeline.stages.movement import Movement, movement
-from pipeline.stages.release_report import report_content
+from pipeline.stages.release_report import Made, report_content
 from pipeline.stages.results import ExportResult
+from pipeline.stages.shown.neighbours import LEARNED
 from pipeline.storage.arrow import vector_column
-from pipeline.storage.files import file_sha256, local_copy, publish_folder, scratch
-
-LEARNED = "learned"
-"""Name of the graph over the exported vectors in `item_graph`, beside the modalities' own."""
+from pipeline.storage.files import file_sha256, publish_folder, scratch
 
 
 def export(run: Run, folder: Path) -> ExportResult:
-    """Publish `releases/<run_id>`, with what the gate said of the run, unless the run has begun again meanwhile."""
+    """Publish `releases/<run_id>`, with what the gate said of the run, unless the run has begun again meanwhile.
+
+    The stage's own folder has the neighbour grids, for MLflow.
+    """
     dataset = load_dataset(run.folder(stages.PREPARE))
-    with local_copy(run.folder(stages.TRAIN) / VECTORS) as file:
+    with run.committed(stages.TRAIN).open(VECTORS) as file:
         aligned = align(run, dataset, load_file(file))
-    vectors = aligned.vectors
+    vectors, done = aligned.vectors, run.result(stages.EXPORT)
     tables = {
         ITEM_EMBEDDINGS: item_table(dataset, vectors, run.require(stages.TRAIN).modalities),
         USER_VECTORS: user_table(dataset, vectors),
@@ -84,22 +88,35 @@ def export(run: Run, folder: Path) -> ExportResult:
     release = run.store.release(run.id)
     with scratch(release) as beside:
         for name in TABLES:
-            write_table(tables[name], beside / name, digest)
-        write_index(vectors["item_ID"], beside / INDEX)
+            write_table(tables[name], beside / name, digest, sorted_by=SORTED_BY[name])
+        index = write_index(run.config.export.index, vectors["item_ID"], vectors["user_UD"], beside / INDEX)
         space = write_space(aligned, moved, beside, digest)
         verdict = read_verdict(run.path)
         if verdict is not None:
             verdict.write(UPath(str(beside)))
-        content = report_content(run, dataset, tables, digest, verdict)
-        write_report(beside / REPORT, dataclasses.replace(content, space=space, drift=moved.drift))
+        made = Made(digest=digest, tables=tables, aligned=aligned, moved=moved, space=space, verdict=verdict)
+        content = report_content(run, dataset, made)
+        write_report(beside / REPORT, content)
+        for name, svg in neighbour_grids(content.neighbours, content.cards).items():
+            (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
         manifest = with_space(make_manifest(run, counts, digest, beside), space, moved)
-        dataclasses.replace(manifest, fold_in=measure_fold_in(dataset, vectors)).write(UPath(str(beside)))
+        manifest = dataclasses.replace(manifest, fold_in=measure_fold_in(dataset, vectors), index=index)
+        manifest.write(UPath(str(beside)))
+        if run.config.signing_key:
+            sign(UPath(str(beside)), read_signing_key(run.config.signing_key))
         check_release(UPath(str(beside)))
         require_present(run)
-        published = publish_folder(beside, release)
-    if not published and read_manifest(release).release_digest != digest:
-        raise StoreError(f"{release} already holds another release; use a new run id")
-    return ExportResult(release=str(release), digest=digest, counts=counts)
+        publish_folder(beside, release)
+    published = read_manifest(release)  # another attempt's, where that was faster
+    if published.release_digest != digest or (done and done.digest != digest):
+        raise DamagedError(f"{release} was another release before; use a new run id")
+    return ExportResult(
+        release=str(release),
+        digest=digest,
+        counts=counts,
+        manifest_sha256=manifest_sha256(release),
+        drift=published.drift,
+    )
 
 
 def item_table(dataset: Dataset, vectors: dict[str, np.ndarray], modalities: list[str]) -> pa.Table:
@@ -149,7 +166,7 @@ def measure_fold_in(dataset: Dataset, vectors: dict[str, np.ndarray]) -> FoldIn:
 
 
 def graph_table(dataset: Dataset, vectors: dict[str, np.ndarray], num_neighbours: int) -> pa.Table:
-    """Nearest neighbours by cosine, the item itself left out; by each modality and by the learned vectors."""
+    """Nearest neighbours by cosine, the item itself left out; by each modality and by the learned vectors; by item."""
     item_id = dataset.items[ITEM_ID].to_arrow()
     everything = np.ones(len(item_id), dtype=bool)
     matrices = {name: (matrix, dataset.present[name]) for name, matrix in sorted(dataset.features.items())}
@@ -157,7 +174,7 @@ def graph_table(dataset: Dataset, vectors: dict[str, np.ndarray], num_neighbours
     parts = [
         _neighbour_rows(item_id, name, matrix, present, num_neighbours) for name, (matrix, present) in matrices.items()
     ]
-    return pa.concat_tables(parts)
+    return pa.concat_tables(parts).sort_by([(name, "ascending") for name in SORTED_BY[ITEM_GRAPH]])
 
 
 def _neighbour_rows(item_id: Any, name: str, matrix: np.ndarray, present: np.ndarray, num_neighbours: int) -> pa.Table:
@@ -173,13 +190,6 @@ def _neighbour_rows(item_id: Any, name: str, matrix: np.ndarray, present: np.nda
             SIMILARITY: pa.array(similarity[item, place]),
         }
     )
-
-
-def write_index(item_ID: np.ndarray, path: Path) -> None:
-    """Exact inner-product index; position in it is the row number in `item_embeddings`."""
-    index = faiss.IndexFlatIP(item_ID.shape[1])
-    index.add(np.ascontiguousarray(item_ID, dtype=np.float32))
-    faiss.write_index(index, str(path))
 
 
 def write_space(aligned: Aligned, moved: Movement, folder: Path, digest: str) -> Space:
@@ -207,6 +217,7 @@ def make_manifest(run: Run, counts: dict[str, int], digest: str, folder: Path) -
         release_digest=digest,
         run_id=run.id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        microrec_version=version("microrec"),
         embedding_dim=run.config.model.embedding_dim,
         counts={**prepared.counts, **counts},
         config=run.config.as_dict(),
@@ -215,14 +226,5 @@ def make_manifest(run: Run, counts: dict[str, int], digest: str, folder: Path) -
         encoders=prepared.encoders,
         training=Training(**{field.name: getattr(trained, field.name) for field in dataclasses.fields(Training)}),
         metrics=run.require(stages.EVALUATE).metrics,
-        files=[_file_entry(path, folder) for path in files],
-    )
-
-
-def _file_entry(path: Path, folder: Path) -> FileEntry:
-    return FileEntry(
-        path=path.relative_to(folder).as_posix(),
-        sha256=file_sha256(path),
-        bytes=path.stat().st_size,
-        rows=pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None,
+        files=[FileEntry.of(path, folder) for path in files],
     )

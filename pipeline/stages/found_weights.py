@@ -8,6 +8,7 @@ from typing import Any
 
 from model.config import ModelConfig, Weights, given_weights, starting_weights
 from pipeline import stages
+from pipeline.columns import TRAIN
 from pipeline.config.config import WARM_START_CHAMPION, WARM_START_NONE
 from pipeline.config.recorded import differences, with_defaults
 from pipeline.dataset.records import Training
@@ -18,7 +19,10 @@ from pipeline.release.manifest import Manifest, read_manifest
 from pipeline.run import Run
 from pipeline.storage.files import as_json, create_bytes, parse_json, read_bytes
 
-AUTO, NUM_WEIGHTS, RECORD = "auto", len(fields(Weights)), "found_weights.json"
+AUTO, TRAIN_INTERACTIONS = "auto", f"{TRAIN}_interactions"
+NUM_WEIGHTS, RECORD = len(fields(Weights)), "found_weights.json"
+MOST_GROWTH = 0.1
+"""Weights stay until training interactions are this share more, or fewer: the best L2 moves with density."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,13 @@ class FoundWeights:
     """By the names of `model.config.Weights`."""
     taste: dict[str, float] | None = None
     """By modality."""
+    interactions: int | None = None
+    """Of training, on which they were searched."""
+    searches_on: bool = False
+    """Whether they are only where a search begins: the data has grown since, or shrunk."""
+
+
+NOTHING_FOUND = FoundWeights()
 
 
 def found_weights(run: Run, modalities: list[str]) -> FoundWeights:
@@ -53,38 +64,56 @@ def _look(run: Run, modalities: list[str]) -> FoundWeights:
         len(given_weights(config.model, config.train.objective)) < NUM_WEIGHTS or config.model.taste_weight == AUTO
     )
     if not is_auto or config.train.auto_weights != WARM_START_CHAMPION:
-        return FoundWeights()
+        return NOTHING_FOUND
     try:
         if config.train.warm_start not in (WARM_START_NONE, WARM_START_CHAMPION):
             return _found_by(Run.present(config.train.warm_start, config, run.store, run.reporter))
         return _champions(run, modalities)
     except StoreError as error:
         run.reporter.say(f"train: finds its weights anew: {error}")
-        return FoundWeights()
+        return NOTHING_FOUND
 
 
 def _found_by(earlier: Run) -> FoundWeights:
     training = earlier.result(stages.TRAIN)
-    return _of(training, earlier.id) if training else FoundWeights()
+    return _of(training, earlier.id, training.weights_interactions) if training else NOTHING_FOUND
 
 
 def _champions(run: Run, modalities: list[str]) -> FoundWeights:
     before = predecessor(run.path, run.store)
     if before.run_id is None:
-        return FoundWeights()
-    manifest = read_manifest(run.store.release(before.run_id))
+        return NOTHING_FOUND
+    manifest = read_manifest(run.store.release(before.run_id), before.manifest_sha256)
     training = manifest.training
     if manifest.release_digest != before.digest or training is None or training.weights_of is None:
-        return FoundWeights()
-    return _of(training, manifest.run_id) if _same_settings(run, manifest, training, modalities) else FoundWeights()
-
-
-def _of(training: Training, run_id: str) -> FoundWeights:
-    if not training.weights:  # an earlier version's
-        return FoundWeights()
-    return FoundWeights(
-        run_id=training.weights_of or run_id, training=training.weights, taste=training.taste_weights or None
+        return NOTHING_FOUND
+    if not _same_settings(run, manifest, training, modalities):
+        return NOTHING_FOUND
+    then, now = training.weights_interactions or manifest.counts.get(TRAIN_INTERACTIONS, 0), train_interactions(run)
+    if abs(now - then) <= MOST_GROWTH * then:
+        return _of(training, manifest.run_id, then)
+    run.reporter.say(
+        f"train: looks for its weights again: they were found on {then:,} interactions, now there are {now:,}"
     )
+    if run.config.train.warm_start == WARM_START_NONE:
+        return NOTHING_FOUND
+    return replace(_of(training, manifest.run_id, then), taste=None, searches_on=True)
+
+
+def _of(training: Training, run_id: str, interactions: int | None) -> FoundWeights:
+    if not training.weights:  # an earlier version's
+        return NOTHING_FOUND
+    return FoundWeights(
+        run_id=training.weights_of or run_id,
+        training=training.weights,
+        taste=training.taste_weights or None,
+        interactions=interactions,
+    )
+
+
+def train_interactions(run: Run) -> int:
+    """How many interactions the run trains on."""
+    return run.require(stages.PREPARE).counts[TRAIN_INTERACTIONS]
 
 
 def with_found_weights(model: ModelConfig, training: Training | None) -> ModelConfig:

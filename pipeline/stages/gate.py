@@ -14,7 +14,6 @@ from pipeline.registry.judging.judge import judge
 from pipeline.release.verdict import OFF, SUPERSEDED, Verdict, read_verdict
 from pipeline.run import Run
 from pipeline.stages.checkpoint import VECTORS
-from pipeline.storage.files import local_copy
 
 
 def ask_gate(run: Run, as_of: datetime | None = None, *, again: bool = True) -> Verdict:
@@ -46,7 +45,7 @@ def ask_gate(run: Run, as_of: datetime | None = None, *, again: bool = True) -> 
 def trained(run: Run) -> Contender:
     """The vectors that a run has trained, whose scores are those of the release that `export` writes."""
     dataset = load_dataset(run.folder(stages.PREPARE), with_features=False)
-    with local_copy(run.folder(stages.TRAIN) / VECTORS) as file:
+    with run.committed(stages.TRAIN).open(VECTORS) as file:
         vectors = load_file(file)
     return Contender(
         run_id=run.id,

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from upath import UPath
+
 from model.epoch import EpochReport
 from pipeline import stages
 from pipeline.documents import as_record
@@ -29,9 +31,9 @@ def as_history(rows: Any, where: object) -> list[EpochReport]:
 
 
 def read_history(run: Run) -> list[EpochReport]:
-    """The history of a finished training; raises `StoreError` for a damaged one."""
-    file = run.folder(stages.TRAIN) / HISTORY
-    return as_history(read_json(file), file)
+    """The history of a finished training; raises `DamagedError` for a damaged one."""
+    with run.committed(stages.TRAIN).open(HISTORY) as file:
+        return as_history(read_json(UPath(str(file))), run.folder(stages.TRAIN) / HISTORY)
 
 
 def _row(report: EpochReport) -> dict[str, Any]:

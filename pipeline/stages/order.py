@@ -57,7 +57,7 @@ def do_stage(run: Run, stage: Stage[ResultType]) -> ResultType:
             f"stage {stage.name} is done by one process; start only `microrec train --run-id ID` with torchrun"
         )
     done = run.result(stage)
-    if done is None:
+    if done is None or not done.stands(run):
         predecessor(run.path, run.store)
         if stage in NEEDS:
             run.require(NEEDS[stage])
@@ -189,11 +189,13 @@ def _promote(run: Run, version: str, digest: str) -> tuple[str | None, Hold | No
     """Why the gate refused, or why an earlier champion is held; both None where this one is champion."""
     from pipeline.registry.promotion import promote
     from pipeline.registry.versions import require_version_of
+    from pipeline.release.signature import read_public_keys
 
+    keys = read_public_keys(run.config.public_keys)
     tracking = run.config.open_tracking()
     require_version_of(tracking, version, run.id, digest)
     try:
-        moved = promote(run.store, tracking, run.config.gate, version, run.reporter)
+        moved = promote(run.store, tracking, run.config.gate, version, run.reporter, keys=keys)
     except GateRefusedError as refusal:
         return str(refusal), None
     return None, None if moved.model_version == version else moved.held

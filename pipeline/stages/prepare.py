@@ -14,6 +14,7 @@ from pipeline.dataset.records import EncoderRecord
 from pipeline.dataset.split import SplitConfig, split_interactions
 from pipeline.run import Run
 from pipeline.stages.pinned import input_of
+from pipeline.stages.pinned_pictures import pinned_listing
 from pipeline.stages.results import PrepareResult
 
 
@@ -25,7 +26,7 @@ def prepare(run: Run, folder: Path) -> PrepareResult:
     config, catalogue = run.config, run.config.open_catalogue()
     with input_of(run) as pin:
         items = read_items(catalogue, config.evaluation)
-        features = load_features(catalogue, config.modalities, run.store, items)
+        features = load_features(catalogue, config.modalities, run.store, items, pinned_listing(run))
         dataset = assemble(items, clean_interactions(catalogue, items), features, config.split)
     dataset.save(folder)
     return PrepareResult(
@@ -37,6 +38,7 @@ def prepare(run: Run, folder: Path) -> PrepareResult:
             )
             for name, loaded in features.items()
         },
+        feature_parts={name: list(loaded.parts) for name, loaded in features.items()},
     )
 
 

@@ -1,47 +1,51 @@
 """Stage `register`: the run, its numbers and its model in MLflow, done once however often it is tried."""
 
-import tempfile
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from upath import UPath
 
 from pipeline import stages
-from pipeline.columns import ASKED, ASKED_ITEM_ID, ITEM_ID, RANK, REQUEST, SCORE, SOURCE, USER_ID
 from pipeline.config.recorded import is_frozen
+from pipeline.dataset.dataset import INTERACTIONS, ITEMS
 from pipeline.dataset.records import Evaluation
 from pipeline.documents import as_document, flatten, spelled
 from pipeline.registry.champion import now
 from pipeline.registry.gate import tags_of
-from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, Metric, Tracking, epoch_metrics
-from pipeline.release.format import ITEM_EMBEDDINGS, REPORT, USER_VECTORS, read_table
-from pipeline.release.manifest import MANIFEST, Manifest, read_manifest
-from pipeline.release.report import training_charts
+from pipeline.registry.logged_tables import LoggedTable
+from pipeline.registry.metrics import Metric, epoch_metrics
+from pipeline.registry.tracking import (
+    AS_OF_TAG,
+    DIGEST_TAG,
+    MANIFEST_TAG,
+    RUN_TAG,
+    VERSION_TAG,
+    Tracking,
+)
+from pipeline.release.curves import training_charts
+from pipeline.release.format import REPORT
+from pipeline.release.manifest import MANIFEST, Manifest, manifest_sha256, read_manifest
+from pipeline.release.model_card import model_card
 from pipeline.release.served import Served
-from pipeline.release.verdict import read_verdict
+from pipeline.release.verdict import Verdict, read_verdict
+from pipeline.release.verify import verify_release
 from pipeline.run import Run, Stage, StageResult
 from pipeline.stages.history import read_history
 from pipeline.stages.input_checks import kept_checks
+from pipeline.stages.register_embedder import can_embed, log_embedder
+from pipeline.stages.register_ranker import log_ranker
 from pipeline.stages.results import ExtractResult, RegisterResult
-from pipeline.storage.files import is_complete, local_copy
+from pipeline.storage.files import file_sha256, is_complete, local_copy, resolve
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
-    from mlflow.models import ModelSignature
 
 TAGGED = 3
 """Warnings in a tag; the report has them all."""
 LONGEST_TAG = 5000
 """Characters of a tag: a warning may quote a whole picture that somebody wrote in the place of its path."""
-RANKER = Path(__file__).parents[1] / "serving" / "ranker.py"
-SERVED = "release"
-"""Name of the folder of files that the ranker reads."""
-DEFAULTS = {"mode": "recommend", "k": 20, "exclude_seen": True, "unknown": "popular"}
-"""The ranker's parameters; it has them, too, for it imports nothing of ours."""
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow")
-"""What the ranker imports; registered with the versions that it was tried with here."""
 
 
 def register(run: Run, folder: Path, *, anew: bool = False) -> RegisterResult:
@@ -51,11 +55,12 @@ def register(run: Run, folder: Path, *, anew: bool = False) -> RegisterResult:
     files of those that MLflow has may be gone.
 
     Raises:
-        StoreError: there is no release.
+        StoreError: there is no release, it does not verify, or it is not the one that was exported.
         ConfigError: an address MLflow cannot use.
         InputError: MLflow knows the run id from another store or other settings; nothing was logged.
     """
-    release = run.store.release(run.id)
+    release, exported = run.store.release(run.id), run.result(stages.EXPORT)
+    verify_release(run.store, run.id, exported.manifest_sha256 if exported else None)
     manifest = read_manifest(release)
     tracking, digest = run.config.open_tracking(), manifest.release_digest
     mlflow_run = tracking.start_run(run.id)
@@ -63,20 +68,39 @@ def register(run: Run, folder: Path, *, anew: bool = False) -> RegisterResult:
     tracking.log_parameters(mlflow_run, parameters(run.config.as_dict()))
     _log_files(run, tracking, mlflow_run, release, folder)
     # Before the numbers: MLflow asks the server for the history of each metric that the run has when a model is logged.
-    model_id = log_model(tracking, mlflow_run, release, manifest, anew=anew)
+    served = Served.of(release)
+    ranker = log_ranker(tracking, mlflow_run, manifest, served, anew=anew)
+    embedder = log_embedder(run, tracking, mlflow_run, manifest, served, anew=anew) if can_embed(run) else None
     _log_numbers(run, tracking, mlflow_run)
     tracking.log_metrics(mlflow_run, space_metrics(manifest))
-    verdict = read_verdict(release)
-    tags = {DIGEST_TAG: digest, RUN_TAG: run.id, **input_tags(run), **(tags_of(verdict) if verdict else {})}
-    tags |= again_tags() if anew else {}
-    model_version = tracking.register(mlflow_run, model_id, tags, f"Release {run.id}, digest {digest}")
+    verdict, card = read_verdict(release), model_card(manifest, read_verdict(release))
+    tags = {**release_tags(release, manifest, verdict), **input_tags(run), **(again_tags() if anew else {})}
+    model_version = tracking.register(mlflow_run, ranker, tags, card, anew=anew)
+    if embedder:
+        tracking.register(mlflow_run, embedder, tags, card, anew=anew)
+    tracking.tag_version(model_version, {MANIFEST_TAG: tags[MANIFEST_TAG]})  # of a release that was exported again
+    tracking.describe(mlflow_run, card)
     tracking.finish(mlflow_run)
     return RegisterResult(
         run_id=mlflow_run.info.run_id,
         model_name=tracking.model_name,
         model_version=model_version,
         tracking_uri=tracking.shown_uri,
+        manifest_sha256=tags[MANIFEST_TAG],
     )
+
+
+def release_tags(release: UPath, manifest: Manifest, verdict: Verdict | None) -> dict[str, str]:
+    """Which release a version was made from, and what the gate said of that."""
+    until = manifest.input.last_timestamp if manifest.input else None
+    tags = {
+        RUN_TAG: manifest.run_id,
+        DIGEST_TAG: manifest.release_digest,
+        MANIFEST_TAG: manifest_sha256(release),
+        VERSION_TAG: manifest.microrec_version,
+        AS_OF_TAG: "" if until is None else str(until),
+    }
+    return {name: value for name, value in tags.items() if value} | (tags_of(verdict) if verdict else {})
 
 
 def again_tags(left_out: Sequence[str] = ()) -> dict[str, str]:
@@ -104,14 +128,41 @@ def _log_numbers(run: Run, tracking: Tracking, mlflow_run: "MlflowRun") -> None:
     metrics = [
         *epoch_metrics(read_history(run)),
         *final_metrics(run.require(stages.EVALUATE).metrics),
-        *(Metric(f"seconds/{name}", result.seconds) for name, result in _committed(run).items()),
+        *(metric for name, result in _committed(run).items() for metric in _costs(name, result)),
         *(Metric(f"counts/{name}", value) for name, value in prepared.counts.items()),
         *(Metric(f"extract/{name}", value) for name, value in extraction_totals(_extractions(run)).items()),
         Metric("train/epochs", trained.epochs),
         *([Metric("train/best_epoch", trained.best_epoch)] if trained.best_epoch else []),
     ]
     tracking.log_metrics(mlflow_run, metrics)
-    tracking.log_inputs(mlflow_run, prepared.input_digests)
+    tracking.log_inputs(mlflow_run, (*_input_files(run), *_prepared_tables(run)))
+
+
+def _costs(name: str, result: StageResult) -> Iterator[Metric]:
+    """Seconds of a stage, and its peak memory, which MLflow shows among the metrics of the system."""
+    yield Metric(f"seconds/{name}", result.seconds)
+    if result.peak_memory_bytes:
+        yield Metric(f"system/{name}_peak_memory_megabytes", result.peak_memory_bytes / 1e6)
+
+
+def _input_files(run: Run) -> Iterator[LoggedTable]:
+    """The files of the catalogue and of the interactions, as the run found them."""
+    validated = run.result(stages.VALIDATE)
+    files = validated.input.files if validated else {}
+    for name, sha256 in run.require(stages.PREPARE).input_digests.items():
+        location = str(resolve(name, run.config.base))
+        yield LoggedTable(
+            name=name, sha256=sha256, location=location, bytes=files[name].size if name in files else None
+        )
+
+
+def _prepared_tables(run: Run) -> Iterator[LoggedTable]:
+    """What became of them, cleaned and split."""
+    for name in (ITEMS, INTERACTIONS):
+        with run.committed(stages.PREPARE).open(name) as file:
+            sha256, rows = file_sha256(file), pl.read_parquet(file)
+        location = str(run.folder(stages.PREPARE) / name)
+        yield LoggedTable(name=f"prepared {name}", sha256=sha256, location=location, rows=rows)
 
 
 def final_metrics(evaluation: Evaluation) -> list[Metric]:
@@ -160,72 +211,11 @@ def _log_files(run: Run, tracking: Tracking, mlflow_run: "MlflowRun", release: U
         plot = folder / f"{title.lower().replace(' ', '-')}.svg"
         plot.write_text(svg, encoding="utf-8")
         tracking.log_file(mlflow_run, plot, "plots")
-
-
-def log_model(
-    tracking: Tracking, mlflow_run: "MlflowRun", release: UPath, manifest: Manifest, *, anew: bool = False
-) -> str:
-    """Log the ranker with the files that it reads; the model's id in MLflow."""
-    users = read_table(release, USER_VECTORS).column(USER_ID)
-    item_type = read_table(release, ITEM_EMBEDDINGS).column(ITEM_ID).type
-    with tempfile.TemporaryDirectory(prefix="microrec-") as folder:
-        Served.of(release).write(Path(folder))
-        return tracking.log_model(
-            mlflow_run,
-            RANKER,
-            {SERVED: Path(folder)},
-            signature(users.type, item_type),
-            anew=anew,
-            input_example=input_example(users) if len(users) else None,
-            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
-            metadata={"run_id": manifest.run_id, "release_digest": manifest.release_digest},
-        )
-
-
-def input_example(users: Any) -> tuple[Any, dict[str, Any]]:
-    """Two users and the parameters, as MLflow keeps an example."""
-    return users.slice(0, 2).to_pandas().to_frame(USER_ID), {"mode": "recommend", "k": 20}
-
-
-def signature(user_type: Any, item_type: Any) -> "ModelSignature":
-    """What goes into the ranker and what comes out.
-
-    Columns are of any type: MLflow would make texts of missing ids, and a single row of a dictionary of lists.
-    """
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import AnyType
-
-    user, item = DataType[_mlflow_type(user_type)], DataType[_mlflow_type(item_type)]
-    anything = AnyType()  # type: ignore[no-untyped-call]
-    answer = {
-        REQUEST: DataType.long,
-        RANK: DataType.long,
-        ITEM_ID: item,
-        SCORE: DataType.float,
-        SOURCE: DataType.string,
-    }
-    asked_for = [ColSpec(user, USER_ID, required=False), ColSpec(item, ASKED_ITEM_ID, required=False)]
-    outputs = [ColSpec(kind, name, required=name in (REQUEST, SOURCE)) for name, kind in answer.items()]
-    defaults = {
-        "mode": DataType.string,
-        "k": DataType.long,
-        "exclude_seen": DataType.boolean,
-        "unknown": DataType.string,
-    }
-    return ModelSignature(
-        inputs=Schema([ColSpec(anything, name, required=False) for name in ASKED]),
-        outputs=Schema([outputs[0], *asked_for, *outputs[1:]]),
-        params=ParamSchema([ParamSpec(name, kind, DEFAULTS[name]) for name, kind in defaults.items()]),
-    )
-
-
-def _mlflow_type(arrow_type: Any) -> str:
-    import pyarrow as pa
-
-    if pa.types.is_integer(arrow_type):
-        return "long" if arrow_type.bit_width > 32 else "integer"
-    return "string"
+    exported = run.committed(stages.EXPORT)
+    for name in sorted(exported.digests or ()):
+        if name.endswith(".svg"):
+            with exported.open(name) as file:
+                tracking.log_file(mlflow_run, file, "plots")
 
 
 def parameters(configuration: dict[str, Any]) -> dict[str, str]:

@@ -13,23 +13,33 @@ from pathlib import Path
 from upath import UPath
 
 from pipeline import stages
-from pipeline.documents import as_document
 from pipeline.errors import InputError
 from pipeline.registry.audit import verify_named_release
-from pipeline.registry.gate import tags_of
-from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, Metric, ModelVersion, Tracking
+from pipeline.registry.logged_tables import LoggedTable
+from pipeline.registry.metrics import Metric
+from pipeline.registry.tracking import MANIFEST_TAG, ModelVersion, Tracking
 from pipeline.registry.versions import adopt, answering_version, lost_champions
 from pipeline.release.format import REPORT
-from pipeline.release.manifest import MANIFEST, Manifest, read_manifest
+from pipeline.release.manifest import MANIFEST, Manifest, manifest_sha256, read_manifest
+from pipeline.release.model_card import model_card
+from pipeline.release.served import Served
 from pipeline.release.verdict import read_verdict
-from pipeline.run import RESULT, Run
+from pipeline.run import Run, write_result
 from pipeline.stages.order import do_stage
-from pipeline.stages.register import again_tags, final_metrics, log_model, parameters, register
+from pipeline.stages.register import again_tags, final_metrics, parameters, register, release_tags
+from pipeline.stages.register_ranker import log_ranker
 from pipeline.stages.results import RegisterResult
-from pipeline.storage.files import local_copy, write_json
+from pipeline.storage.files import local_copy
 from pipeline.storage.layout import Store
 
-LEFT_OUT = ("training curves", "seconds of the stages", "extraction counts", "warnings and checks of the input")
+LEFT_OUT = (
+    "the model for new items",
+    "training curves",
+    "neighbour grids",
+    "seconds of the stages",
+    "extraction counts",
+    "warnings and checks of the input",
+)
 """What a run's folder has and its release has not."""
 
 
@@ -73,13 +83,13 @@ def _again(run: Run, do: Callable[[Tracking], RegisterResult], left_out: tuple[s
     """Register unless it is there; then the run's result and `champion.json` name the version that there is now."""
     digest, tracking = verify_named_release(run.store, run.id).digest, run.config.open_tracking()
     there = answering_version(run.store, tracking, run.id, digest, run.reporter)
-    now = do(tracking) if there is None else _found(tracking, there)
+    now = do(tracking) if there is None else _found(tracking, there, run.store.release(run.id))
     did = f"registered again as version {now.model_version}"
     if there:
         did = f"is there as version {there.version}, and its model answers: nothing to register"
     run.reporter.say(f"register: release {run.id} {did}")
     _record(run, now)
-    champion = adopt(run.store, tracking, run.id, digest, now.model_version, run.reporter)
+    champion = adopt(run.store, tracking, run.id, digest, now.model_version, now.manifest_sha256 or "", run.reporter)
     lost = lost_champions(run.store, tracking)
     if lost:
         run.reporter.say(
@@ -98,16 +108,20 @@ def _again(run: Run, do: Callable[[Tracking], RegisterResult], left_out: tuple[s
     )
 
 
-def _found(tracking: Tracking, version: ModelVersion) -> RegisterResult:
-    return _result(tracking, version.mlflow_run_id or "", version.version)
+def _found(tracking: Tracking, version: ModelVersion, release: UPath) -> RegisterResult:
+    """What a version says that is there; a release that was exported anew since has another manifest."""
+    if version.manifest_sha256 != manifest_sha256(release):
+        tracking.tag_version(version.version, {MANIFEST_TAG: manifest_sha256(release)})
+    return _result(tracking, version.mlflow_run_id or "", version.version, release)
 
 
-def _result(tracking: Tracking, mlflow_run_id: str, version: str) -> RegisterResult:
+def _result(tracking: Tracking, mlflow_run_id: str, version: str, release: UPath) -> RegisterResult:
     return RegisterResult(
         run_id=mlflow_run_id,
         model_name=tracking.model_name,
         model_version=version,
         tracking_uri=tracking.shown_uri,
+        manifest_sha256=manifest_sha256(release),
     )
 
 
@@ -118,26 +132,27 @@ def _record(run: Run, result: RegisterResult) -> None:
         return
     result = dataclasses.replace(result, seconds=done.seconds, peak_memory_bytes=done.peak_memory_bytes)
     if result != done:
-        write_json(run.folder(stages.REGISTER) / RESULT, as_document(result.kept_in(run.store)))
+        files = run.committed(stages.REGISTER)
+        write_result(files.folder, result.kept_in(run.store), files.digests)
 
 
 def _register(tracking: Tracking, release: UPath) -> RegisterResult:
     manifest, verdict = read_manifest(release), read_verdict(release)
-    digest = manifest.release_digest
     mlflow_run = tracking.start_run(manifest.run_id)
-    tracking.require_same_release(mlflow_run, digest)
+    tracking.require_same_release(mlflow_run, manifest.release_digest)
     tracking.log_parameters(mlflow_run, parameters(manifest.config))
     for name in (REPORT, MANIFEST):
         with local_copy(release / name) as file:
             tracking.log_file(mlflow_run, file)
-    model_id = log_model(tracking, mlflow_run, release, manifest, anew=True)
+    ranker = log_ranker(tracking, mlflow_run, manifest, Served.of(release), anew=True)
     tracking.log_metrics(mlflow_run, _metrics(manifest))
-    tracking.log_inputs(mlflow_run, manifest.input_digests)
-    tags = {DIGEST_TAG: digest, RUN_TAG: manifest.run_id, **(tags_of(verdict) if verdict else {})}
-    description = f"Release {manifest.run_id}, digest {digest}"
-    version = tracking.register(mlflow_run, model_id, tags | again_tags(LEFT_OUT), description)
+    files = manifest.input_digests.items()
+    tracking.log_inputs(mlflow_run, [LoggedTable(name=name, sha256=sha256) for name, sha256 in files])
+    card, tags = model_card(manifest, verdict), release_tags(release, manifest, verdict) | again_tags(LEFT_OUT)
+    version = tracking.register(mlflow_run, ranker, tags, card, anew=True)
+    tracking.describe(mlflow_run, card)
     tracking.finish(mlflow_run)
-    return _result(tracking, mlflow_run.info.run_id, version)
+    return _result(tracking, mlflow_run.info.run_id, version, release)
 
 
 def _metrics(manifest: Manifest) -> list[Metric]:

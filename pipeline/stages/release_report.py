@@ -1,29 +1,44 @@
-"""What the report of a release shows: its numbers, and a grid of items with their nearest neighbours."""
+"""What the report of a release shows, gathered: numbers of the stages, and items and shoppers with pictures."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import stages
-from pipeline.catalogue.catalogue import Catalogue
-from pipeline.catalogue.contents import join_texts
-from pipeline.columns import IMAGE_PATH, ITEM_ID, MODALITY, NEIGHBOUR_ID, RANK, SIMILARITY, SOURCE, TITLE, TRAIN
+from pipeline.columns import SOURCE, modality_weight
 from pipeline.dataset.dataset import Dataset
-from pipeline.errors import InputError
+from pipeline.errors import StoreError
+from pipeline.release.cards import make_cards
 from pipeline.release.format import ITEM_EMBEDDINGS, ITEM_GRAPH
-from pipeline.release.report import GridItem, GridRow, InputContent, InputRow, ReportContent, thumbnail
+from pipeline.release.report import (
+    ContentWeights,
+    Effort,
+    InputContent,
+    InputRow,
+    Neighbourhoods,
+    Problem,
+    ReportContent,
+    Shopper,
+)
+from pipeline.release.rotations import Rotations
+from pipeline.release.sound import sound_table
+from pipeline.release.space import Space
 from pipeline.release.verdict import Verdict
 from pipeline.run import Run, Stage
+from pipeline.stages.align import ITEM_VECTORS, Aligned
 from pipeline.stages.history import read_history
 from pipeline.stages.input_checks import kept_checks
-from pipeline.storage.files import is_absence
+from pipeline.stages.movement import CONTENT_ONLY, Movement
+from pipeline.stages.shown.lists import shoppers_and_parts
+from pipeline.stages.shown.neighbours import neighbourhoods
+from pipeline.stages.shown.places import catalogue_map
+from pipeline.stages.shown.problems import data_problems
 
-GRID_ROWS, GRID_NEIGHBOURS = 12, 6
 BEFORE: tuple[Stage[Any], ...] = (
     stages.VALIDATE,
     stages.EXTRACT,
@@ -34,33 +49,58 @@ BEFORE: tuple[Stage[Any], ...] = (
 """Stages whose seconds are shown."""
 
 
-def report_content(
-    run: Run, dataset: Dataset, tables: dict[str, pa.Table], digest: str, verdict: Verdict | None
-) -> ReportContent:
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A release that is about to be published."""
+
+    digest: str
+    tables: dict[str, pa.Table]
+    aligned: Aligned
+    moved: Movement
+    space: Space
+    verdict: Verdict | None
+
+
+def report_content(run: Run, dataset: Dataset, made: Made) -> ReportContent:
     """Gather everything `report.html` shows."""
     done = {stage.name: run.result(stage) for stage in BEFORE}
+    catalogue, vectors = run.config.open_catalogue(), made.aligned.vectors
+    rotations = Rotations(made.aligned.rotations)
+    shoppers, parts, lists = shoppers_and_parts(run, dataset, vectors, rotations)
+    neighbours, problems = _neighbours(run, dataset, made), _problems(run)
+    shown = [*_of_shoppers(shoppers), *_of_neighbours(neighbours), *_of_problems(problems)]
     return ReportContent(
         run_id=run.id,
-        release_digest=digest,
+        release_digest=made.digest,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         config=run.config.as_dict(),
         counts=run.require(stages.PREPARE).counts,
         history=read_history(run),
         metrics=run.require(stages.EVALUATE).metrics,
-        seconds={name: result.seconds for name, result in done.items() if result},
+        effort={
+            name: Effort(seconds=one.seconds, peak_memory_bytes=one.peak_memory_bytes)
+            for name, one in done.items()
+            if one
+        },
         best_epoch=run.require(stages.TRAIN).best_epoch,
-        input=_input(run),
-        verdict=verdict,
-        grid=_grid(run.config.open_catalogue(), dataset, tables),
+        input=_input(run, problems),
+        verdict=made.verdict,
+        cards=make_cards(catalogue, dataset.items, shown),
+        neighbours=neighbours,
+        shoppers=shoppers,
+        map=catalogue_map(catalogue, dataset, vectors[ITEM_VECTORS], run.config.evaluation.kind),
+        weights=_weights(run, made.tables[ITEM_EMBEDDINGS], parts, lists),
+        space=made.space,
+        drift=made.moved.drift,
     )
 
 
-def _input(run: Run) -> InputContent:
-    """The checks of the input as they were last asked about the run, and the warnings of `validate`."""
+def _input(run: Run, problems: list[Problem]) -> InputContent:
+    """The checks of the input as they were last asked about the run, and what `validate` found odd."""
     validated, checks = run.result(stages.VALIDATE), kept_checks(run)
     warnings = validated.report.warnings if validated else []
     if checks is None:
-        return InputContent(warnings=warnings)
+        return InputContent(warnings=warnings, problems=problems)
     against = f"with that of {checks.champion}, the champion then" if checks.champion else ""
     return InputContent(
         lead=f"Compared {against}: {checks.verdict}." if against else f"Not compared: {checks.note}.",
@@ -69,84 +109,58 @@ def _input(run: Run) -> InputContent:
             for row in checks.rows
         ],
         warnings=warnings,
+        problems=problems,
     )
 
 
-def _grid(catalogue: Catalogue, dataset: Dataset, tables: dict[str, pa.Table]) -> list[GridRow]:
-    chosen = _choose_items(dataset)
-    ids = dataset.items[ITEM_ID].to_list()
-    neighbours = _neighbours(tables[ITEM_GRAPH], [ids[index] for index in chosen])
-    shown = {ids[index] for index in chosen} | {entry[NEIGHBOUR_ID] for entry in neighbours}
-    cards = _cards(catalogue, dataset, tables[ITEM_EMBEDDINGS], shown)
-    return [GridRow(item=cards[ids[index]], neighbours=_row(neighbours, ids[index], cards)) for index in chosen]
+def _problems(run: Run) -> list[Problem]:
+    validated = run.result(stages.VALIDATE)
+    return data_problems(validated.report) if validated else []
 
 
-def _choose_items(dataset: Dataset) -> list[int]:
-    """Items spread evenly over popularity, those with every modality first, and two that nobody has touched."""
-    complete_I = (
-        np.logical_and.reduce(list(dataset.present.values())) if dataset.present else np.ones(len(dataset.items), bool)
+def _neighbours(run: Run, dataset: Dataset, made: Made) -> list[Neighbourhoods]:
+    former = made.aligned.former
+    then = None
+    if former is not None:
+        try:
+            then = sound_table(run.store.release(former.manifest.run_id), ITEM_GRAPH)
+        except StoreError as error:
+            run.reporter.say(f"export: the report does not show what changed most: {error}")
+    return neighbourhoods(dataset, made.tables[ITEM_GRAPH], made.moved.deltas.get("items"), then)
+
+
+def _weights(run: Run, items: pa.Table, parts: dict[str, float], lists: int) -> ContentWeights:
+    """Mean attention weights over the items with content, of those with interactions and of new ones."""
+    training = run.require(stages.TRAIN)
+    columns = {name: items.column(modality_weight(name)).to_numpy() for name in training.modalities}
+    new_I = pl.Series(items.column(SOURCE)).to_numpy() == CONTENT_ONLY
+    content_I = np.sum([*columns.values(), np.zeros(len(new_I))], axis=0) > 0
+
+    def mean(weight_I: np.ndarray, chosen_I: np.ndarray) -> float:
+        return float(weight_I[chosen_I].mean()) if chosen_I.any() else float("nan")
+
+    return ContentWeights(
+        attention={
+            name: (mean(weight_I, content_I & ~new_I), mean(weight_I, content_I & new_I))
+            for name, weight_I in columns.items()
+        },
+        taste=training.taste_weights,
+        parts=parts,
+        lists=lists,
     )
-    count_I = np.bincount(dataset.pairs(TRAIN)[1].numpy(), minlength=len(dataset.items))
-    untouched = np.flatnonzero(complete_I & (count_I == 0))[:2]
-    touched = np.flatnonzero(complete_I & (count_I > 0))
-    touched = touched[np.argsort(-count_I[touched], kind="stable")]
-    places = np.linspace(0, max(0, len(touched) - 1), num=min(len(touched), GRID_ROWS - len(untouched)))
-    return [int(index) for index in (*touched[np.unique(places.astype(int))], *untouched)]
 
 
-def _neighbours(graph: pa.Table, ids: list[Any]) -> list[dict[str, Any]]:
-    wanted = pc.and_(
-        pc.is_in(graph.column(ITEM_ID), value_set=pa.array(ids, graph.schema.field(ITEM_ID).type)),
-        pc.less_equal(graph.column(RANK), GRID_NEIGHBOURS),
-    )
-    rows: list[dict[str, Any]] = graph.filter(wanted).to_pylist()
-    return rows
+def _of_shoppers(shoppers: list[Shopper]) -> Iterable[Any]:
+    for shopper in shoppers:
+        yield from shopper.history
+        yield from (one.id for one in shopper.suggestions)
 
 
-def _row(neighbours: list[dict[str, Any]], item_id: Any, cards: dict[Any, GridItem]) -> dict[str, list[GridItem]]:
-    own = [entry for entry in neighbours if entry[ITEM_ID] == item_id]
-    names = dict.fromkeys(entry[MODALITY] for entry in neighbours)
-    return {
-        name: [
-            _with_similarity(cards[entry[NEIGHBOUR_ID]], entry[SIMILARITY]) for entry in own if entry[MODALITY] == name
-        ]
-        for name in names
-    }
+def _of_neighbours(groups: list[Neighbourhoods]) -> Iterable[Any]:
+    for row in (row for group in groups for row in group.rows):
+        yield row.item
+        yield from (one.id for lane in row.lanes.values() for one in lane)
 
 
-def _with_similarity(card: GridItem, similarity: float) -> GridItem:
-    return GridItem(id=card.id, title=card.title, image=card.image, note=f"cosine {similarity:.2f}")
-
-
-def _cards(catalogue: Catalogue, dataset: Dataset, items: pa.Table, shown: set[Any]) -> dict[Any, GridItem]:
-    """One card per item, its picture read and shrunk in threads."""
-    chosen = dataset.items.filter(pl.col(ITEM_ID).is_in(list(shown)))
-    rows = chosen.to_dicts()
-    titles = join_texts(chosen, [TITLE]) if TITLE in chosen.columns else [""] * len(rows)
-    sources = dict(zip(items.column(ITEM_ID).to_pylist(), items.column(SOURCE).to_pylist(), strict=True))
-    with ThreadPoolExecutor() as pool:
-        pictures = list(pool.map(lambda row: _picture(catalogue, row.get(IMAGE_PATH)), rows))
-    return {
-        row[ITEM_ID]: GridItem(
-            id=str(row[ITEM_ID]),
-            title=title or str(row[ITEM_ID]),
-            image=picture,
-            note=sources[row[ITEM_ID]],
-        )
-        for row, title, picture in zip(rows, titles, pictures, strict=True)
-    }
-
-
-def _picture(catalogue: Catalogue, image_path: str | None) -> str | None:
-    if not image_path:
-        return None
-    try:
-        payload = catalogue.pictures().read(image_path)
-    except InputError:  # the folder of the pictures is gone
-        return None
-    except OSError as error:
-        if not is_absence(error):
-            raise
-        return None
-    picture: str | None = thumbnail(payload)
-    return picture
+def _of_problems(problems: list[Problem]) -> Iterable[Any]:
+    return (one.id for problem in problems for one in problem.items)

@@ -6,8 +6,10 @@ from typing import Any, Self
 from pipeline.catalogue.pin import Pin
 from pipeline.dataset.records import EncoderRecord, Evaluation, Training
 from pipeline.registry.connection import SQLITE
-from pipeline.run import Stage, StageResult
+from pipeline.release.space import DriftRow
+from pipeline.run import Run, Stage, StageResult
 from pipeline.stages.validation_report import ValidationReport
+from pipeline.storage.files import is_complete
 from pipeline.storage.layout import Store
 
 ROOT = "{store.root}"
@@ -32,7 +34,7 @@ class Extraction:
     with_vector: int | None = None
     """Items that have one; of precomputed vectors only."""
     contents: int = 0
-    """Distinct ones, of all shards."""
+    """Distinct ones, of all shards; of pictures that other shards have yet to read, each place counts."""
     encoded: int = 0
     """In this shard."""
     cached: int = 0
@@ -66,6 +68,8 @@ class PrepareResult(StageResult):
     """Location of an input file, relative to the configuration's folder, to its sha256."""
     encoders: dict[str, EncoderRecord]
     """By modality."""
+    feature_parts: dict[str, list[str]] | None = None
+    """Parts of the feature store that the items' contents stand in, by modality; None: an earlier version's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +98,13 @@ class ExportResult(StageResult):
     digest: str
     counts: dict[str, int]
     """Rows by table."""
+    manifest_sha256: str | None = None
+    """Of the release's manifest; None where an earlier version wrote it."""
+    drift: dict[str, DriftRow] = field(default_factory=dict)
+    """How far the vectors moved from the champion's, as the manifest has it."""
+
+    def stands(self, run: Run) -> bool:
+        return is_complete(run.store.release(self._name))
 
     def kept_in(self, store: Store) -> Self:
         return replace(self, release=store.inside(store.release(self._name)))
@@ -116,6 +127,13 @@ class RegisterResult(StageResult):
     model_version: str
     tracking_uri: str
     """Without a password; in the store's files with `{store.root}` where the database is in the store."""
+    manifest_sha256: str | None = None
+    """Of the release's manifest; None where an earlier version registered it."""
+
+    def stands(self, run: Run) -> bool:
+        exported = run.result(EXPORT)
+        recorded = {exported.manifest_sha256 if exported else None, self.manifest_sha256}
+        return len(recorded - {None}) < 2  # earlier versions recorded none
 
     def kept_in(self, store: Store) -> Self:
         return replace(self, tracking_uri=self.tracking_uri.replace(f"{SQLITE}{store.root}/", f"{SQLITE}{ROOT}/"))

@@ -10,6 +10,7 @@ from upath import UPath
 from model.allocator import freed_memory_kept
 from model.config import Weights
 from model.data import resolve_device
+from model.divergence import DivergedError
 from model.epoch import EpochReport
 from model.finishing.finish import Finished, finish
 from model.inductive import new_item_maps
@@ -18,18 +19,24 @@ from model.micro import Micro
 from model.parallel import WHOLE, Columns
 from model.ranks import RankFailedError, joined, launch
 from model.split import Split
-from model.training import DivergedError, Trainer
+from model.training import Trainer
 from pipeline import errors, stages, torchrun
 from pipeline.config.config import Config
 from pipeline.dataset.dataset import Dataset, load_dataset
 from pipeline.dataset.protocol import EvaluationProtocol
-from pipeline.dataset.records import WarmStart
 from pipeline.errors import ConfigError, MicrorecError
 from pipeline.progress import Reporter, Task
 from pipeline.resources import free_memory_bytes, resident_memory_bytes
 from pipeline.run import Run, peak_memory_bytes
-from pipeline.stages.checkpoint import CONTENT_MAP, PARAMETERS, VECTORS, load_checkpoint, save_checkpoint
-from pipeline.stages.found_weights import found_weights
+from pipeline.stages.checkpoint import (
+    CONTENT_MAP,
+    PARAMETERS,
+    VECTORS,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from pipeline.stages.found_weights import NOTHING_FOUND, FoundWeights, found_weights, train_interactions
 from pipeline.stages.history import HISTORY, as_rows
 from pipeline.stages.results import TrainResult
 from pipeline.stages.warm_start import recorded_start, start_warm
@@ -96,12 +103,21 @@ def _train(run: Run, folder: Path) -> TrainResult:
     with joined(_device(run.config)) as columns:
         predicted = columns.first(lambda: check_memory(run, dataset))
         found = columns.first(lambda: found_weights(run, run.config.model.modalities_of(dataset.features)))
-        trainer = make_trainer(run, dataset, columns, found.training)
-        history, started_from = _begin(run, trainer, dataset, checkpoints)
+        trainer = make_trainer(run, dataset, columns, found)
+        state, history = (load_checkpoint(checkpoints) if columns.is_first else None) or (None, [])
+        is_new = columns.first(lambda: state is None)
+        started_from = start_warm(run, trainer, dataset) if is_new else recorded_start(run)
+        if found.run_id is not None and started_from is not None and started_from.run_id is None:
+            found = NOTHING_FOUND  # from random parameters, weights that go with the champion's are none
+            trainer = make_trainer(run, dataset, columns)
+        if not is_new:
+            trainer.load_state(state)
+            run.reporter.say(f"train: resumed after epoch {trainer.epoch}")
         with run.reporter.task("train", run.config.train.max_epochs) as task:
             task.advance(trainer.epoch)
             _fit(trainer, history, checkpoints, task)
         finished = _write(run, trainer, dataset, folder, found.taste)
+    is_known = found.run_id is not None and not found.searches_on
     if columns.is_first:
         write_json(UPath(str(folder / HISTORY)), as_rows(history))
     return TrainResult(
@@ -110,7 +126,8 @@ def _train(run: Run, folder: Path) -> TrainResult:
         warm_start=started_from,
         modalities=trainer.model.modality_names,
         weights=asdict(trainer.adaptation.best),
-        weights_of=found.run_id or (run.id if _has_searched(run.config, trainer) else None),
+        weights_of=found.run_id if is_known else (run.id if _has_searched(run.config, trainer) else None),
+        weights_interactions=found.interactions if is_known else train_interactions(run),
         taste_weights=finished.taste_weights if finished else {},
         new_item_scale=finished.new_item_scale if finished else 1.0,
         predicted_peak_memory_bytes=predicted,
@@ -196,33 +213,23 @@ def _has_searched(config: Config, trainer: Trainer[Micro]) -> bool:
 
 
 def make_trainer(
-    run: Run, dataset: Dataset, columns: Columns = WHOLE, known_weights: dict[str, float] | None = None
+    run: Run, dataset: Dataset, columns: Columns = WHOLE, found: FoundWeights = NOTHING_FOUND
 ) -> Trainer[Micro]:
     """The trainer of this run's configuration, checking on the validation interactions of `dataset`.
 
-    `known_weights` are an earlier training's, for those that are `auto`.
+    `found` are an earlier training's weights, for those that are `auto`.
 
     Raises `ConfigError` for a configuration that does not fit the data.
     """
     try:
         data, config = dataset.training_data(), run.config
         held_out = EvaluationProtocol(dataset, config.split).held_out()
-        return Trainer(data, held_out, config.model, config.train, Micro, freed_memory_kept, columns, known_weights)
+        return Trainer(
+            data, held_out, config.model, config.train, Micro, freed_memory_kept, columns, found.training,
+            searches_on=found.searches_on,
+        )  # fmt: skip
     except ValueError as error:
         raise ConfigError(f"train: {error}") from error
-
-
-def _begin(
-    run: Run, trainer: Trainer[Micro], dataset: Dataset, checkpoints: UPath
-) -> tuple[list[EpochReport], WarmStart | None]:
-    """Resume from the latest checkpoint, else begin warm or fresh; return the history and what it all began from."""
-    columns = trainer.columns
-    state, history = (load_checkpoint(checkpoints) if columns.is_first else None) or (None, [])
-    if columns.first(lambda: state is None):
-        return [], start_warm(run, trainer, dataset)
-    trainer.load_state(state)
-    run.reporter.say(f"train: resumed after epoch {trainer.epoch}")
-    return history, recorded_start(run)
 
 
 def _fit(trainer: Trainer[Micro], history: list[EpochReport], checkpoints: UPath, task: Task) -> None:
@@ -235,7 +242,13 @@ def _fit(trainer: Trainer[Micro], history: list[EpochReport], checkpoints: UPath
                 if trainer.columns.is_first:
                     save_checkpoint(checkpoints, state, history)
     except DivergedError as error:
-        raise MicrorecError(str(error)) from error
+        raise ConfigError(f"train: {error}, for a new run; {_last_good(checkpoints)}") from error
+
+
+def _last_good(checkpoints: UPath) -> str:
+    """Of a training that diverged: what is saved has been looked at, and is sound."""
+    latest = latest_checkpoint(checkpoints)
+    return f"the last good checkpoint is {latest}" if latest else "there is no checkpoint yet"
 
 
 def _note(report: EpochReport, trainer: Trainer[Micro]) -> str:

@@ -10,19 +10,22 @@ import polars as pl
 
 from features.precomputed import ROWS
 from pipeline.catalogue.catalogue import Catalogue
-from pipeline.catalogue.cleaning import clean_items, interaction_steps, losses, require_interactions, require_weights
-from pipeline.catalogue.contents import has_text
+from pipeline.catalogue.cleaning import clean_items, interaction_steps, losses, require_interactions, require_numbers
+from pipeline.catalogue.contents import has_text, require_image_path
 from pipeline.catalogue.oddities import require_unit, take_words, units, words_for_nothing
 from pipeline.catalogue.pin import take_pin, unmoved
 from pipeline.catalogue.precomputed import PRECOMPUTED
 from pipeline.columns import IMAGE_PATH, ITEM_ID, TIMESTAMP, USER_ID
 from pipeline.config.config import Config
+from pipeline.dataset.content_store import ContentStore
 from pipeline.dataset.kinds import KIND_SETTING
 from pipeline.dataset.split import split_interactions
 from pipeline.errors import InputError, InputMovedError
 from pipeline.run import Run
+from pipeline.stages.pinned_pictures import keep_pictures
 from pipeline.stages.results import ValidateResult
-from pipeline.stages.validate_contents import NAMED, check_content
+from pipeline.stages.validate_contents import check_content
+from pipeline.stages.validate_pictures import NAMED, Look, look_at_pictures
 from pipeline.stages.validation_report import (
     InteractionsReport,
     ItemsReport,
@@ -44,7 +47,7 @@ _NUM_ROWS = pl.len().alias(_ROWS)
 
 
 def validate(run: Run, folder: Path) -> ValidateResult:
-    """Pin the run's tables and check its catalogue (`check_catalogue`); pin and report are all there is.
+    """Pin the run's tables, check its catalogue (`check_catalogue`) and keep the listing of its pictures.
 
     Raises `InputError` as `check_catalogue` does, and where files are replaced again and again while they are read.
     """
@@ -53,7 +56,7 @@ def validate(run: Run, folder: Path) -> ValidateResult:
         try:
             pin = take_pin(catalogue)
             with unmoved(catalogue, pin):
-                return ValidateResult(report=check_catalogue(run.config), input=pin)
+                return ValidateResult(report=check_catalogue(run.config, folder), input=pin)
         except InputMovedError as error:
             moved = str(error)
             run.reporter.say(f"validate: the input moved while it was read ({moved}); it is read again")
@@ -62,8 +65,12 @@ def validate(run: Run, folder: Path) -> ValidateResult:
     )
 
 
-def check_catalogue(config: Config) -> ValidationReport:
-    """Read everything once and count.
+def check_catalogue(config: Config, folder: Path | None = None, *, deep: bool = False) -> ValidationReport:
+    """Read the tables once and count; of pictures see `validate_pictures`.
+
+    Args:
+        folder: where the listing of the pictures is kept, and those that were read.
+        deep: decode every picture.
 
     Raises:
         InputError: an input no run could use: a table that cannot be read, ids that do not fit, nothing left, or not
@@ -75,15 +82,27 @@ def check_catalogue(config: Config) -> ValidationReport:
     items = clean_items(catalogue, [IMAGE_PATH])
     interactions, kept, users_before = _interactions(catalogue, items)
     split_interactions(kept, config.split)  # what cannot be split is refused before anything is encoded
+    look = _look(config, catalogue, items, deep=deep)
+    if look and folder:
+        keep_pictures(folder, look.listing, look.checked)
     report = ValidationReport(
         items=_items(catalogue, config, items, kept),
         interactions=interactions,
         users=_users(kept, users_before),
         density=len(kept) / (len(items) * kept[USER_ID].n_unique()),
-        modalities={name: check_content(catalogue, name, one, items) for name, one in config.modalities.items()},
+        modalities={name: check_content(catalogue, name, one, items, look) for name, one in config.modalities.items()},
     )
     unused = [f"catalogue.columns maps {name!r}, a column that no file has" for name in catalogue.unused_mappings()]
     return dataclasses.replace(report, warnings=[*unused, *_not_read(config, catalogue), *find_warnings(report)])
+
+
+def _look(config: Config, catalogue: Catalogue, items: pl.DataFrame, *, deep: bool) -> Look | None:
+    """At the pictures; None where no modality is made of them."""
+    names = [name for name, one in config.modalities.items() if one.encoder != PRECOMPUTED and not one.columns]
+    if not names:
+        return None
+    require_image_path(catalogue, names[0], items)
+    return look_at_pictures(catalogue, ContentStore(config.open_store().contents), items, deep=deep)
 
 
 def _not_read(config: Config, catalogue: Catalogue) -> list[str]:
@@ -153,7 +172,7 @@ def _interactions(catalogue: Catalogue, items: pl.DataFrame) -> tuple[Interactio
     kept = catalogue.collect_interactions(steps[-1][1])
     dropped = losses(catalogue, steps)
     require_interactions(catalogue, kept, dropped)
-    require_weights(catalogue, kept)
+    require_numbers(catalogue, kept)
     report = InteractionsReport(
         rows=rows,
         kept=len(kept),

@@ -11,27 +11,31 @@ from features.modality import ModalityConfig
 from features.registry import find_encoder
 from features.text_limits import TextLimit
 from pipeline.catalogue.catalogue import Catalogue
-from pipeline.catalogue.contents import join_texts, read_texts, require_image_path
-from pipeline.catalogue.pictures import Checked, Problem, check_pictures
+from pipeline.catalogue.contents import join_texts, read_texts
+from pipeline.catalogue.pictures import Problem
 from pipeline.catalogue.precomputed import PRECOMPUTED, load_precomputed
 from pipeline.columns import CONTENT_HASH, IMAGE_PATH, ITEM_ID, LONG
-from pipeline.stages.validation_report import ContentReport, PictureProblem, SameContent
+from pipeline.stages.validate_pictures import NAMED, UNREAD, Look
+from pipeline.stages.validation_report import ContentReport, SameContent
 
-NAMED = 20  # items named per finding
 _EXAMPLES, _EXAMPLE_LENGTH = 3, 100
 _COUNT = "count"
 
 
-def check_content(catalogue: Catalogue, name: str, modality: ModalityConfig, items: pl.DataFrame) -> ContentReport:
-    """Read the content of every item in one modality.
+def check_content(
+    catalogue: Catalogue, name: str, modality: ModalityConfig, items: pl.DataFrame, look: Look | None
+) -> ContentReport:
+    """Count the content of every item in one modality.
+
+    Args: look: at the pictures, where a modality is made of them.
 
     Raises `InputError` or `FeatureError` where its columns, pictures or vectors cannot be used at all.
     """
     if modality.encoder == PRECOMPUTED:
         return _vectors(catalogue, modality, items)
-    if modality.columns:
+    if look is None or modality.columns:
         return _texts(catalogue, name, modality, items)
-    return _pictures(catalogue, name, items)
+    return _pictures(look, items)
 
 
 def _report(content: str, items: pl.DataFrame, digests: pl.Series) -> ContentReport:
@@ -97,36 +101,32 @@ def _vectors(catalogue: Catalogue, modality: ModalityConfig, items: pl.DataFrame
         _report(PRECOMPUTED, items, pl.Series(digests, dtype=pl.String)),
         of_unknown_items=vectors.num_vectors - int(vectors.present.sum()) - vectors.num_zero,
         zero=vectors.num_zero,
+        scaled=vectors.num_scaled,
     )
 
 
-def _pictures(catalogue: Catalogue, name: str, items: pl.DataFrame) -> ContentReport:
-    require_image_path(catalogue, name, items)
-    locations = items[IMAGE_PATH].to_list()
-    checked = check_pictures(catalogue.pictures(), locations)
-    digests = pl.Series([one.digest for one in checked], dtype=pl.String)
-    named = pl.Series([bool(location) for location in locations])
+def _pictures(look: Look, items: pl.DataFrame) -> ContentReport:
+    found = look.of_items(items)
+    named = found[IMAGE_PATH].replace("", None).is_not_null()
     missing = items.filter(~named)[ITEM_ID]
-    report = dataclasses.replace(
-        _report("image", items, digests), missing=len(missing), missing_items=missing.head(NAMED).to_list()
-    )
-    problems = {kind: _problems(items, checked, kind) for kind in Problem}
+    report = _report("image", items, found[CONTENT_HASH])
+    estimated = look.estimated_unreadable(found)
+    not_found, not_found_items = look.problems(found, Problem.NOT_FOUND)
+    unreadable, unreadable_items = look.problems(found, Problem.UNREADABLE)
+    outside, outside_items = look.problems(found, Problem.OUTSIDE)
+    usable = found.filter(pl.col(CONTENT_HASH).is_not_null())
     return dataclasses.replace(
         report,
-        examples=[str(one.path) for one in checked if one.digest][:_EXAMPLES],
-        not_found=len(problems[Problem.NOT_FOUND]),
-        not_found_items=problems[Problem.NOT_FOUND][:NAMED],
-        unreadable=len(problems[Problem.UNREADABLE]),
-        unreadable_items=problems[Problem.UNREADABLE][:NAMED],
-        outside=len(problems[Problem.OUTSIDE]),
-        outside_items=problems[Problem.OUTSIDE][:NAMED],
+        usable=report.usable - estimated,
+        missing=len(missing),
+        missing_items=missing.head(NAMED).to_list(),
+        examples=usable[IMAGE_PATH].head(_EXAMPLES).to_list(),
+        not_found=not_found,
+        not_found_items=not_found_items,
+        unreadable=unreadable,
+        unreadable_items=unreadable_items,
+        outside=outside,
+        outside_items=outside_items,
+        unread=int(found[UNREAD].sum()),
+        estimated_unreadable=estimated,
     )
-
-
-def _problems(items: pl.DataFrame, checked: Sequence[Checked], kind: Problem) -> list[PictureProblem]:
-    rows = zip(items[ITEM_ID].to_list(), items[IMAGE_PATH].to_list(), checked, strict=True)
-    return [
-        PictureProblem(item_id=item, image_path=location, problem=one.told)
-        for item, location, one in rows
-        if one.problem is kind
-    ]

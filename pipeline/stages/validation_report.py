@@ -137,6 +137,8 @@ class ContentReport:
     """Precomputed vectors of items that there are not."""
     zero: int | None = None
     """Items whose precomputed vector is all zero: they count as missing."""
+    scaled: int | None = None
+    """Items whose precomputed vector is so long or so short that it is scaled; its direction stays."""
     not_found: int | None = None
     not_found_items: list[PictureProblem] = field(default_factory=list)
     unreadable: int | None = None
@@ -144,6 +146,11 @@ class ContentReport:
     outside: int | None = None
     """Pictures that lie outside the image root, and are not read."""
     outside_items: list[PictureProblem] = field(default_factory=list)
+
+    unread: int = 0
+    """Items whose picture was not read before and not decoded now either."""
+    estimated_unreadable: int = 0
+    """Of these, as many as the share of today's sample that cannot be decoded; `usable` is without them."""
 
     def picture_problems(self) -> list[tuple[str, int, list[PictureProblem]]]:
         """Kind, number and the first of each kind of problem, of pictures only."""
@@ -226,6 +233,11 @@ def _content(name: str, found: ContentReport, num_items: int) -> list[str]:
     if found.unreadable:
         shown = some([entry.image_path for entry in found.unreadable_items])
         lines.append(f"{name}: {found.unreadable} pictures cannot be decoded, such as {shown}")
+    if found.estimated_unreadable:
+        lines.append(
+            f"{name}: {found.unread} pictures were never read; by the sample about {found.estimated_unreadable} "
+            "of them cannot be decoded (`microrec validate --deep` decodes all)"
+        )
     if found.outside:
         shown = some([entry.image_path for entry in found.outside_items])
         lines.append(
@@ -234,6 +246,10 @@ def _content(name: str, found: ContentReport, num_items: int) -> list[str]:
         )
     if found.zero:
         lines.append(f"{name}: {found.zero} vectors are all zero; these items count as items without content")
+    if found.scaled:
+        lines.append(
+            f"{name}: {found.scaled} vectors are so long or so short that they are scaled; their directions stay"
+        )
     if found.long and found.cuts:
         lines.append(
             f"{name}: {found.long} texts are longer than the {found.reads} word pieces that the encoder reads, such as "

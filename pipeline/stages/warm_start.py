@@ -6,6 +6,7 @@ reason to miss the night's release: training starts fresh and says why. A run th
 is an error.
 """
 
+import math
 from typing import Any
 
 import polars as pl
@@ -29,11 +30,15 @@ from pipeline.errors import ConfigError, InputError, StoreError
 from pipeline.registry.predecessor import predecessor
 from pipeline.run import Run
 from pipeline.stages.checkpoint import PARAMETERS
-from pipeline.storage.files import as_json, create_bytes, file_sha256, local_copy, parse_json, read_json, write_json
+from pipeline.storage.files import as_json, create_bytes, file_sha256, parse_json, read_json, write_json
 
 RECORD = "warm_start.json"
 MOST_TRAINED_BEFORE = 0.01
-"""Share of the held-out interactions that the earlier run may have been trained on; above, metrics would flatter."""
+MOST_OF_FEW = 0.05
+"""Share of the held-out interactions that the earlier run, or one before it, may have been trained on: metrics flatter.
+
+Of few interactions, n, it may be 1 / √n, at most `MOST_OF_FEW`. That may flatter by two standard errors of the metric.
+"""
 
 _DAMAGE = (
     FileNotFoundError,
@@ -72,8 +77,9 @@ def start_warm(run: Run, trainer: Trainer[Micro], today: Dataset) -> WarmStart |
     except _UnusableError as error:
         if wanted != WARM_START_CHAMPION:
             raise ConfigError(f"train.warm_start = {wanted!r} cannot be used: {error}") from error
+        if record.run_id is not None or record.reason is not None:  # else it is the first night
+            run.reporter.say(f"train: starts fresh, not from the champion: {error}")
         record = WarmStart(run_id=None, reason=str(error))
-        run.reporter.say(f"train: starts fresh, not from the champion: {error}")
     if trainer.columns.is_first:
         write_json(run.path / RECORD, as_document(record))
     return record
@@ -97,22 +103,23 @@ def _told(error: Exception) -> str:
 def _start(run: Run, record: WarmStart, trainer: Trainer[Micro], today: Dataset) -> WarmStart:
     if record.run_id is None:
         raise _UnusableError(record.reason or "there is none yet")
-    if trainer.adaptation.searches:
+    if trainer.adaptation.searches and not trainer.searches_on:
         raise _UnusableError("weights that are `auto` are to be found, which begins at random parameters")
     try:
         earlier = Run.present(record.run_id, run.config, run.store, run.reporter)
         _require_same_model(run, earlier, trainer.model.modality_names)
         then = load_dataset(earlier.folder(stages.PREPARE), with_features=False)
-        with local_copy(earlier.folder(stages.TRAIN) / PARAMETERS) as file:
+        with earlier.committed(stages.TRAIN).open(PARAMETERS) as file:
             parameters, sha256 = load_file(file), file_sha256(file)
     except _DAMAGE as error:
         raise _UnusableError(f"run {record.run_id} is damaged ({_told(error)})") from error
     _require_sound(earlier, parameters, trainer, {USERS: len(then.users), ITEMS: len(then.items)})
-    share = trained_before(then, today)
-    if share > MOST_TRAINED_BEFORE:
+    share = trained_before(then, today) + _trained_before_that(earlier)
+    most = max(MOST_TRAINED_BEFORE, min(MOST_OF_FEW, 1 / math.sqrt(max(1, len(pairs_by_id(today, HELD_OUT))))))
+    if share > most:
         raise _UnusableError(
-            f"run {earlier.id} was trained on {share:.1%} of what run {run.id} holds out, at most "
-            f"{MOST_TRAINED_BEFORE:.0%} may be; was [split] changed?"
+            f"run {earlier.id} and those before it were trained on {share:.1%} of what run {run.id} holds out, at most "
+            f"{most:.1%} may be; was [split] changed?"
         )
     user_U, item_I = earlier_rows(then, today)
     if run.config.model.backbone == "mf" and (user_U < 0).any():
@@ -131,6 +138,12 @@ def _start(run: Run, record: WarmStart, trainer: Trainer[Micro], today: Dataset)
         trained_before=share,
         metric=metric,
     )
+
+
+def _trained_before_that(earlier: Run) -> float:
+    """The same share of what the earlier run held out: it may have kept the parameters that it began with."""
+    training = earlier.result(stages.TRAIN)
+    return (training.warm_start.trained_before or 0.0) if training and training.warm_start else 0.0
 
 
 def _require_sound(

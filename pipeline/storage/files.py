@@ -14,18 +14,22 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from upath import UPath
 
-from pipeline.errors import ConfigError, InputError, StoreError
+from pipeline.addresses import require_no_credentials, without_secrets
+from pipeline.errors import ConfigError, DamagedError, InputError
 from pipeline.faults.find import find_fault
 from pipeline.storage import object_store
+from pipeline.storage.seal import SEAL, is_sound, sealed, spelled
 
 SUCCESS = object_store.SUCCESS
 LOCK = ".lock"
+MEND = "restore it from a copy, or use a new run id"
+"""Of most documents; for the others there is more to do."""
 
 
 def is_local(path: UPath) -> bool:
@@ -39,10 +43,12 @@ def local_path(path: UPath) -> Path:
 
 
 def require_known_scheme(location: str, key: str) -> None:
-    """Raise `ConfigError` that names the setting `key` for a location that is neither local nor in an S3 store."""
+    """Raise `ConfigError`, naming the setting `key`, for what is neither local nor in S3, or has credentials in it."""
     scheme, separator, _ = location.partition("://")
     if separator and scheme not in ("s3", "s3a", "file"):
-        raise ConfigError(f"{key}: {location!r} begins with {scheme}://; name a local path, or s3://bucket/prefix")
+        shown = without_secrets(location)
+        raise ConfigError(f"{key}: {shown!r} begins with {scheme}://; name a local path, or s3://bucket/prefix")
+    require_no_credentials(location, key)
 
 
 def require_reachable(path: UPath, key: str) -> None:
@@ -60,7 +66,8 @@ def list_files(folder: UPath) -> list[str]:
     if is_local(folder):
         found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     else:
-        found = [name.removeprefix(folder.path + "/") for name in folder.fs.find(folder.path)]
+        below = folder.path + "/"  # some stores name a folder that was emptied as if it were a file
+        found = [name.removeprefix(below) for name in folder.fs.find(folder.path) if name.startswith(below)]
     return sorted(name for name in found if not name.startswith((".", object_store.ATTEMPTS)))
 
 
@@ -82,22 +89,25 @@ def is_absence(error: OSError) -> bool:
     return isinstance(error, FileNotFoundError) or find_fault(error) is None
 
 
-def read_json(path: UPath) -> Any:
-    """Read one JSON document; a damaged one is a `StoreError` that names it."""
-    return parse_json(path, read_bytes(path))
+def read_json(path: UPath, mend: str = MEND) -> Any:
+    """Read one JSON document; a damaged one is a `DamagedError` that names it, and the mend."""
+    return parse_json(path, read_bytes(path), mend)
 
 
-def parse_json(path: UPath, payload: bytes) -> Any:
-    """The document in `payload`, which was read from `path`."""
+def parse_json(path: UPath, payload: bytes, mend: str = MEND) -> Any:
+    """The document in `payload`, which was read from `path`; its seal, where it has one, is held against the rest."""
     try:
-        return json.loads(payload)
+        document = json.loads(payload)
     except ValueError as error:
-        raise StoreError(f"{path} is not valid JSON ({error}): it is damaged") from error
+        raise DamagedError(f"{path} is not valid JSON ({error}): it is damaged; {mend}") from error
+    if not is_sound(document):
+        raise DamagedError(f"{path} is damaged: it does not fit its own seal; {mend}")
+    return {key: value for key, value in document.items() if key != SEAL} if isinstance(document, dict) else document
 
 
 def as_json(document: Any) -> bytes:
-    """The one spelling of JSON documents in the store."""
-    return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, default=str) + "\n").encode()
+    """A JSON document as the store has it, with its seal."""
+    return spelled(sealed(document)).encode()
 
 
 def write_json(path: UPath, document: Any) -> None:
@@ -144,7 +154,7 @@ def publish_file(local: Path, path: UPath) -> None:
         return
     _sync(local)
     with _lock(local_path(path).parent):
-        _remove_dead_scratch(local_path(path))
+        remove_dead_scratch(local_path(path))
         if not path.exists():
             local.rename(local_path(path))
 
@@ -172,7 +182,7 @@ def _rename_into_place(local: Path, folder: Path) -> bool:
         _sync(path)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent):
-        _remove_dead_scratch(folder)
+        remove_dead_scratch(folder)
         if (folder / SUCCESS).exists():
             return False
         if folder.exists():
@@ -185,9 +195,12 @@ def _rename_into_place(local: Path, folder: Path) -> bool:
 def _replace(target: Path, payload: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    beside.write_bytes(payload)
-    _sync(beside)
-    beside.replace(target)
+    try:
+        beside.write_bytes(payload)
+        _sync(beside)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)  # where the disk was full
     _sync(target.parent)
 
 
@@ -227,9 +240,18 @@ def scratch(target: UPath) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         if holder is not None:
             os.close(holder)
+        _remove_scratch(folder)
+
+
+def _remove_scratch(folder: Path) -> None:
+    """Remove a folder of ours, also where this process can open but one more file: `rmtree` takes several."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        for path in sorted(folder.rglob("*"), reverse=True) if folder.exists() else ():
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        folder.rmdir()
 
 
 def try_lock(folder: Path) -> int | None:
@@ -246,8 +268,11 @@ def try_lock(folder: Path) -> int | None:
     return descriptor
 
 
-def _remove_dead_scratch(target: Path) -> None:
-    """Remove scratch folders of `target` whose owners have died; the lock on its parent is held."""
+def remove_dead_scratch(target: Path) -> None:
+    """Remove scratch folders of `target` whose owners have died.
+
+    Who publishes the target meanwhile holds the lock on its parent.
+    """
     for folder in target.parent.glob(f".{target.name}.*/"):
         if (descriptor := try_lock(folder)) is not None:
             shutil.rmtree(folder, ignore_errors=True)

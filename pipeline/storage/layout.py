@@ -1,4 +1,4 @@
-"""The folders of the store (docs/formats.md)."""
+"""The folders of the store (docs/reference/formats.md)."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class StoreConfig:
 
 @dataclass(frozen=True)
 class Store:
-    """Paths of the store (docs/formats.md)."""
+    """Paths of the store (docs/reference/formats.md)."""
 
     root: UPath
 
@@ -30,6 +30,14 @@ class Store:
     @property
     def champion(self) -> UPath:
         return self.root / "champion.json"
+
+    @property
+    def contents(self) -> UPath:
+        return self.root / "contents"
+
+    @property
+    def increments(self) -> UPath:
+        return self.root / "increments"
 
     def inside(self, path: UPath) -> str:
         """How the store's own files spell a path in it: relative to the root, so that it may be moved or mirrored."""
@@ -48,6 +56,10 @@ class Store:
 
     def release(self, run_id: str) -> UPath:
         return self.releases / run_id
+
+    def increments_of(self, run_id: str) -> UPath:
+        """Increments beside a release."""
+        return self.increments / run_id
 
     def features(self, modality: str, encoder_key: str) -> UPath:
         return self.root / "features" / modality / encoder_key

@@ -14,12 +14,14 @@ Only one attempt's files are ever put into place, so it does not matter who copi
 import errno
 import time
 import uuid
+from collections.abc import Callable, Sequence
+from os.path import commonprefix
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from upath import UPath
 
-from pipeline.errors import InputError, StoreError
+from pipeline.errors import DamagedError, InputError, StoreError
 from pipeline.faults.find import raise_fault
 
 SUCCESS = "_SUCCESS"
@@ -27,6 +29,7 @@ ATTEMPTS, CHOSEN = "_attempts", "chosen"
 AT_ONCE = 8
 """Files uploaded or copied at the same time."""
 TRIES = 5
+Version = TypeVar("Version")
 _REFUSED = (409, 412)  # somebody else was faster; the condition does not hold
 
 
@@ -90,6 +93,63 @@ def read_object_start(path: UPath, limit: int) -> bytes:
     return payload
 
 
+def read_tagged(path: UPath, limit: int) -> tuple[bytes, int, str]:
+    """The first bytes of the object, at most `limit`, its size and its ETag, in one request."""
+    from fsspec.asyn import sync  # loads the client, as opening `path.fs` has
+
+    payload, size, tag = sync(path.fs.loop, _get_start, path.fs, path.path, limit)
+    return payload, size, tag.strip('"')
+
+
+async def _get_start(fs: Any, path: str, limit: int) -> tuple[bytes, int, str]:
+    from s3fs.core import _error_wrapper  # what `cat_file` repeats a reading with
+
+    bucket, _, key = path.partition("/")
+
+    async def get() -> tuple[bytes, int, str]:
+        try:
+            answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, Range=f"bytes=0-{limit - 1}")
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            answer = await fs._call_s3("get_object", Bucket=bucket, Key=key)  # an empty object has no range
+        try:
+            size = answer.get("ContentRange", "").rpartition("/")[2] or answer["ContentLength"]
+            return await answer["Body"].read(), int(size), answer["ETag"]
+        finally:
+            answer["Body"].close()
+
+    found: tuple[bytes, int, str] = await _error_wrapper(get, retries=fs.retries)
+    return found
+
+
+def list_versions(paths: Sequence[UPath], version: Callable[..., Version]) -> dict[str, Version | None]:
+    """What a bucket's listing says of some of its objects, None where it has none of that name.
+
+    Args: version: makes one of `size` and `version`, the ETag.
+
+    As many pages are asked for as there are paths; of those that lie beyond nothing is said.
+    """
+    fs, bucket = paths[0].fs, paths[0].path.partition("/")[0]
+    keys = {path.path.partition("/")[2]: path.path for path in paths}
+    prefix = commonprefix(list(keys))  # noqa: RUF071  any beginning of names is a prefix to a store
+    found, more = dict[str, Version | None](), dict[str, str]()
+    for _ in range(len(keys)):
+        try:
+            answer = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+        except PermissionError:  # what may not be listed may be read
+            return {}
+        except FileNotFoundError:  # no such bucket
+            return dict.fromkeys(keys.values())
+        for entry in answer.get("Contents", []):
+            if entry["Key"] in keys:
+                found[keys[entry["Key"]]] = version(size=entry["Size"], version=entry["ETag"].strip('"'))
+        if not answer.get("IsTruncated"):
+            return dict.fromkeys(keys.values()) | found
+        more = {"ContinuationToken": answer["NextContinuationToken"]}
+    return found
+
+
 def publish_objects(local: Path, folder: UPath) -> bool:
     """Publish the files of a local folder as `folder`; whether it is these that were published."""
     attempt = uuid.uuid4().hex
@@ -112,7 +172,7 @@ def _put_in_place(folder: UPath, chosen: str) -> None:
     if names:
         (folder / SUCCESS).write_bytes(b"")
     elif not (folder / SUCCESS).exists():
-        raise StoreError(f"{folder} was published and then damaged: it has no {SUCCESS}; delete it and try again")
+        raise DamagedError(f"{folder} was published and then damaged: it has no {SUCCESS}; delete it and try again")
     for name in fs.find((folder / ATTEMPTS).path):
         if not name.endswith(f"/{CHOSEN}"):
             fs.rm_file(name)

@@ -34,12 +34,13 @@ def test_error_is_relative_where_entries_are_small_and_sees_nan():
 
 
 def test_extraction_without_the_encoder_s_library_is_not_measured(monkeypatch, tmp_path):
-    (tmp_path / "timm.py").write_text("raise ModuleNotFoundError('no timm')")
+    for library in ("timm", "openvino"):
+        (tmp_path / f"{library}.py").write_text("raise ModuleNotFoundError('no library')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     report = Report("bare image")
     gpu._extraction(report, torch.device("cpu"), argparse.Namespace(), 0.002)
     (row,) = report.rows
-    assert (row.what, row.value, row.note) == ("image extraction", "not measured", "ModuleNotFoundError: no timm")
+    assert (row.what, row.value, row.note) == ("image extraction", "not measured", "ModuleNotFoundError: no library")
 
 
 def test_gpu_needs_torch_and_numpy_alone():

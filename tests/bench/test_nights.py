@@ -18,6 +18,7 @@ from bench.nights.night import Night, Nights
 from bench.nights.page import Begun, begin, by_night, page, recovered, summary
 
 NIGHTS = 20
+SMALL = ("model.embedding_dim=16", "modalities.text.encoder=hashed-words:64")
 NAMED = {kind.name: kind for kind in KINDS}
 
 
@@ -173,7 +174,7 @@ def test_recall_knows_what_an_earlier_process_knew(shop, night, tmp_path):
 @pytest.mark.integration
 def test_nights_with_three_kinds_of_fault_end_as_they_should(tmp_path):
     kinds = [NAMED["half of the catalogue"], NAMED["SIGKILL"], NAMED["export older than the champion's"]]
-    settings = ("train.max_epochs=8", "model.embedding_dim=16", "gate.baselines=[]")
+    settings = (*SMALL, "train.max_epochs=8", "gate.baselines=[]")
     spent = spend_all(tmp_path / "nights", 6, 0, items=60, users=80, kinds=kinds, settings=settings)
     assert sorted(night.kind for night in spent) == sorted(["none"] * 3 + [kind.name for kind in kinds])
     assert [night for night in spent if not night.as_it_should] == []
@@ -184,7 +185,7 @@ def test_nights_with_three_kinds_of_fault_end_as_they_should(tmp_path):
 @pytest.mark.timeout(1800)
 @pytest.mark.integration
 def test_nights_without_checks_and_gate_see_the_wrong_champion(tmp_path):
-    settings = ("train.max_epochs=2", "model.embedding_dim=16", "gate.metric=none", "checks.enabled=false")
+    settings = (*SMALL, "train.max_epochs=2", "gate.metric=none", "checks.enabled=false")
     kinds = [NAMED["half of the catalogue"]]
     *_, last = spend_all(tmp_path / "nights", 3, 0, items=40, users=60, kinds=kinds, settings=settings)
     assert (last.seen, last.champion, last.wrong_champion) == (Outcome.PROMOTED, "night-03", True)

@@ -38,6 +38,21 @@ def test_pod_template_limits(template, gpus):
     assert pod.spec.security_context.run_as_non_root
 
 
+@pytest.mark.parametrize("template", ["pod.yaml", "gpu-pod.yaml"])
+def test_pod_is_confined_and_writes_where_it_may(template):
+    spec = render(KUBERNETES / template, "train").spec
+    [container] = spec.containers
+    confined = container.security_context
+    assert spec.automount_service_account_token is False
+    assert spec.security_context.seccomp_profile.type == "RuntimeDefault"
+    assert confined.allow_privilege_escalation is False
+    assert confined.read_only_root_filesystem is True
+    assert confined.capabilities.drop == ["ALL"]
+    writable = {mount.mount_path for mount in container.volume_mounts if not mount.read_only}
+    assert {"/tmp", "/opt/microrec/airflow", "/opt/microrec/logs", "/dev/shm"} <= writable
+    assert {mount.name for mount in container.volume_mounts} <= {volume.name for volume in spec.volumes}
+
+
 @pytest.mark.parametrize(("queue", "tasks"), [("default", {"train"}), ("gpu", {"train", "extract_image"})])
 def test_tasks_of_the_gpu_queue_ask_for_the_gpu_pod_where_the_setting_names_it(monkeypatch, queue, tasks):
     from microrec_nightly import nightly

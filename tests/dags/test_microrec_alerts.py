@@ -36,5 +36,6 @@ def test_deadline_missed_tells_the_webhook_which_night_is_late(webhook):
 def test_alert_webhook_that_does_not_answer_is_a_line_in_the_log(monkeypatch, caplog):
     monkeypatch.setenv("MICROREC_ALERT_WEBHOOK", "http://127.0.0.1:9/secret?token=1")
     alert("something")
-    assert "did not reach http://127.0.0.1:9/secret" in caplog.text
+    assert "did not reach 127.0.0.1" in caplog.text
+    assert "secret" not in caplog.text
     assert "token=1" not in caplog.text

@@ -138,7 +138,13 @@ NIGHT = {
         0,
         {
             "modalities": {},
-            "checks": {"verdict": "ok", "champion": None, "note": "first", "reasons": []},
+            "checks": {
+                "verdict": "ok",
+                "champion": None,
+                "note": "first",
+                "reasons": [],
+                "rows": [{"name": "items", "margin": 0.1}, {"name": "last timestamp", "margin": None}],
+            },
             "warnings": [],
         },
     ],
@@ -146,8 +152,25 @@ NIGHT = {
     "changes": [0, {"champion": "night-0", "digest": "d0", "changes": ["items.parquet"]}],
     "train": [0, {"epochs": 5, "best_epoch": 4, "device": "cpu"}],
     "evaluate": [0, {"metrics": {"validation": {"recall@20": 0.25, "ndcg@20": 0.1}, "test": None}}],
-    "gate": [0, {"verdict": "passed", "champion": "night-0", "metric": "recall@20", "value": 0.25, "rows": []}],
-    "export": [0, {"release": "s3://store/releases/x", "digest": "d1", "counts": {"user_vectors": 6}}],
+    "gate": [
+        0,
+        {
+            "verdict": "passed",
+            "champion": "night-0",
+            "metric": "recall@20",
+            "value": 0.25,
+            "rows": [{"name": "held out today", "margin": 0.03}, {"name": "detectable fall", "margin": None}],
+        },
+    ],
+    "export": [
+        0,
+        {
+            "release": "s3://store/releases/x",
+            "digest": "d1",
+            "counts": {"user_vectors": 6},
+            "drift": {"all": {"cosine_median": 0.9, "neighbours_kept": None, "recommendations_kept": None}},
+        },
+    ],
     "register": [0, {"run_id": "m1", "model_name": "microrec", "model_version": "7"}],
 }
 HELD = {"reason": "half a catalogue", "since": "2026-11-24T02:00:00.123456+00:00"}
@@ -165,6 +188,51 @@ def test_nightly_while_the_champion_is_held_publishes_and_does_not_promote_and_s
     note = next(task for task in run.get_task_instances() if task.task_id == "summarise").xcom_pull("summarise")
     assert "- gate passed, against `night-0`\n" in note
     assert "not promoted: the champion night-0 is held since 2026-11-24T02:00:00: half a catalogue" in note
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The metrics that were sent, by name."""
+    import microrec_metrics
+
+    metrics = {}
+    monkeypatch.setattr(microrec_metrics.stats, "gauge", metrics.__setitem__)
+    return metrics
+
+
+@pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
+def test_nightly_sends_margins_drift_and_the_age_of_the_champion(fake_microrec, run_dag, sent):
+    champion = {"run_id": "night-0", "held": HELD, "as_of": None, "promoted_at": "2026-11-24T02:00:00+00:00"}
+    fake_microrec.answers({**NIGHT, "promote": [0, champion], "champion": [0, champion]})
+    run_dag("microrec_nightly", run_conf={"config": "c.toml", "device": "cpu"})
+    named = {name.removeprefix("microrec_nightly."): value for name, value in sent.items()}
+    assert {name: value for name, value in named.items() if "margin" in name or name.startswith("drift")} == {
+        "checks.least_margin": 0.1,
+        "checks.margin.items": 0.1,
+        "gate.least_margin": 0.03,
+        "gate.margin.held_out_today": 0.03,
+        "drift.all.cosine_median": 0.9,
+    }
+    since = datetime(2026, 11, 24, 2, tzinfo=UTC)
+    assert named["champion.age"] == pytest.approx((datetime.now(UTC) - since).total_seconds(), abs=300)
+
+
+@pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
+def test_nightly_that_the_gate_refused_sends_by_how_much_and_a_store_that_is_silent_ends_no_summary(
+    tmp_path, run_dag, sent, fake_microrec, monkeypatch
+):
+    fake_microrec.answers({**NIGHT, "champion": [1, "microrec: the store does not answer"]})
+    script, verdict = tmp_path / "refusing", {"rows": [{"name": "held out today", "margin": -0.02}]}
+    script.write_text(
+        f'#!/bin/sh\nif [ "$1" != gate ]; then exec {os.environ["MICROREC_BIN"]} "$@"; fi\n'
+        f"echo '{json.dumps(verdict)}'\necho 'microrec: refused' >&2\nexit 3\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("MICROREC_BIN", str(script))
+    _, states = run_dag("microrec_nightly", run_conf={"config": "c.toml", "device": "cpu"})
+    assert (states["gate"], states["summarise"]) == ("failed", "success")
+    assert sent["microrec_nightly.gate.least_margin"] == -0.02
+    assert "microrec_nightly.champion.age" not in sent
 
 
 @pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
@@ -224,6 +292,7 @@ def commands(monkeypatch):
         context = {"ti": ti, "params": {"accept_change": False}}
         monkeypatch.setattr(microrec_stages, "get_current_context", lambda: context)
         monkeypatch.setattr(microrec_stages, "microrec", stand_in)
+        monkeypatch.setattr(microrec_stages, "tell", lambda **_: None)
         getattr(microrec_stages, task).function()
         return ran
 
@@ -247,6 +316,7 @@ def test_prepare_tried_again_takes_the_input_of_now(commands, begun_again, extra
 @pytest.mark.filterwarnings("ignore")  # Airflow's own libraries warn of one another
 def test_nightly_cleared_prepare_after_the_catalogue_moved_leads_to_a_finished_night(nightly, tmp_path, monkeypatch):
     """The command line itself, as the tasks call it: extraction, new interactions, `prepare`, `prepare` cleared."""
+    import microrec_lineage
     import microrec_run
     import microrec_stages
     from airflow.sdk.exceptions import AirflowFailException
@@ -259,8 +329,9 @@ def test_nightly_cleared_prepare_after_the_catalogue_moved_leads_to_a_finished_n
     }
     pushed = SimpleNamespace(try_number=1, xcom_push=lambda key, value: None)
     night = dag_run("manual__x", datetime(2026, 11, 24, 2, tzinfo=UTC))
-    context = {"params": {**params, "config": str(tmp_path / "microrec.toml")}, "dag_run": night, "ti": pushed}
-    for module in (microrec_run, microrec_stages):
+    monkeypatch.setenv("MICROREC_CONFIG", str(tmp_path / "microrec.toml"))
+    context = {"params": {**params, "config": "microrec.toml"}, "dag_run": night, "ti": pushed, "task": None}
+    for module in (microrec_lineage, microrec_run, microrec_stages):
         monkeypatch.setattr(module, "get_current_context", lambda: context)
     assert microrec_stages.check_input.function() == {"image": ["image"], "text": ["text"]}
     for task, modality in (("extract_image", "image"), ("extract_text", "text")):
@@ -312,7 +383,8 @@ def test_nightly_refused_input_fails_at_once_and_the_note_says_which_rows(nightl
     tasks = {instance.task_id: instance for instance in run.get_task_instances()}
     assert str(tasks["check_input"].state) == "failed"
     assert {str(tasks[name].state) for name in ("prepare", "train", "export", "promote")} == {"upstream_failed"}
-    [call] = Path(f"{script}.calls").read_text().splitlines()
+    call, asked = Path(f"{script}.calls").read_text().splitlines()
+    assert asked.split()[0] == "champion"  # of `summarise`, whatever has happened
     assert ("--accept-change" in call.split()) == accept
     note = tasks["summarise"].xcom_pull("summarise")
     assert "- input **refused**, compared with `night-0`\n- items: 577 then, 144 now (allowed: at least 520)\n" in note
@@ -330,7 +402,8 @@ def test_nightly_sample_gives_a_verified_release_and_an_asset_event(nightly, tmp
     subprocess.run([MICROREC, "sample", str(tmp_path), "--items", "80", "--users", "100", "--json"], check=True)
     config = str(tmp_path / "microrec.toml")
     settings = ["train.max_epochs=6", "model.embedding_dim=16", "gate.baselines=[]"]  # six epochs do not beat item-kNN
-    conf = {"config": config, "device": "cpu", "set": settings, "shards": 1}
+    monkeypatch.setenv("MICROREC_CONFIG", config)
+    conf = {"config": "microrec.toml", "device": "cpu", "set": settings, "shards": 1}
     monkeypatch.setattr(nightly, "deadline", None)  # `dag.test()` of 3.3.2 trips over one (apache/airflow#73428)
     run = nightly.test(run_conf=conf)
     states = {instance.task_id: str(instance.state) for instance in run.get_task_instances()}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ("nightly", "champion", "approval", "to_pgvector")
+KINDS = ("nightly", "champion", "approval", "to_pgvector", "gc", "new_items")
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_shops_each_have_their_dags_assets_schedule_pools_and_timeouts(shops, tm
     assert (books.get_task("train").pool, toys.get_task("train").pool) == ("big", "microrec_gpu")
     assert books.get_task("train").execution_timeout.total_seconds() == 3 * 3600
     assert books.deadline[0].interval.total_seconds() == 1800
-    assert (books.params["shards"], books.params["config"]) == (7, str(tmp_path / "books.toml"))
+    assert (books.params["shards"], books.params["config"]) == (7, "books.toml")
     assert dags["microrec_approval_books"].get_task("ask").response_timeout.days == 2
     assert {asset.name for asset in books.timetable.asset_condition.objects} == {
         "microrec_catalogue_books",
@@ -42,7 +42,7 @@ def test_shops_each_have_their_dags_assets_schedule_pools_and_timeouts(shops, tm
     }
     for name in ("books", "toys"):
         consumer = dags[f"microrec_to_pgvector_{name}"].timetable.asset_condition
-        assert [asset.name for asset in consumer.objects] == [f"microrec_champion_{name}"]
+        assert [asset.name for asset in consumer.objects] == [f"microrec_champion_{name}", f"microrec_increment_{name}"]
         night = dags[f"microrec_nightly_{name}"]
         assert [asset.name for asset in night.get_task("promote").outlets] == [f"microrec_champion_{name}"]
         assert night.get_task("ask_approval").trigger_dag_id == f"microrec_approval_{name}"

@@ -18,6 +18,7 @@ SETTINGS = {
     "SEED_USERS": "150",
     "MAX_EPOCHS": "200",  # to early stopping: a model of five epochs is refused, for item-kNN beats it
     "COMPOSE_PROFILES": "cpu",
+    "OVERRIDABLE": """'"catalogue", "mlflow.model_name", "modalities", "store"'""",  # a night has a store of its own
     # A lost worker is noticed sooner than in production: the tests wait for it.
     "TASK_HEARTBEAT_TIMEOUT": "40",
     "ORPHANED_TASKS_CHECK": "30",

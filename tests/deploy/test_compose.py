@@ -82,6 +82,18 @@ def test_compose_metrics_are_off_until_switched_on(env_file):
     assert metrics() == ("True", "True")
 
 
+def test_compose_lineage_is_off_until_it_has_an_address_and_keeps_source_code(env_file):
+    def lineage(service):
+        environment = resolve([env_file], {})["services"][service]["environment"]
+        assert environment["AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE"] == "True"
+        return environment["OPENLINEAGE_URL"]
+
+    assert lineage("worker") == ""
+    with env_file.open("a") as file:
+        file.write("OPENLINEAGE_URL=http://collector:5000\n")
+    assert lineage("worker") == lineage("airflow-scheduler") == "http://collector:5000"
+
+
 def test_compose_queue_of_pictures_and_deadline_are_settings_of_containers_and_processes(env_file, tmp_path):
     def settings(document):
         environment = document["services"]["airflow-dag-processor"]["environment"]
@@ -111,6 +123,87 @@ def test_compose_folder_of_shops_and_plugins_reach_every_airflow_service(env_fil
             folder = Path(environment["AIRFLOW__CORE__PLUGINS_FOLDER"])
             assert (folder / "microrec_plugin.py").exists()
     assert stack.service("airflow-dag-processor").configs.keys() == stack.service("worker").configs.keys()
+
+
+WORKERS = ("worker", "gpu-worker", "gpu-worker-on-cpu")
+CORE_SECRETS = ("AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_SECRET_KEY", "AIRFLOW_JWT_SECRET")
+"""What no task needs: a worker reaches Airflow by the execution API, with the token of its message."""
+
+
+def holders(env_file, containers, secret):
+    """Services whose environment, command or files have a secret."""
+    value = read(env_file)[secret]
+    found = {name for name, service in containers["services"].items() if value in str(service)}
+    files = {name for name, config in containers["configs"].items() if value in config["content"]}
+    return found | {
+        name
+        for name, service in containers["services"].items()
+        if files & {config["source"] for config in service.get("configs", ())}
+    }
+
+
+def test_compose_each_secret_is_known_to_those_who_need_it(env_file, containers):
+    airflow = {"airflow-init", "airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"}
+    for secret in CORE_SECRETS:
+        assert holders(env_file, containers, secret) - {"postgres"} == airflow, secret
+    known = {
+        "REDIS_PASSWORD": {"redis", "airflow-scheduler", *WORKERS},
+        "AIRFLOW_ADMIN_PASSWORD": {"airflow-init"},
+        "AIRFLOW_NOTE_PASSWORD": {"airflow-init", *WORKERS},
+        "MLFLOW_ADMIN_PASSWORD": {"mlflow", *WORKERS},
+        "MLFLOW_DB_PASSWORD": {"postgres", "mlflow"},
+        "MLFLOW_SECRET_KEY": {"mlflow"},
+        "POSTGRES_PASSWORD": {"postgres"},
+        "S3_SECRET_KEY": {"seaweedfs", "seed"},
+        "S3_PIPELINE_SECRET_KEY": {"seaweedfs", *WORKERS},
+        "S3_MLFLOW_SECRET_KEY": {"seaweedfs", "mlflow"},
+        "VECTORS_DB_PASSWORD": {"postgres", *WORKERS},
+    }
+    assert {secret: holders(env_file, containers, secret) for secret in known} == known
+
+
+def test_compose_every_container_is_confined(containers):
+    added = {
+        "postgres": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"},
+        "redis": {"CHOWN", "SETGID", "SETUID"},
+    }
+    for name, service in containers["services"].items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert set(service.get("cap_add", ())) == added.get(name, set()), name
+        assert service["read_only"] is True, name
+        places = {volume["target"] for volume in service.get("volumes", ())}
+        places |= {entry.partition(":")[0] for entry in service["tmpfs"]}
+        assert "/tmp" in places, name
+        home = (service.get("environment") or {}).get("AIRFLOW_HOME")
+        assert home is None or home in places, name
+
+
+def test_compose_a_stage_is_prepared_on_a_disk_and_not_in_memory(containers):
+    for name in (*WORKERS, "seed"):
+        volumes = {volume["target"]: volume["type"] for volume in containers["services"][name]["volumes"]}
+        assert volumes["/tmp"] == "volume", name
+
+
+def test_compose_redis_writes_where_its_image_lets_it(containers):
+    assert [volume["target"] for volume in containers["services"]["redis"]["volumes"]] == ["/data"]
+    assert 'dir "/data"' in containers["configs"]["redis"]["content"]
+
+
+def test_compose_postgres_has_memory_to_share(containers):
+    assert int(containers["services"]["postgres"]["shm_size"]) >= 256 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("service", "fixed"),
+    [
+        ("postgres", (0, 8, 7)),  # CVE-2026-3172 in 0.8.2; an overflow in IVFFlat in 0.8.7
+        ("redis", (7, 4, 11)),  # CVE-2025-49844 in 7.4.6, CVE-2026-23479 in 7.4.9, a use after free in 7.4.10
+    ],
+)
+def test_compose_images_are_past_known_faults(containers, service, fixed):
+    version = re.search(r":(\d+)\.(\d+)\.(\d+)", containers["services"][service]["image"])
+    assert tuple(map(int, version.groups())) >= fixed
 
 
 def test_make_docker_night_seeds_and_runs_a_night(containers):

@@ -169,3 +169,22 @@ def test_read_precomputed_byte_order_mark_is_no_part_of_an_id(tmp_path):
     np.save(tmp_path / "v.npy", np.eye(2))
     (tmp_path / "ids.txt").write_text("a\nb\n", encoding="utf-8-sig")
     assert read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt", ["b", "a"]).matrix.tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("scale", [5e-324 * 2**60, 1e-60, 1e19, 1e30, 1e300])
+def test_read_precomputed_very_long_and_short_vectors_keep_their_directions_and_are_counted(tmp_path, scale):
+    np.save(tmp_path / "v.npy", np.array([[3.0, 4.0], [scale, -scale], [0.0, 0.0]]))
+    loaded = read_precomputed(tmp_path / "v.npy", ROWS, ["0", "1", "2"])
+    assert (loaded.num_scaled, loaded.num_zero, loaded.present.tolist()) == (1, 1, [True, True, False])
+    np.testing.assert_array_equal(loaded.matrix[0], [3, 4])
+    assert loaded.matrix[1, 0] == -loaded.matrix[1, 1] > 0.4
+    path = write_parquet(tmp_path / "a.parquet", ["1"], [[scale, -scale]], pa.list_(pa.float64()))
+    np.testing.assert_array_equal(read_precomputed(path, None, ["1"]).matrix, loaded.matrix[1:2])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_read_precomputed_value_that_is_not_finite_is_refused_with_the_item(tmp_path, value):
+    np.save(tmp_path / "v.npy", np.array([[1.0, 2.0], [value, 1e300]]))
+    (tmp_path / "ids.txt").write_text("a\nb\n")
+    with pytest.raises(FeatureError, match=r"v\.npy: item 'b' has a vector with NaN or infinite.*leave the item out"):
+        read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt", ["a", "b"])

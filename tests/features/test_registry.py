@@ -7,7 +7,7 @@ from features.registry import ENCODERS, find_encoder
 
 FORMS = (
     "efficientnet-lite0, all-minilm-l6-v2, torchvision:<model>@<weights>, timm:<name>, "
-    "sentence-transformers:<name or path>"
+    "sentence-transformers:<name or path>, hashed-words:<dim>"
 )
 
 

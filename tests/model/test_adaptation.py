@@ -6,8 +6,9 @@ import pytest
 from model import adaptation
 from model.adaptation import CHANGES, CHECKS, LAST_CHECKS, STRONG, Adaptation, adaptation_of
 from model.config import STARTING_WEIGHTS, ModelConfig, ObjectiveConfig, Weights
+from model.divergence import DivergedError
 from model.micro import Micro
-from model.training import DivergedError, Trainer
+from model.training import Trainer
 from tests.model.test_training import config, losses, planted
 
 START = Weights(l2=2.0, content_weight=0.5, contrastive_weight=0.01)
@@ -67,9 +68,12 @@ def test_adaptation_waits_as_configured_only_where_nothing_is_to_be_found():
 def test_adaptation_of_changes_nothing_that_is_given_found_or_cannot_be_measured():
     given, usual = ModelConfig(content_weight=0.7), STARTING_WEIGHTS["squares"]
 
-    def begun(found=None, *, can_adapt=True, has_content=True):
+    def begun(found=None, *, can_adapt=True, has_content=True, searches_on=False):
         """L2 and content's weight that it begins with, and the names of what is changed."""
-        adapted = adaptation_of(given, ObjectiveConfig(), found or {}, can_adapt=can_adapt, has_content=has_content)
+        found, objective = found or {}, ObjectiveConfig()
+        adapted = adaptation_of(
+            given, objective, found, searches_on=searches_on, can_adapt=can_adapt, has_content=has_content
+        )
         best, names = adapted.best, set()
         while adapted.goes_on:
             weights = adapted.change(1)
@@ -80,6 +84,7 @@ def test_adaptation_of_changes_nothing_that_is_given_found_or_cannot_be_measured
     assert begun(has_content=False) == (STRONG * usual.l2, 0.7, {"l2"})
     assert begun(can_adapt=False) == (usual.l2, 0.7, set())
     assert begun({"l2": 9.0, "content_weight": 3.0}) == (9.0, 0.7, {"contrastive_weight"})
+    assert begun({"l2": 9.0}, searches_on=True) == (9.0, 0.7, {"l2", "contrastive_weight"})
 
 
 def test_adaptation_of_any_weight_ends_as_they_are():

@@ -10,12 +10,13 @@ import torch
 from model.approximate import Cells
 from model.config import ModelConfig, ObjectiveConfig, TrainConfig, starting_weights
 from model.data import HeldOut, TrainingData, resolve_device
+from model.divergence import DivergedError
 from model.graph import Search, nearest_neighbours
 from model.micro import Micro
 from model.objective import objective
 from model.ranking import make_ranking_loss
 from model.structure import ItemGraph
-from model.training import DivergedError, Trainer
+from model.training import Trainer
 from tests import reference
 
 NUM_USERS, NUM_ITEMS, NUM_FAMILIES = 60, 80, 4

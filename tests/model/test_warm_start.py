@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -58,14 +59,27 @@ def test_carry_over_new_items_equal_naive_mean_of_known_neighbours():
         np.testing.assert_allclose(carried[item].numpy(), total / weight, atol=1e-6)
 
 
-def test_carry_over_new_user_and_new_item_without_content_keep_the_fresh_start():
+def test_carry_over_new_user_begins_at_what_the_items_bring_and_one_without_any_at_random():
+    data, earlier = make_model(0)
+    lacking = data.user_T != 9
+    data = dataclasses.replace(data, user_T=data.user_T[lacking], item_T=data.item_T[lacking])
+    fresh = Micro(data, SHAPE, torch.Generator().manual_seed(1))
+    user_U = torch.arange(NUM_USERS)
+    user_U[[7, 9]] = -1
+    carried = carry_over(fresh, earlier.state_dict(), user_U, torch.arange(NUM_ITEMS))
+    assert not carried["user_embedding_UD"][7].any()
+    assert torch.equal(carried["user_embedding_UD"][9], fresh.user_embedding_UD[9])
+    fresh.load_state_dict(fresh.state_dict() | carried)
+    assert fresh.eval()().user_UD[7].any()
+
+
+def test_carry_over_new_item_without_content_keeps_the_fresh_start():
     data, earlier = make_model(0)
     _, fresh = make_model(1)
     bare = next(item for item in range(NUM_ITEMS) if not any(present[item] for present in data.present.values()))
     user_U, item_I = torch.arange(NUM_USERS), torch.arange(NUM_ITEMS)
-    user_U[7], item_I[bare] = -1, -1
+    item_I[bare] = -1
     carried = carry_over(fresh, earlier.state_dict(), user_U, item_I)
-    assert torch.equal(carried["user_embedding_UD"][7], fresh.user_embedding_UD[7])
     assert torch.equal(carried["item_embedding_ID"][bare], fresh.item_embedding_ID[bare])
 
 
@@ -74,7 +88,7 @@ def test_carry_over_nobody_known_is_the_fresh_start_but_for_shared_parameters():
     _, fresh = make_model(1)
     nobody = (torch.full((size,), -1) for size in (NUM_USERS, NUM_ITEMS))
     carried = carry_over(fresh, earlier.state_dict(), *nobody)
-    assert torch.equal(carried["user_embedding_UD"], fresh.user_embedding_UD)
+    assert not carried["user_embedding_UD"].any()
     assert torch.equal(carried["item_embedding_ID"], fresh.item_embedding_ID)
 
 

@@ -1,5 +1,6 @@
 """A small finished run and its release, written without training: for tests of what comes after."""
 
+import dataclasses
 import functools
 import io
 import tempfile
@@ -10,8 +11,6 @@ import faiss
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
-from rich.console import Console
 from safetensors.numpy import save_file
 from upath import UPath
 
@@ -32,6 +31,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.records import Evaluation
 from pipeline.opening import open_run
 from pipeline.progress import Reporter
+from pipeline.release.delta import SIDES, make_delta, write_deltas
 from pipeline.release.fold_in import FoldIn
 from pipeline.release.format import (
     INDEX,
@@ -42,10 +42,13 @@ from pipeline.release.format import (
     SEEN,
     TABLES_OF,
     USER_VECTORS,
+    read_table,
     release_digest,
     write_table,
 )
-from pipeline.release.manifest import FileEntry, Manifest
+from pipeline.release.increment import Increment, Published, last_number, publish_increment
+from pipeline.release.manifest import FileEntry, Manifest, read_manifest
+from pipeline.release.space import Space
 from pipeline.release.verdict import read_verdict
 from pipeline.run import Run, run_stage
 from pipeline.stages.checkpoint import VECTORS
@@ -53,7 +56,9 @@ from pipeline.stages.gate import ask_gate
 from pipeline.stages.history import HISTORY, as_rows
 from pipeline.stages.results import EvaluateResult, ExportResult, PrepareResult, TrainResult
 from pipeline.storage.arrow import vector_column, vectors_of
-from pipeline.storage.files import file_sha256, publish_folder, scratch, write_json
+from pipeline.storage.committed import DIGESTS, RESULT, digests_of
+from pipeline.storage.files import SUCCESS, local_path, publish_folder, read_json, scratch, write_json
+from pipeline.terminal import Terminal
 
 NUM_USERS, NUM_ITEMS, DIM = 41, 30, 8
 NUM_TRAINED = 22
@@ -66,7 +71,7 @@ FOLD_IN = FoldIn(pair_weight=0.02, l2=0.3, scale=1.5)
 
 def quiet() -> Reporter:
     """A reporter that keeps what it was told to itself."""
-    return Reporter(Console(file=io.StringIO()))
+    return Reporter(Terminal(file=io.StringIO()))
 
 
 def make_config(base: Path, *, database: bool = True, **sections: Any) -> Config:
@@ -245,6 +250,7 @@ def publish_release(
             schema_version=schema_version,
             release_digest=digest,
             run_id=run.id,
+            microrec_version="0.9",
             embedding_dim=DIM,
             counts=counts,
             config=run.config.as_dict(),
@@ -252,17 +258,61 @@ def publish_release(
             encoders={},
             metrics=metrics,
             fold_in=FOLD_IN if schema_version > 1 else None,
-            files=[_entry(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()],
+            files=[FileEntry.of(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()],
         )
         manifest.write(UPath(str(folder)))
         publish_folder(folder, release)
     return ExportResult(release=str(release), digest=digest, counts=counts)
 
 
-def _entry(path: Path, folder: Path) -> FileEntry:
-    return FileEntry(
-        path=path.relative_to(folder).as_posix(),
-        sha256=file_sha256(path),
-        bytes=path.stat().st_size,
-        rows=pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None,
+def list_anew(release: UPath) -> None:
+    """Enter the files as they now are in the manifest, as a program that writes releases wrongly would."""
+    manifest, folder = read_manifest(release), local_path(release)
+    files = [FileEntry.of(folder / entry.path, folder) for entry in manifest.files]
+    dataclasses.replace(manifest, files=files).write(release)
+
+
+def forget_digests(folder: UPath) -> None:
+    """Make a committed stage one of an earlier version, which kept no digests."""
+    document = read_json(folder / RESULT)
+    write_json(folder / RESULT, {key: value for key, value in document.items() if key != DIGESTS})
+
+
+def give_delta(config: Config, before: str, after: str) -> dict[str, pa.Table]:
+    """Give a release the delta from another, as stage `export` does; its manifest's list of files stays as it was."""
+    store = config.open_store()
+    then, now = store.release(before), store.release(after)
+    deltas = {
+        side: make_delta(read_table(then, name), read_table(now, name), key) for side, (name, key) in SIDES.items()
+    }
+    manifest = read_manifest(now)
+    write_deltas(deltas, local_path(now), manifest.release_digest)
+    space = Space(first=before, champion=before, champion_digest=read_manifest(then).release_digest)
+    dataclasses.replace(manifest, space=space).write(now)
+    return deltas
+
+
+def give_increment(config: Config, run_id: str, ids: list[Any], seed: int = 0) -> Published:
+    """Publish an increment of these items beside a release, after those that are there."""
+    store, table = config.open_store(), make_tables(seed)[ITEM_EMBEDDINGS].slice(0, len(ids))
+    table = table.set_column(0, table.schema.field(0), pa.array(ids, table.schema.field(0).type)).sort_by(ITEM_ID)
+    source = pa.array(["content"] * len(ids), pa.string())
+    table = table.set_column(3, table.schema.field(3), source)
+    increments, digest = store.increments_of(run_id), read_manifest(store.release(run_id)).release_digest
+    record = Increment(
+        number=last_number(increments) + 1,
+        run_id=run_id,
+        release_digest=digest,
+        items=len(ids),
+        contents={"text": f"of {ids} {seed}"},
+        table_digest="",
     )
+    published = publish_increment(increments, record, table)
+    assert published
+    return published
+
+
+def commit_anew(folder: UPath) -> None:
+    """Enter a stage's files as they now are in its result, as a stage that writes them wrongly would."""
+    files = {name: one for name, one in digests_of(local_path(folder)).items() if name not in (RESULT, SUCCESS)}
+    write_json(folder / RESULT, {**read_json(folder / RESULT), DIGESTS: files})

@@ -59,7 +59,7 @@ def test_open_run_whose_record_is_no_configuration_says_so(tmp_path, damage):
 def test_open_run_begun_by_an_older_version_goes_on_with_the_defaults_of_new_settings(tmp_path, override):
     record = opened(tmp_path).path / "config.json"
     older = json.loads(record.read_text())
-    del older["model"]["new_items"]
+    del older["model"]["new_items"], older["seal"]
     record.write_text(json.dumps(older))
     if override is None:
         assert opened(tmp_path).id == "r"

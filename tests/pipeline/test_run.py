@@ -28,7 +28,6 @@ from pipeline.release.manifest import MANIFEST, read_manifest
 from pipeline.release.verify import verify_release
 from pipeline.sample import write_sample
 from pipeline.serving.embed import embed_items
-from pipeline.stages.checkpoint import CONTENT_MAP
 from pipeline.stages.order import do_stage
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Store
@@ -174,6 +173,12 @@ def test_run_two_at_once_with_one_id_give_one_release(folder, first, tmp_path):
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         assert json.loads(out)["digest"] == first["digest"]
+    config = load_config(folder / "microrec.toml", [f"store.root={tmp_path / 'store'}"])
+    mlflow = config.open_tracking().client
+    versions = mlflow.search_model_versions("")
+    assert sorted(version.name for version in versions) == ["microrec", "microrec-embed"]
+    logged = mlflow.search_logged_models([mlflow.get_experiment_by_name("microrec").experiment_id])
+    assert sorted(f"models:/{model.model_id}" for model in logged) == sorted(version.source for version in versions)
 
 
 def test_run_interrupted_says_how_to_continue(folder, tmp_path):
@@ -279,19 +284,6 @@ def test_embed_new_items_stand_near_their_twins(folder, first, tmp_path):
         theirs, ours = (unit_rows(table[column]) for table in (known, got))
         rank = (theirs @ ours.T >= (theirs[twins] * ours).sum(1)).sum(0)
         assert np.median(rank) <= 9  # an item's twin is among the nearest tenth of the catalogue
-
-
-def test_embed_release_of_a_version_without_content_maps_is_refused(folder, first, tmp_path):
-    config = load_config(folder / "microrec.toml", SETTINGS)
-    content_map = config.open_store().run("first") / "train" / CONTENT_MAP
-    kept = content_map.read_bytes()
-    content_map.unlink()
-    try:
-        with pytest.raises(InputError, match=r"run first has no content map: .* train again"):
-            embed_items(config, str(folder / "items.parquet"), str(tmp_path / "out"), "first", Reporter())
-    finally:
-        content_map.write_bytes(kept)
-    assert not (tmp_path / "out").exists()
 
 
 def unit_rows(column):

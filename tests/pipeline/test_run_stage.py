@@ -12,6 +12,7 @@ from pipeline.errors import InputError, StoreError
 from pipeline.opening import open_run
 from pipeline.run import Run, Stage, StageResult, run_stage
 from pipeline.storage.files import SUCCESS, local_path
+from pipeline.storage.use import OPENED
 from tests.pipeline.release_factory import make_config, quiet
 
 
@@ -49,9 +50,11 @@ def refuse(run, folder):
 
 
 def files(run):
-    """What the store holds of the run, its record and locks left out."""
+    """What the store holds of the run, without locks and what `gc` looks at."""
     found = local_path(run.path).rglob("*")
-    return sorted(str(path.relative_to(run.path)) for path in found if path.is_file() and path.name != ".lock")
+    return sorted(
+        str(path.relative_to(run.path)) for path in found if path.is_file() and path.name not in (".lock", OPENED)
+    )
 
 
 def test_run_stage_commits_output_and_result_together(run):

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from model.training import DivergedError
+from model.divergence import DivergedError
 from pipeline import stages
 from pipeline.catalogue.cleaning import clean_interactions, clean_items
 from pipeline.columns import IMAGE_PATH, TITLE

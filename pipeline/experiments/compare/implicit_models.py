@@ -10,8 +10,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from model.data import TrainingData
+from model.divergence import DivergedError
 from model.evaluation import InnerProduct
-from model.training import DivergedError
 
 ALS_ITERATIONS = 15
 

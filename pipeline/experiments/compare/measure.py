@@ -12,10 +12,11 @@ import torch
 
 from model.allocator import freed_memory_kept
 from model.baselines.own_loss import with_own_loss
+from model.divergence import DivergedError
 from model.evaluation import InnerProduct, Scorer
 from model.finishing.finish import finish
 from model.micro import Micro
-from model.training import DivergedError, Trainer
+from model.training import Trainer
 from pipeline.columns import TEST, USER_ID, VALIDATION
 from pipeline.config.config import Config
 from pipeline.dataset.dataset import Dataset

@@ -27,6 +27,7 @@ PAPER: Settings = {
     "train.structure_gradient": "epoch",
     "train.check_every": 5,
     "train.patience": 10,
+    "train.warm_start": "none",
     "train.objective.ranking": "bpr",
     "train.objective.l2": 1e-5,
     "train.objective.l2_exponent": 1.0,

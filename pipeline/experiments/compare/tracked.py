@@ -7,7 +7,7 @@ from upath import UPath
 
 from pipeline.dataset.records import Metrics
 from pipeline.documents import flatten, spelled
-from pipeline.registry.tracking import Metric
+from pipeline.registry.metrics import Metric
 from pipeline.run import Run, StageResult
 from pipeline.storage.files import local_copy
 

@@ -16,9 +16,10 @@ from model.evaluation import InnerProduct
 from pipeline.columns import EMBEDDING, ITEM_ID, SOURCE, USER_ID
 from pipeline.dataset.alignment import rows_of
 from pipeline.dataset.dataset import INTERACTIONS, Dataset, load_dataset
-from pipeline.errors import StoreError
-from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS, read_table
+from pipeline.errors import DamagedError
+from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS
 from pipeline.release.manifest import read_manifest
+from pipeline.release.sound import sound_table
 from pipeline.storage.arrow import vectors_of
 from pipeline.storage.files import is_complete
 from pipeline.storage.generations import present_folder
@@ -50,20 +51,20 @@ class Contender:
         """Score these users and items, which it must know, by their row numbers."""
         user_U, item_I = rows_of(users, self.users), rows_of(items, self.items)
         if (user_U < 0).any() or (item_I < 0).any():
-            raise StoreError(
+            raise DamagedError(
                 f"release {self.run_id} lacks vectors of users or items that its run prepared: export again"
             )
         return InnerProduct(self.user_UD[torch.from_numpy(user_U)], self.item_ID[torch.from_numpy(item_I)])
 
 
-def released(store: Store, run_id: str) -> Contender:
-    """A published release.
+def released(store: Store, run_id: str, manifest_sha256: str | None = None) -> Contender:
+    """A published release; its manifest's sha256 is what refers to it has recorded.
 
-    Raises `StoreError` where there is none or it cannot be read.
+    Raises `StoreError` where there is none, or it cannot be read or is not that one.
     """
     release = store.release(run_id)
-    manifest = read_manifest(release)
-    items, users = read_table(release, ITEM_EMBEDDINGS), read_table(release, USER_VECTORS)
+    manifest = read_manifest(release, manifest_sha256)
+    items, users = sound_table(release, ITEM_EMBEDDINGS), sound_table(release, USER_VECTORS)
     return Contender(
         run_id=run_id,
         users=_ids(users.column(USER_ID)),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.evaluation import Pairs
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError, StoreError
 from pipeline.registry.champion import Champion
 from pipeline.registry.gate import GateConfig, previous_champions
 from pipeline.registry.judging.contender import Contender, released
@@ -44,7 +44,7 @@ def judge(store: Store, gate: GateConfig, candidate: Contender, champion: Champi
         verdict=REFUSED if any(row.verdict == REFUSED for row in rows) else PASSED,
         champion=champion.run_id if champion else None,
         champion_digest=champion.digest if champion else None,
-        previous=previous,
+        previous=[one.run_id for one in previous],
         metric=gate.metric,
         value=value,
         rows=rows,
@@ -54,11 +54,11 @@ def judge(store: Store, gate: GateConfig, candidate: Contender, champion: Champi
 
 def _standing(store: Store, champion: Champion) -> Contender:
     if not is_complete(store.release(champion.run_id)):
-        raise StoreError(
+        raise DamagedError(
             f"the champion's release {store.release(champion.run_id)} is gone, so nothing can be compared with it; "
             f"restore it, or delete {store.champion} to begin anew"
         )
-    return released(store, champion.run_id)
+    return released(store, champion.run_id, champion.manifest_sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,7 @@ def difference_rows(gate: GateConfig, name: str, compared: Compared, caveat: str
     sharper = _difference_row(gate, f"{name}, graded", compared.graded, "the same pairs by their ranks (graded gain)")
     if sharper.verdict == REFUSED and compared.estimate is not None and compared.estimate.interval[0] > 0:
         note = f"{sharper.note}; {gate.metric} itself has risen significantly"
-        sharper = dataclasses.replace(sharper, verdict=PASSED, note=note)
+        sharper = dataclasses.replace(sharper, verdict=PASSED, margin=None, note=note)
     return [*rows, sharper]
 
 
@@ -170,6 +170,7 @@ def _difference_row(gate: GateConfig, name: str, estimate: Estimate | None, note
         figure=estimate.value,
         interval=estimate.interval,
         limit=-gate.max_regression,
+        margin=estimate.interval[1] + gate.max_regression,
         percent=True,
         note=note,
     )
@@ -184,6 +185,7 @@ def _coverage_row(compared: Compared, ground: Ground) -> Row:
         verdict=REFUSED if own < LEAST_COVERAGE * before else PASSED,
         figure=own / before,
         limit=LEAST_COVERAGE,
+        margin=own / before - LEAST_COVERAGE,
         note=f"relative to the champion's: {own:.1%} of the items stand in a list, the champion's {before:.1%}",
     )
 
@@ -203,15 +205,16 @@ def _sharpness_row(gate: GateConfig, compared: Compared) -> Row:
     )
 
 
-def _best_rows(store: Store, gate: GateConfig, candidate: Contender, previous: list[str]) -> list[Row]:
+def _best_rows(store: Store, gate: GateConfig, candidate: Contender, previous: list[Champion]) -> list[Row]:
     """Against the best of the champions before: steps that are each allowed may not add up.
 
     The best is chosen by looking, so all intervals hold together.
     """
     confidence = simultaneous(gate.confidence, len(previous))
-    found = [one for run_id in previous if (one := _before(store, gate, candidate, run_id, confidence))]
+    found = [one for before in previous if (one := _before(store, gate, candidate, before, confidence))]
     if not found:
-        return [Row(name=BEST, verdict=NOT_JUDGED, note=f"of {', '.join(previous)} none can be compared")]
+        names = ", ".join(before.run_id for before in previous)
+        return [Row(name=BEST, verdict=NOT_JUDGED, note=f"of {names} none can be compared")]
     return difference_rows(gate, BEST, best_of(found), f"the best of {len(found)}, by simultaneous intervals")
 
 
@@ -225,10 +228,12 @@ def best_of(found: Sequence[Compared]) -> Compared:
     return min(found, key=lambda one: one.graded.value if one.graded else 0.0)
 
 
-def _before(store: Store, gate: GateConfig, candidate: Contender, run_id: str, confidence: float) -> Compared | None:
+def _before(
+    store: Store, gate: GateConfig, candidate: Contender, before: Champion, confidence: float
+) -> Compared | None:
     """An earlier champion; None where it cannot be compared: that it is damaged is no fault of the candidate."""
     try:
-        other = released(store, run_id)
+        other = released(store, before.run_id, before.manifest_sha256)
     except StoreError:
         return None
     ground = ground_of(candidate, other, gate.max_users)

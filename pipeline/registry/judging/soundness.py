@@ -35,6 +35,7 @@ def zero_row(candidate: Contender, champion: Contender | None) -> Row:
         verdict=REFUSED if share > limit else PASSED,
         figure=share,
         limit=limit,
+        margin=limit - share,
         percent=True,
         note="share of the vectors of users and items; they rank nothing"
         + ("" if champion is None else f". Limit: the champion's share and {MOST_ZERO_RISE:.0%} more"),
@@ -51,6 +52,7 @@ def norm_row(candidate: Contender, champion: Contender) -> Row:
         verdict=REFUSED if own < LEAST_NORM * before else PASSED,
         figure=own / before,
         limit=LEAST_NORM,
+        margin=own / before - LEAST_NORM,
         note="relative to the champion's; vectors that shrink to nothing have collapsed",
     )
 

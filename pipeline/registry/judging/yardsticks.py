@@ -87,6 +87,7 @@ def baseline_row(name: Baseline, own: OwnGround, gate: GateConfig) -> Row:
         figure=estimate.value,
         interval=estimate.interval,
         limit=0,
+        margin=estimate.interval[1],
         percent=True,
         note=note,
     )
@@ -126,6 +127,7 @@ def new_items_row(own: OwnGround, gate: GateConfig) -> Row:
         figure=estimate.value,
         interval=estimate.interval,
         limit=CHANCE,
+        margin=estimate.interval[1] - CHANCE,
         note=f"share of the other new items that rank below the one a user took, {CHANCE} by chance; "
         f"{estimate.users:,} users, {num_new:,} items without a training interaction",
     )

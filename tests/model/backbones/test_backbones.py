@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -175,11 +174,11 @@ def test_ngcf_in_training_equals_its_formula_with_the_messages_dropped(data):
 
 @pytest.fixture
 def extended(tmp_path):
-    """A copy of `model/` with the backbone of docs/development.md, added as that page says."""
+    """A copy of `model/` with the backbone of docs/how-to/develop.md, added as that page says."""
     shutil.copytree(ROOT / "model", tmp_path / "model", ignore=shutil.ignore_patterns("__pycache__"))
-    page = (ROOT / "docs" / "development.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)  ```", page, flags=re.DOTALL)
-    (tmp_path / "model" / "backbones" / "smooth.py").write_text(textwrap.dedent(example))
+    page = (ROOT / "docs" / "how-to" / "develop.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "model" / "backbones" / "smooth.py").write_text(example)
     for file, line, added in (
         ("config.py", 'BackboneName = Literal["lightgcn", ', '"smooth", '),
         (

@@ -6,13 +6,14 @@ import threading
 import unicodedata
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 from upath import UPath
 
 from features.pixels import PixelBudget
 from pipeline.catalogue import pictures as module
-from pipeline.catalogue.contents import read_pictures
+from pipeline.catalogue.listing import list_pictures
 from pipeline.catalogue.pictures import OutsideError, Pictures, Problem, check_pictures
 from tests.pipeline.catalogue.cases import ITEMS, checked, items_of, shop, write
 
@@ -87,7 +88,8 @@ def test_validate_counts_and_names_what_lies_outside_and_extract_leaves_it_out(r
     assert [entry["image_path"] for entry in image["outside_items"]] == paths[1:4]
     assert any("3 pictures lie outside catalogue.image_root" in line for line in report["warnings"])
     items = config.open_catalogue().scan_items().collect()
-    assert read_pictures(config.open_catalogue(), "image", items)["found"].sum() == 2
+    listing = list_pictures(config.open_catalogue().pictures(), items["image_path"])
+    assert listing.filter(pl.col("problem").is_null())["image_path"].to_list() == ["a.png"]
     allowed = shop(root, "items.jsonl", catalogue={"images_outside_root": True}, modalities=modalities)
     assert checked(allowed)["modalities"]["image"]["usable"] == 4
     assert items_of(allowed)["image_path"][5] == ""

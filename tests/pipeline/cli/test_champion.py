@@ -4,7 +4,6 @@ import io
 import json
 
 import pytest
-from rich.console import Console
 from upath import UPath
 
 from pipeline.cli.show import show_moved
@@ -14,6 +13,7 @@ from pipeline.registry.promotion import Moved
 from pipeline.registry.standing import standing
 from pipeline.storage.files import write_json
 from pipeline.storage.layout import Store
+from pipeline.terminal import Terminal
 from tests.commands import microrec
 from tests.pipeline.release_factory import make_config
 
@@ -65,7 +65,7 @@ def test_show_moved_leaves_out_what_only_programs_read(tmp_path):
         counts={"user_vectors": 6},
         metrics=Evaluation(),
     )
-    console = Console(file=io.StringIO(), width=120)
+    console = Terminal(file=io.StringIO(), width=120)
     show_moved(moved, console)
     shown = console.file.getvalue()
     assert "changed" in shown

@@ -49,6 +49,17 @@ def test_help_names_every_command_of_the_contract():
         assert command in done.stdout
 
 
+def test_help_is_grouped_by_purpose_and_whole_at_80_columns():
+    done = microrec("--help")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert done.stdout.count("...") == 1  # of the usage line
+    assert "…" not in done.stdout
+    groups = ["Try it", "A night", "Measure models", "Use a release", "Champion", "Upkeep"]
+    places = [done.stdout.index(f"─ {group}") for group in groups]
+    assert places == sorted(places)
+    assert places[3] < done.stdout.index(" similar ") < places[4]
+
+
 def test_help_loads_no_heavy_library():
     heavy = ["torch", "mlflow", "sentence_transformers", "timm"]
     code = f"import sys, pipeline.cli; print([m for m in {heavy} if m in sys.modules])"

@@ -147,7 +147,9 @@ def test_command_database_that_does_not_answer_is_status_1_and_names_no_password
 
 def test_command_pgvector_that_does_not_answer_is_status_1(shop, monkeypatch):
     monkeypatch.setattr("pipeline.serving.pgvector.choose_release", lambda *_: shop)
-    monkeypatch.setattr("pipeline.serving.pgvector.read_manifest", lambda _: type("M", (), {"release_digest": "d"}))
+    monkeypatch.setattr(
+        "pipeline.serving.pgvector_state.read_manifest", lambda _: type("M", (), {"release_digest": "d"})
+    )
     monkeypatch.setenv("MICROREC_PGVECTOR_DSN", f"postgresql://me@127.0.0.1:{free_ports(1)[0]}/db")
     assert_told(microrec("to-pgvector", "-c", shop), 1, "Connection refused")
 
@@ -202,7 +204,7 @@ def test_memory_error_is_status_1_with_one_message(capsys):
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize("decoder", ["features.pictures.decode", "pipeline.release.report.thumbnail"])
+@pytest.mark.parametrize("decoder", ["features.pictures.decode", "pipeline.release.cards.thumbnail"])
 def test_picture_for_which_memory_is_short_is_not_recorded_as_unreadable(monkeypatch, decoder):
     module, _, function = decoder.rpartition(".")
     buffer = io.BytesIO()
@@ -214,3 +216,21 @@ def test_picture_for_which_memory_is_short_is_not_recorded_as_unreadable(monkeyp
     monkeypatch.setattr(Image, "open", exhausted)
     with pytest.raises(MemoryError):
         getattr(importlib.import_module(module), function)(buffer.getvalue())
+
+
+def test_command_panic_of_polars_is_one_message_without_a_traceback(capsys):
+    def command():
+        raise pl.exceptions.PanicException("index out of bounds:\nthe len is 3")
+
+    assert exit_status(command) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("microrec: Polars has failed inside itself (index out of bounds: the len is 3); ")
+    assert said.count("\n") == 1
+
+
+def test_command_exit_is_passed_on():
+    def command():
+        raise SystemExit(5)
+
+    with pytest.raises(SystemExit):
+        exit_status(command)

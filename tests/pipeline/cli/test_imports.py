@@ -31,6 +31,7 @@ WITHOUT_TORCH = {
     "recommend": ["--user", "user-0"],
     "similar": ["--item", "item-0"],
     "verify": ["r1"],
+    "gc": [],
 }
 """Command to its arguments, in this order: `rollback` takes back what `promote` did.
 

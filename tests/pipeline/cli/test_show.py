@@ -3,10 +3,9 @@
 import io
 from types import SimpleNamespace
 
-from rich.console import Console
-
 from pipeline.cli.show import show_run
 from pipeline.dataset.records import SHOWN_METRICS, Evaluation, ItemQuality
+from pipeline.terminal import Terminal
 
 RANKED = {**dict.fromkeys(SHOWN_METRICS, 0.25), "users": 12.0}
 
@@ -18,7 +17,7 @@ def printed(metrics):
         metrics=metrics, verdict=None, mlflow=mlflow, held=None, seconds={}, peak_memory_bytes=0, **facts
     )
     text = io.StringIO()
-    show_run(summary, Console(file=text, width=200))
+    show_run(summary, Terminal(file=text, width=200))
     return text.getvalue()
 
 

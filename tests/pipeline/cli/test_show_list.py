@@ -3,10 +3,10 @@
 import io
 
 import pytest
-from rich.console import Console
 
 from pipeline.cli.show import show_list
 from pipeline.serving.lookup import Listed, Owned, Reason, Recommendations, Similar
+from pipeline.terminal import Terminal
 
 ITEM = Listed(rank=1, item_id="item-1", title="Red shoe", score=0.5)
 
@@ -22,15 +22,15 @@ ITEM = Listed(rank=1, item_id="item-1", title="Red shoe", score=0.5)
 )
 def test_show_list_ends_with_what_is_left_out(result, said):
     out = io.StringIO()
-    show_list(result, Console(file=out, width=100))
+    show_list(result, Terminal(file=out, width=100))
     assert said in out.getvalue().splitlines()[-1]
 
 
-@pytest.mark.parametrize("odd", ["Tee [/b] x", "[red]Tee[/red]", "[bold]"])
+@pytest.mark.parametrize("odd", ["Tee [/b] x", "[red]Tee[/red]", "[bold]", "Sofa [grey]", "[/x]", "a :smile: b"])
 def test_show_list_shows_ids_and_titles_as_they_stand(odd):
     why = Reason(parts={odd: 0.5}, nearest={"all": [Owned(item_id="o", title=odd)]})
     out = io.StringIO()
     item = Listed(rank=1, item_id=f"{odd} id", title=f"{odd} title", score=0.5, why=why)
-    show_list(Similar(release="r", item_id="i", items=[item]), Console(file=out, width=200))
+    show_list(Similar(release="r", item_id="i", items=[item]), Terminal(file=out, width=200))
     assert all(f"{odd}{after}" in out.getvalue() for after in (" id", " title", " +0.5"))
     assert f"nearest: {odd}" in out.getvalue()

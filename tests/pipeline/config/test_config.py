@@ -1,13 +1,8 @@
-import dataclasses
-import json
-import re
-import typing
 from pathlib import Path
 
 import pytest
 
-from features.modality import ModalityConfig
-from pipeline.config.config import Config, compose, load_config
+from pipeline.config.config import compose, load_config
 from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -117,24 +112,3 @@ def test_as_dict_passwords_are_not_repeated(tmp_path):
     config = compose({**MINIMAL, "mlflow": {"tracking_uri": "postgresql+psycopg2://me:secret@host/db"}}, base=tmp_path)
     assert "secret" not in str(config.as_dict())
     assert "secret" in config.tracking_uri
-
-
-def sections(owner, prefix=""):
-    """Every section of the configuration with the dataclass that owns it."""
-    for name, kind in typing.get_type_hints(owner).items():
-        if dataclasses.is_dataclass(kind):
-            yield f"{prefix}{name}", kind
-            yield from sections(kind, f"{prefix}{name}.")
-
-
-@pytest.mark.parametrize(("section", "owner"), [*sections(Config), ("modalities.<name>", ModalityConfig)])
-def test_configuration_page_has_every_key_with_its_default(section, owner):
-    page = (ROOT / "docs" / "configuration.md").read_text()
-    assert f"## `[{section}]`" in page
-    table = page.split(f"## `[{section}]`", 1)[1].split("\n## ", 1)[0]
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, flags=re.MULTILINE))
-    for field in dataclasses.fields(owner):
-        if field.name in rows and isinstance(field.default, str | int | float):
-            assert rows[field.name] == f"`{json.dumps(field.default)}`", field.name
-        else:
-            assert field.name in rows or f"## `[{section}.{field.name}]`" in page, field.name

@@ -1,5 +1,6 @@
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +8,7 @@ from upath import UPath
 
 from pipeline.dataset import feature_store
 from pipeline.dataset.feature_store import OK, UNREADABLE, Encoded, FeatureStore
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError, StoreError
 
 
 def digest(number):
@@ -72,7 +73,7 @@ def test_damaged_part_is_named_with_the_mend(store):
         store.write_part([Encoded(digest(number), np.array([1, 2], np.float32))], 2)
     part = max(store.folder.glob("part-*.parquet"), key=lambda path: path.name)
     part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(StoreError, match=rf"{part.name} is damaged.*delete it and run `microrec extract` again"):
+    with pytest.raises(StoreError, match=rf"{part.name} is damaged.*delete it, and stage `extract`"):
         store.statuses(pl.Series([digest(1)]))
 
 
@@ -102,3 +103,37 @@ def test_fault_that_is_over_by_the_time_of_asking_says_try_again(store, monkeypa
     with pytest.raises(StoreError, match="error sending request; try again") as error:
         store.statuses(pl.Series([digest(1)]))
     assert "delete" not in str(error.value)
+
+
+def flipped(part, place):
+    payload = bytearray(part.read_bytes())
+    payload[place] ^= 4
+    part.write_bytes(bytes(payload))
+
+
+def test_read_part_with_a_flipped_bit_is_damaged_wherever_it_is(store):
+    """No single bit gives another vector, another status, or a content that was never extracted."""
+    hashes = pl.Series([digest(1), digest(2)])
+    store.write_part([Encoded(digest(1), np.array([1, 2], np.float32)), Encoded(digest(2), None, "broken")], 2)
+    (part,) = store.folder.glob("part-*.parquet")
+    whole, (matrix, statuses) = part.read_bytes(), store.read(hashes)
+    named = []
+    for place in range(len(whole)):
+        flipped(part, place)
+        try:
+            found, said = store.read(hashes)
+        except DamagedError as error:
+            named.append(str(error))
+        else:
+            np.testing.assert_array_equal(found, matrix)
+            assert said.to_list() == statuses.to_list()
+        part.write_bytes(whole)
+    assert len(named) > len(whole) / 4
+    assert all(part.name in message and "delete it" in message for message in named)
+
+
+def test_read_part_of_an_earlier_version_without_digest_is_read(store):
+    store.write_part([Encoded(digest(1), np.array([1, 2], np.float32))], 2)
+    (part,) = store.folder.glob("part-*.parquet")
+    pq.write_table(pq.read_table(str(part)).replace_schema_metadata(), str(part))
+    np.testing.assert_array_equal(store.read(pl.Series([digest(1)]))[0], [[1, 2]])

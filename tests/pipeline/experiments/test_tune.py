@@ -24,7 +24,7 @@ from pipeline.opening import open_run
 from pipeline.run import Run
 from pipeline.stages.train import make_trainer
 from pipeline.storage.layout import Store
-from tests.pipeline.release_factory import blank_database, quiet
+from tests.pipeline.release_factory import blank_database, commit_anew, quiet
 
 CONFIG = """
 [catalogue]
@@ -203,6 +203,7 @@ def test_tune_other_test_interactions_change_nothing(folder, first, tmp_path):
     rows = pl.read_parquet(prepared)
     assert (rows["split"] == "test").any()
     rows.filter(pl.col("split") != "test").write_parquet(prepared)
+    commit_anew(UPath(str(prepared.parent)))
     assert search(copy, "first").best == first.best
     assert trials_of(copy, "first") == trials_of(folder, "first")
 

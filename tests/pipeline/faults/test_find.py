@@ -5,6 +5,7 @@ import sqlite3
 import urllib.error
 from email.message import Message
 
+import polars as pl
 import psycopg2
 import pytest
 import requests
@@ -13,6 +14,7 @@ from botocore import exceptions as botocore
 from huggingface_hub.errors import OfflineModeIsEnabled
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from safetensors import SafetensorError
 
 from pipeline.errors import InputError, PassingError
 from pipeline.faults.find import find_fault, raise_fault, raise_if_passing
@@ -51,6 +53,7 @@ def database_error(words):
 PASSING = [
     *(answer(code) for code in ("SlowDown", "ExpiredToken", "RequestTimeout", "RequestTimeTooSkewed", "Throttling")),
     answer("InternalError", 500),
+    caused(FileNotFoundError("translated"), answer("NoSuchUpload", 404)),
     answer("Unheard", 503),
     answer("TooManyRequests", 429),
     caused(PermissionError("translated"), answer("ExpiredToken")),
@@ -77,6 +80,13 @@ PASSING = [
     OSError(errno.EHOSTUNREACH, "No route to host"),
     OSError(errno.ENOSPC, "No space left on device", "store/x"),
     MemoryError(),
+    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    pl.exceptions.ComputeError("parquet: underlying IO error: No space left on device (os error 28)"),
+    OSError("No space left on device (os error 28)"),
+    OSError("100000 requested and 8176 written"),
+    RuntimeError("faiss: write error in x: 4051 != 1600000 (No space left on device)"),
+    ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ImportError("libx.so: cannot open shared object file: Too many open files"),
 ]
 STAYING = [
     *(answer(code, 403) for code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")),
@@ -91,9 +101,12 @@ STAYING = [
     http_error(401),
     urllib.error.HTTPError("http://h", 404, "m", Message(), None),
     OfflineModeIsEnabled("offline"),
+    SafetensorError("Error while serializing: I/O error: File too large (os error 27)"),
 ]
 NONE = [
     ValueError("a bug"),
+    SafetensorError("Error while deserializing header: header too large"),
+    pl.exceptions.ComputeError("parquet: File out of specification"),
     FileNotFoundError(errno.ENOENT, "absent"),
     FileNotFoundError("object-store error: Object at location x not found - status code: 404 Not Found"),
     MlflowException("a bug"),

@@ -215,3 +215,27 @@ def test_floors_count_below_its_floor_is_refused(key, count):
 
 def test_floors_not_set_give_no_row():
     assert list(floors(ChecksConfig(), THEN)) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "name", "margin"),
+    [
+        ({"items": 950}, "items", 0.05),
+        ({"users": 400}, "users", -0.1),
+        ({"usable": {"image": 870, "text": 990}}, "image, usable", 0.02),
+        ({"dropped": 0.15}, "interactions dropped", 0.05),
+    ],
+)
+def test_compare_margin_is_the_share_that_may_still_go(now, name, margin):
+    assert ask(replace(THEN, **now))[name].margin == pytest.approx(margin)
+
+
+def test_compare_modality_that_goes_empty_has_a_margin_below_nothing():
+    few, none = replace(THEN, usable={"image": 3}), replace(THEN, usable={"image": 0})
+    assert ask(none, few)["image, usable"].margin == pytest.approx(-0.003)
+    assert ask(none, none)["image, usable"].margin == 0
+
+
+def test_floors_margin_is_relative_to_the_floor():
+    [row] = floors(ChecksConfig(min_items=800), THEN)
+    assert row.margin == pytest.approx(0.25)

@@ -13,14 +13,18 @@ import pytest
 from mlflow import MlflowClient
 from upath import UPath
 
-from pipeline.errors import ConfigError, GateRefusedError, InputError, StoreError
+from pipeline.errors import ConfigError, DamagedError, GateRefusedError, InputError, StoreError
 from pipeline.registry import promotion
 from pipeline.registry.connection import absolute_uri
 from pipeline.registry.judging import judge
-from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, Tracking
+from pipeline.registry.tracking import DIGEST_TAG, RUN_TAG, LoggedModel, Tracking
 from pipeline.release.manifest import read_manifest
+from pipeline.release.signature import read_public_keys, read_signing_key, sign
 from pipeline.release.verdict import read_verdict
+from pipeline.stages import order
 from pipeline.storage.files import read_json, write_json
+from tests.commands import microrec
+from tests.pipeline.release.test_signature import write_pair
 from tests.pipeline.release_factory import make_config, make_run, quiet
 
 
@@ -41,7 +45,8 @@ def add_registered(config, run):
     model = MlflowClient(address(config), address(config)).create_logged_model(
         logged.info.experiment_id, "microrec", logged.info.run_id
     )
-    return tracking.register(logged, model.model_id, {DIGEST_TAG: digest, RUN_TAG: run_id}, "")
+    kept = LoggedModel(model.model_id, tracking.model_name)
+    return tracking.register(logged, kept, {DIGEST_TAG: digest, RUN_TAG: run_id}, "")
 
 
 def promote(config, version, reporter, as_of=None, **options):
@@ -49,8 +54,8 @@ def promote(config, version, reporter, as_of=None, **options):
     return promotion.promote(store, tracking, config.gate, version, reporter, as_of, **options)
 
 
-def rollback(config, reporter, reason=None):
-    return promotion.rollback(config.open_store(), config.open_tracking(), reporter, reason)
+def rollback(config, reporter, reason=None, **options):
+    return promotion.rollback(config.open_store(), config.open_tracking(), reporter, reason, **options)
 
 
 def champion_problems(config):
@@ -357,7 +362,10 @@ MONDAY, TUESDAY = (datetime(2026, 11, day, 2, tzinfo=UTC) for day in (23, 24))
 
 
 def test_promote_for_an_earlier_moment_leaves_the_champion_of_a_later_one(config):
-    promote(config, add_version(config, "tuesday", recall=0.2), quiet(), TUESDAY)
+    version = add_version(config, "tuesday", recall=0.2)
+    promote(config, version, quiet(), TUESDAY)
+    tags = MlflowClient(address(config), address(config)).get_model_version("microrec", version).tags
+    assert tags["microrec.as_of"] == TUESDAY.isoformat()
     result = promote(config, add_version(config, "monday", recall=0.3), quiet(), MONDAY)
     assert (result.changed, result.run_id, champion(config)["run_id"]) == (False, "tuesday", "tuesday")
     assert promote(config, add_version(config, "again", recall=0.2), quiet(), TUESDAY).run_id == "again"
@@ -420,3 +428,76 @@ def test_promote_three_steps_that_each_pass_do_not_add_up(config):
         promote(config, add_version(config, "r4", recall=0.375), quiet())
     alone = make_config(config.base, gate={"previous_champions": 0})
     assert promote(alone, "4", quiet()).run_id == "r4"
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """By name, a private key and the list of its public one."""
+    made = {name: write_pair(tmp_path, name) for name in ("ours", "theirs")}
+    return {name: (read_signing_key(private), read_public_keys([public])) for name, (private, public) in made.items()}
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("signed_by", "problem"), [(None, "is not signed"), ("theirs", "by a key that is trusted"), ("ours", None)]
+)
+def test_promote_where_a_public_key_is_configured_takes_only_what_it_signed(config, keys, signed_by, problem, force):
+    version, (_, trusted) = add_version(config, "r1"), keys["ours"]
+    if signed_by:
+        sign(config.open_store().release("r1"), keys[signed_by][0])
+    if problem is None:
+        assert promote(config, version, quiet(), keys=trusted, force=force).run_id == "r1"
+        return
+    with pytest.raises(DamagedError, match=problem) as refused:
+        promote(config, version, quiet(), keys=trusted, force=force)
+    assert refused.value.exit_status == 2
+    assert not config.open_store().champion.exists()
+    assert config.open_tracking().champion() is None
+
+
+def test_promote_where_no_public_key_is_configured_asks_for_no_signature(config, keys):
+    version = add_version(config, "r1")
+    sign(config.open_store().release("r1"), keys["theirs"][0])
+    assert promote(config, version, quiet()).run_id == "r1"
+    assert promote(config, add_version(config, "r2"), quiet()).run_id == "r2"
+
+
+def test_rollback_where_a_public_key_is_configured_takes_only_what_it_signed(config, keys):
+    for run_id in ("r1", "r2"):
+        promote(config, add_version(config, run_id), quiet())
+    private, trusted = keys["ours"]
+    with pytest.raises(DamagedError, match="r1 is not signed"):
+        rollback(config, quiet(), keys=trusted)
+    sign(config.open_store().release("r1"), private)
+    assert rollback(config, quiet(), keys=trusted).run_id == "r1"
+
+
+@pytest.mark.parametrize(("name", "status"), [("ours", 0), ("theirs", 2)])
+def test_promote_and_rollback_commands_ask_for_the_keys_that_are_configured(config, tmp_path, keys, name, status):
+    for run_id in ("r1", "r2"):
+        version = add_version(config, run_id)
+        sign(config.open_store().release(run_id), keys["ours"][0])
+        promote(config, version, quiet())
+    version = add_version(config, "r3")
+    sign(config.open_store().release("r3"), keys["ours"][0])
+    (tmp_path / "microrec.toml").write_text(
+        "[catalogue]\nitems = 'items.parquet'\ninteractions = ['interactions.parquet']\n[model]\nembedding_dim = 8\n"
+        f"[store]\nroot = 'store'\n[export]\npublic_keys = ['{name}.pub']\n"
+    )
+    for command in (["promote", version, "--force"], ["rollback"]):
+        done = microrec(*command, "-c", tmp_path / "microrec.toml")
+        assert done.returncode == status, done.stderr
+
+
+@pytest.mark.parametrize("name", ["ours", "theirs"])
+def test_run_asks_for_the_keys_that_are_configured(tmp_path, keys, name):
+    config = make_config(tmp_path, export={"public_keys": [f"{name}.pub"], "signing_key": f"{name}.pem"})
+    run = make_run(config, "r1")
+    version = add_registered(config, run)
+    sign(run.store.release("r1"), keys["ours"][0])
+    digest = read_manifest(run.store.release("r1")).release_digest
+    if name == "ours":
+        assert order._promote(run, version, digest) == (None, None)
+        return
+    with pytest.raises(DamagedError, match="by a key that is trusted"):
+        order._promote(run, version, digest)

@@ -274,3 +274,24 @@ def test_open_tracking_killed_while_the_database_is_made_can_be_repeated(tmp_pat
     assert not (tmp_path / "store/mlflow.db").exists()
     make_config(tmp_path, database=False).open_tracking().start_run("r1")
     assert not list((tmp_path / "store").glob(".mlflow.db*"))
+
+
+HALF_WRITTEN = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("CREATE TABLE many (text)")
+connection.execute("BEGIN")
+for _ in range(2000):
+    connection.execute("INSERT INTO many VALUES (?)", ("x" * 500,))
+os._exit(0)
+"""
+
+
+def test_relocate_database_that_a_killed_process_has_half_written_is_read(original):
+    database = original / "mlflow.db"
+    subprocess.run([sys.executable, "-c", HALF_WRITTEN, str(database)], check=True)
+    assert database.with_name("mlflow.db-journal").exists()
+    assert relocate(database, original / "mlartifacts") == 0
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT count(*) FROM many").fetchone() == (0,)

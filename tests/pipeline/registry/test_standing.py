@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.registry import standing
 from pipeline.registry.champion import KEPT_EVENTS, Champion, read_champion
 from pipeline.registry.standing import free, hold, read_history, show_champion
-from pipeline.storage.files import swap_bytes, write_json
+from pipeline.storage.files import read_json, swap_bytes, write_json
 from pipeline.storage.layout import Store
 from tests.pipeline.registry.test_promotion import add_version, alias, champion, promote, rollback
 from tests.pipeline.release_factory import NUM_USERS, make_config, quiet
@@ -137,4 +137,4 @@ def test_promote_force_for_an_earlier_moment_leaves_the_champion_of_a_later_one(
 def test_champion_record_survives_being_written_and_read(store):
     hold(store, "x", quiet())
     read = read_champion(store)
-    assert json.loads(store.champion.read_text()) == json.loads(json.dumps(as_document(read)))
+    assert read_json(store.champion) == json.loads(json.dumps(as_document(read)))

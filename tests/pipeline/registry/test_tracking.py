@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.errors import ConfigError, InputError
-from pipeline.registry.tracking import Metric, mlflow_name
+from pipeline.registry.metrics import Metric, mlflow_name
 from tests.pipeline.release_factory import make_config
 
 
@@ -72,6 +72,19 @@ def test_log_metrics_twice_is_as_once(config, tmp_path):
     assert "train/broken" not in client(tmp_path).get_run(run.info.run_id).data.metrics
 
 
+def test_set_champion_takes_the_model_for_new_items_along_or_away(config, tmp_path):
+    tracking, mlflow = config.open_tracking(), client(tmp_path)
+    for name, digests in (("microrec", "ab"), ("microrec-embed", "a")):
+        mlflow.create_registered_model(name)
+        for digest in digests:
+            mlflow.create_model_version(name, source="s3://nowhere/model", tags={"microrec.release_digest": digest})
+    tracking.set_champion("1")
+    assert set(mlflow.get_registered_model("microrec-embed").aliases) == {"champion"}
+    tracking.set_champion("2")
+    assert mlflow.get_registered_model("microrec-embed").aliases == {}
+    assert tracking.champion() == "2"
+
+
 def test_champion_without_model_is_none(config):
     tracking = config.open_tracking()
     assert tracking.champion() is None
@@ -80,9 +93,33 @@ def test_champion_without_model_is_none(config):
 
 
 def test_shown_uri_hides_the_password(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.registry.tracking.connect", lambda uri, database, artifacts: None)
+    monkeypatch.setattr("pipeline.registry.tracking.connect", lambda *_, **__: None)
     config = make_config(tmp_path, mlflow={"tracking_uri": "postgresql+psycopg2://me:s3cret@db:5432/mlflow"})
-    assert config.open_tracking().shown_uri == "postgresql+psycopg2://me:***@db:5432/mlflow"
+    assert config.open_tracking().shown_uri == "postgresql+psycopg2://***@db:5432/mlflow"
+
+
+@pytest.mark.parametrize(
+    ("named", "sent"),
+    [
+        ("http://mlflow:5000/", True),
+        ("http://mlflow:5001", False),
+        ("https://mlflow:5000", False),
+        ("http://elsewhere:5000", False),
+        ("http://mlflow:5000@elsewhere", False),
+    ],
+)
+def test_open_tracking_sends_credentials_to_no_other_server(tmp_path, monkeypatch, named, sent):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    config = make_config(tmp_path, mlflow={"tracking_uri": named})
+    config.open_tracking()
+    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        with monkeypatch.context() as given:
+            given.setenv(name, "s3cret")
+            if sent:
+                config.open_tracking()
+                continue
+            with pytest.raises(ConfigError, match="the MLflow password in the environment is for 'http://mlflow:5000'"):
+                config.open_tracking()
 
 
 def test_open_tracking_two_processes_at_once_share_one_database(tmp_path):

@@ -60,7 +60,7 @@ def test_lost_champions_are_named_once_the_latest_first(store):
 
 def test_adopt_renames_every_record_of_the_release_and_no_other(store):
     tracking = registry()
-    assert not adopt(store, tracking, "r1", "d-r1", "7", quiet())
+    assert not adopt(store, tracking, "r1", "d-r1", "7", "m7", quiet())
     assert [(one.run_id, one.model_version) for one in champions(store)] == [
         ("r3", "3"),
         ("r1", "7"),
@@ -75,16 +75,16 @@ def test_adopt_renames_every_record_of_the_release_and_no_other(store):
 
 def test_adopt_of_the_champion_moves_the_alias_also_where_the_file_names_it_already(store):
     tracking = registry()
-    assert adopt(store, tracking, "r3", "d-r3", "7", quiet())
+    assert adopt(store, tracking, "r3", "d-r3", "7", "m7", quiet())
     assert (read_champion(store).model_version, tracking.alias) == ("7", "7")
     before, tracking.alias = store.champion.read_bytes(), None
-    assert adopt(store, tracking, "r3", "d-r3", "7", quiet())
+    assert adopt(store, tracking, "r3", "d-r3", "7", "m7", quiet())
     assert (store.champion.read_bytes(), tracking.alias) == (before, "7")
 
 
 def test_adopt_of_another_digest_changes_nothing(store):
     before = store.champion.read_bytes()
-    assert not adopt(store, registry(), "r3", "another", "7", quiet())
+    assert not adopt(store, registry(), "r3", "another", "7", "m7", quiet())
     assert store.champion.read_bytes() == before
 
 
@@ -100,7 +100,7 @@ def test_adopt_is_not_lost_where_the_champion_is_held_meanwhile(store, monkeypat
         return swap(*given)
 
     monkeypatch.setattr(versions, "swap_bytes", overtaken)
-    assert adopt(store, registry(), "r3", "d-r3", "7", quiet())
+    assert adopt(store, registry(), "r3", "d-r3", "7", "m7", quiet())
     champion = read_champion(store)
     assert (champion.model_version, champion.held.reason) == ("7", "sale")
     assert [event.action for event in champion.history] == ["registered", "held"]

@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError
+from pipeline.release import format as release_format
 from pipeline.release.format import (
     FOOTER_DIGEST,
     FOOTER_SCHEMA,
-    ROWS_PER_PART,
     SCHEMA_VERSION,
     TABLES,
     TABLES_OF,
     expected_columns,
+    is_sorted,
     read_table,
     release_digest,
     table_digest,
@@ -141,11 +142,65 @@ def test_write_table_cuts_parts_that_read_back_whole(tmp_path_factory, rows, row
     assert read_table(UPath(str(release)), "items").replace_schema_metadata().equals(whole)
 
 
-def test_write_table_default_keeps_a_million_rows_together(tmp_path):
-    rows = ROWS_PER_PART + 1
-    write_table(pa.table({"row": pa.array(np.arange(rows, dtype=np.int8))}), tmp_path / "rows", DIGEST)
-    counts = {part.name: pq.read_metadata(part).num_rows for part in (tmp_path / "rows").iterdir()}
-    assert counts == {"part-00000.parquet": 1_000_000, "part-00001.parquet": 1}
+def test_write_table_layout_is_what_other_readers_want(tmp_path):
+    rows, rng = 60_000, np.random.default_rng(0)
+    ids = [f"item-{row:06d}" for row in range(rows)]
+    whole = table(ids, rng.normal(size=(rows, 2)), rng.random(rows))
+    write_table(whole, tmp_path / "items", DIGEST, sorted_by=("item_id",))
+    [part] = (tmp_path / "items").iterdir()
+    metadata = pq.read_metadata(part)
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    assert [group.num_rows for group in groups] == [50_000, 10_000]
+    for group in groups:
+        columns = {group.column(place).path_in_schema: group.column(place) for place in range(group.num_columns)}
+        assert {column.compression for column in columns.values()} == {"ZSTD"}
+        for name in ("embedding.list.element", "weight"):
+            assert "BYTE_STREAM_SPLIT" in columns[name].encodings
+            assert not columns[name].has_dictionary_page
+        assert [(one.column_index, one.descending) for one in group.sorting_columns] == [(0, False)]
+    kind = pq.read_schema(part).field("embedding").type
+    assert (kind.list_size, kind.value_type) == (2, pa.float32())
+    one = pq.read_table(part, filters=[("item_id", "=", ids[-1])])
+    assert one.replace_schema_metadata().equals(whole.slice(rows - 1))
+
+
+@pytest.mark.parametrize(
+    ("ids", "declared"), [(["a", "b", "b"], True), (["b", "a", "c"], False), ([], True), (["B", "a", "ä"], True)]
+)
+def test_write_table_declares_an_order_only_where_it_is_the_rows(tmp_path, ids, declared):
+    write_table(
+        table(ids, np.zeros((len(ids), 2)), [0.0] * len(ids)), tmp_path / "items", DIGEST, sorted_by=("item_id",)
+    )
+    metadata = pq.read_metadata(tmp_path / "items/part-00000.parquet")
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    assert all(bool(group.sorting_columns) == declared for group in groups)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=6))
+def test_is_sorted_by_two_keys_is_pythons(pairs):
+    whole = pa.table(
+        {"a": pa.array([a for a, _ in pairs], pa.int64()), "b": pa.array([b for _, b in pairs], pa.int64())}
+    )
+    assert is_sorted(whole, ("a", "b")) == (pairs == sorted(pairs))
+
+
+def test_write_table_parts_stay_under_half_a_gigabyte(monkeypatch, tmp_path):
+    monkeypatch.setattr(release_format, "BYTES_PER_PART", 900_000)
+    rows = 120_000
+    write_table(pa.table({"row": pa.array(np.random.default_rng(0).random(rows))}), tmp_path / "rows", DIGEST)
+    parts = sorted((tmp_path / "rows").iterdir())
+    assert [pq.read_metadata(part).num_rows for part in parts] == [100_000, 20_000]  # 0.4 MB a group
+    assert all(part.stat().st_size < 900_000 for part in parts)
+
+
+def test_read_table_of_the_layout_before_is_the_same(tmp_path):
+    whole = table()
+    (tmp_path / "items").mkdir()
+    pq.write_table(
+        whole, tmp_path / "items/part-00000.parquet", compression="zstd"
+    )  # with dictionaries, as version 1 did
+    assert read_table(UPath(str(tmp_path)), "items").equals(whole)
 
 
 def test_write_table_footer_of_every_part_names_release_and_schema(tmp_path):
@@ -159,7 +214,7 @@ def test_write_table_footer_of_every_part_names_release_and_schema(tmp_path):
 def test_read_table_without_parts_is_named(tmp_path):
     (tmp_path / "items").mkdir()
     (tmp_path / "items/notes.txt").touch()
-    with pytest.raises(StoreError, match=r"items has no part-\*\.parquet"):
+    with pytest.raises(DamagedError, match=r"items has no part-\*\.parquet"):
         read_table(UPath(str(tmp_path)), "items")
 
 

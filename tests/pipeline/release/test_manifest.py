@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from pipeline.dataset.records import EncoderRecord, Evaluation, Training, WarmStart
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError, StoreError
 from pipeline.release.format import TABLES_OF
-from pipeline.release.manifest import MANIFEST, FileEntry, Manifest, manifest_of, read_manifest
+from pipeline.release.manifest import MANIFEST, FileEntry, Manifest, manifest_of, manifest_sha256, read_manifest
 from pipeline.storage.files import SUCCESS
 
 OLDEST = {
@@ -152,7 +152,10 @@ def test_manifest_that_cannot_be_read_is_named(folder, document, message):
 
 
 def test_manifest_missing_is_named_with_the_mend(folder):
-    with pytest.raises(StoreError, match=r"manifest\.json is missing; delete the release and export again"):
+    with pytest.raises(
+        StoreError,
+        match=r"manifest\.json is missing; restore the release from a copy, or delete .* and export it again",
+    ):
         read_manifest(folder)
 
 
@@ -162,3 +165,12 @@ def test_read_manifest_of_an_unfinished_release_says_there_is_none(folder):
     with pytest.raises(StoreError, match=r"there is no release at .* \(no _SUCCESS\); see `microrec run`"):
         read_manifest(folder)
     assert manifest_of(folder).run_id == "r1"
+
+
+def test_read_manifest_other_than_the_one_registered_is_refused(folder):
+    write(folder, OLDEST)
+    sha256 = manifest_sha256(folder)
+    assert read_manifest(folder, sha256) == read_manifest(folder)
+    write(folder, {**OLDEST, "metrics": {"validation": {"recall@20": 1.0}}})
+    with pytest.raises(DamagedError, match=rf"manifest\.json is not the one that was registered: .* not {sha256}"):
+        read_manifest(folder, sha256)

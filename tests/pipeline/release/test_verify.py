@@ -17,7 +17,7 @@ from pipeline.release.verify import Verified, check_release, verify_release
 from pipeline.storage.arrow import vector_column, vectors_of
 from pipeline.storage.files import file_sha256, local_path, read_json, write_json
 from pipeline.storage.layout import Store
-from tests.pipeline.release_factory import DIM, NUM_ITEMS, NUM_TRAINED, NUM_USERS, make_config, make_run
+from tests.pipeline.release_factory import DIM, NUM_ITEMS, NUM_TRAINED, NUM_USERS, list_anew, make_config, make_run
 
 NUM_SEEN = 2 * (NUM_USERS - 1) + NUM_TRAINED
 COUNTS = {"item_embeddings": NUM_ITEMS, "user_vectors": NUM_USERS, "item_graph": NUM_ITEMS, "seen": NUM_SEEN}
@@ -47,27 +47,14 @@ def problems(release, run_id="r1"):
     """What verification says of the release, a problem each."""
     with pytest.raises(StoreError, match="does not verify: ") as error:
         verify_release(Store(release.parent.parent), run_id)
-    return str(error.value).removeprefix(f"release {release} does not verify: ").split("; ")
+    return (
+        str(error.value).removeprefix(f"release {release} does not verify: ").partition(". To mend it, ")[0].split("; ")
+    )
 
 
 def change_manifest(release, **values):
     document = read_json(release / "manifest.json")
     write_json(release / "manifest.json", {**document, **values})
-
-
-def list_anew(release):
-    """Enter the files as they now are in the manifest, as a program that writes releases wrongly would."""
-    manifest = read_manifest(release)
-    files = [
-        FileEntry(
-            path=entry.path,
-            sha256=file_sha256(release / entry.path),
-            bytes=(release / entry.path).stat().st_size,
-            rows=pq.read_metadata(str(release / entry.path)).num_rows if entry.path.endswith(".parquet") else None,
-        )
-        for entry in manifest.files
-    ]
-    dataclasses.replace(manifest, files=files).write(release)
 
 
 def put_table(release, name, table, digest=None):

@@ -1,6 +1,8 @@
 """`load_champion` on a disk and in an object store: pinned, verified, answering as the registered model does."""
 
+import logging
 import os
+import re
 import shutil
 
 import numpy as np
@@ -9,9 +11,12 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import ConfigError, InputError, StoreError
+from pipeline.release.increment import SIGNED
+from pipeline.release.signature import SIGNATURE, read_signing_key, sign
 from pipeline.serving import load_champion
 from pipeline.storage.files import list_files, local_path, publish_bytes, read_json, resolve, write_json
-from tests.pipeline.release_factory import make_config, make_run
+from tests.pipeline.release.test_signature import write_pair
+from tests.pipeline.release_factory import give_increment, make_config, make_run
 
 
 def crown(run):
@@ -147,3 +152,132 @@ def test_user_id_of_text_is_of_the_releases_kind(run, tmp_path):
     given = ["101", "-7", "0", "007", "1e3", "x", ""]
     assert [champion.item_id(one) for one in given] == [101, -7, 0, "007", "1e3", "x", ""]
     assert champion.predict({"user_id": [champion.user_id(str(2**40))]})["source"][0] == "user"
+
+
+PART, RECORD = "item_embeddings/part-00000.parquet", "increment.json"
+
+
+def damage(folder, file, how):
+    """Do to a file of an increment what a disk, a copy or a hand does."""
+    place = local_path(folder / file)
+    payload = bytearray(place.read_bytes())
+    if how == "gone":
+        place.unlink()
+    elif how == "cut":
+        place.write_bytes(payload[: len(payload) // 2])
+    elif how == "empty":
+        place.write_bytes(b"")
+    elif how == "flipped":
+        payload[len(payload) // 2] ^= 1
+        place.write_bytes(payload)
+    else:  # altered by hand, with a seal that fits
+        write_json(folder / file, {**read_json(folder / file), **how})
+
+
+@pytest.mark.parametrize(
+    ("file", "how", "why"),
+    [
+        (PART, "cut", r"part-00000\.parquet is damaged: increment\.json has another sha256"),
+        (PART, "empty", r"part-00000\.parquet is damaged"),
+        (PART, "flipped", r"part-00000\.parquet is damaged"),
+        (PART, "gone", r"part-00000\.parquet is missing"),
+        (RECORD, "cut", r"increment\.json is not valid JSON"),
+        (RECORD, "empty", r"increment\.json is not valid JSON"),
+        (RECORD, "flipped", r"increment\.json is (not valid JSON|damaged)"),
+        (RECORD, "gone", r"increment\.json is missing"),
+        (RECORD, {"items": 7}, r"00002 does not verify: it has 2 items, increment\.json says 7"),
+        (RECORD, {"number": 7}, r"increment\.json says number 7"),
+        (RECORD, {"table_digest": "ab" * 32}, "00002 does not verify: its rows give another digest"),
+        (RECORD, {"release_digest": "ab" * 32}, "carries another release's digest in its footer"),
+        (RECORD, {"files": []}, r"part-00000\.parquet is not in increment\.json"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_load_champion_damaged_increment_is_left_out_with_one_warning(run, tmp_path, caplog, file, how, why):
+    give_increment(run.config, "r1", ["new-1"])
+    before = load_champion(str(run.store.root), tmp_path / "cache")
+    give_increment(run.config, "r1", ["new-1", "new-2"], seed=5)
+    damage(run.store.increments_of("r1") / "00002", file, how)
+    assert caplog.records == []
+    loaded = load_champion(str(run.store.root), tmp_path / "cache")
+    (told,) = caplog.records
+    assert told.levelno == logging.WARNING
+    assert told.exc_info is None
+    assert told.getMessage().startswith("serving r1 with increment 1: ")
+    assert re.search(why, told.getMessage())
+    assert "\n" not in told.getMessage()
+    assert (loaded.run_id, loaded.increment) == ("r1", 1)
+    asked = {"item_id": ["new-1"]}, {"mode": "similar"}
+    pd.testing.assert_frame_equal(loaded.predict(*asked), before.predict(*asked))
+
+
+def test_load_champion_whose_increments_are_all_damaged_is_the_release_alone(run, tmp_path, caplog):
+    plain = load_champion(str(run.store.root), tmp_path / "cache")
+    for number in (1, 2):
+        give_increment(run.config, "r1", [f"new-{number}"])
+        damage(run.store.increments_of("r1") / f"0000{number}", PART, "flipped")
+    loaded = load_champion(str(run.store.root), tmp_path / "cache")
+    (told,) = caplog.messages
+    assert told.startswith("serving r1 with no increment: ")
+    assert ("00001" in told, "00002" in told, loaded.increment, loaded.folder) == (True, True, None, plain.folder)
+
+
+def test_load_champion_increment_of_another_release_that_had_the_id_is_passed_over_in_silence(run, tmp_path, caplog):
+    other = make_run(make_config(tmp_path / "other", database=False), "r1", seed=3)
+    given = give_increment(other.config, "r1", ["new-1"])
+    shutil.copytree(local_path(given.folder), local_path(run.store.increments_of("r1")) / "00001")
+    assert load_champion(str(run.store.root), tmp_path / "cache").increment is None
+    assert caplog.records == []
+
+
+@pytest.fixture
+def trusted(run, tmp_path):
+    """The public key of those who signed the champion."""
+    private, public = write_pair(tmp_path, "ours")
+    sign(run.store.release(run.id), read_signing_key(private))
+    return public
+
+
+def test_load_champion_with_the_key_that_signed_it_answers(run, trusted, tmp_path):
+    _, other = write_pair(tmp_path, "theirs")
+    loaded = load_champion(str(run.store.root), tmp_path / "cache", [other, str(trusted)])
+    assert len(loaded.predict({"user_id": ["user-0"]}, {"k": 3})) == 3
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(("wrong", "problem"), [("unsigned", "is not signed"), ("key", "by a key that is trusted")])
+def test_load_champion_with_a_public_key_refuses_what_it_did_not_sign(run, trusted, tmp_path, wrong, problem, cached):
+    if wrong == "unsigned":
+        (run.store.release(run.id) / SIGNATURE).unlink()
+    else:
+        _, trusted = write_pair(tmp_path, "theirs")
+    if cached:
+        load_champion(str(run.store.root), tmp_path / "cache")
+    with pytest.raises(StoreError, match=problem):
+        load_champion(str(run.store.root), tmp_path / "cache", [trusted])
+
+
+def test_load_champion_with_a_public_key_uses_nothing_that_was_cached_without_one(run, trusted, tmp_path):
+    """The signature is over the manifest, which has more than the digest: how a history is folded in, too."""
+    manifest = run.store.release(run.id) / "manifest.json"
+    signed = manifest.read_bytes()
+    write_json(manifest, {**read_json(manifest), "fold_in": {"pair_weight": 0.5, "l2": 1.0, "scale": 9.0}})
+    forged = load_champion(str(run.store.root), tmp_path / "cache")
+    manifest.write_bytes(signed)
+    loaded = load_champion(str(run.store.root), tmp_path / "cache", [trusted])
+    assert (loaded.digest, loaded.folder == forged.folder) == (forged.digest, False)
+
+
+def test_load_champion_with_a_public_key_refuses_an_increment_that_it_did_not_sign(run, trusted, tmp_path):
+    found = give_increment(run.config, run.id, ["new-1"])
+    with pytest.raises(StoreError, match=r"00001 is not signed: it has no increment\.sig"):
+        load_champion(str(run.store.root), tmp_path / "cache", [trusted])
+    sign(found.folder, read_signing_key(tmp_path / "ours.pem"), SIGNED)
+    assert load_champion(str(run.store.root), tmp_path / "cache", [trusted]).increment == 1
+
+
+def test_load_champion_without_a_key_in_a_file_or_without_a_list_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match=r"public_keys: .*absent\.pub cannot be read"):
+        load_champion(str(run.store.root), tmp_path / "cache", [tmp_path / "absent.pub"])
+    with pytest.raises(InputError, match="expected a list of files"):
+        load_champion(str(run.store.root), tmp_path / "cache", "release.pub")

@@ -1,4 +1,4 @@
-"""The services of docs/serving.md run as written."""
+"""The services of docs/how-to/serve.md run as written."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from pipeline.storage.files import read_json, write_json
 from tests.pipeline.release_factory import make_config, make_run
 from tests.servers import free_ports
 
-PAGE = Path(__file__).parents[3] / "docs/serving.md"
+PAGE = Path(__file__).parents[3] / "docs/how-to/serve.md"
 
 
 def block(beginning):

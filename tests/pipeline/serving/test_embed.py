@@ -26,7 +26,7 @@ from pipeline.stages.export import export
 from pipeline.stages.order import do_stage
 from pipeline.storage.arrow import vector_column, vectors_of
 from pipeline.storage.files import local_path, write_json
-from tests.pipeline.release_factory import quiet
+from tests.pipeline.release_factory import forget_digests, list_anew, quiet
 from tests.pipeline.tiny import FEATURES, WITHOUT_CONTENT, make_tiny, write_vectors
 
 
@@ -157,6 +157,7 @@ def test_embed_items_of_a_rotated_release_are_rotated_like_it(own_world):
             vectors = vector_column(vectors_of(table, column) @ turn_DD)
             table = table.set_column(table.column_names.index(column), table.schema.field(column), vectors)
         pq.write_table(table, local_path(champion / name / "part-00000.parquet"))
+    list_anew(champion)
     digest = read_manifest(champion).release_digest
     shutil.copytree(own_world.run_folder, local_path(store.run("r2")))
     shutil.rmtree(local_path(store.run("r2") / "export"))
@@ -253,6 +254,7 @@ def test_embed_items_when_the_run_is_gone_is_refused(own_world):
 
 
 def test_embed_items_of_a_run_without_content_map_are_refused(own_world):
+    forget_digests(own_world.store.run("r1") / "train")
     (own_world.run_folder / "train" / CONTENT_MAP).unlink()
     with pytest.raises(InputError, match=r"run r1 has no content map: .* train again"):
         own_world.embed([1])

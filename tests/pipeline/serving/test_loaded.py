@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,12 @@ from mlflow.models import Model
 from mlflow.models.utils import load_serving_example
 
 from pipeline import stages
+from pipeline.registry.answer import load
 from pipeline.registry.promotion import promote
 from pipeline.run import run_stage
 from pipeline.stages.register import register
-from tests.pipeline.release_factory import make_config, make_run, quiet
+from pipeline.storage.files import local_path
+from tests.pipeline.release_factory import give_increment, make_config, make_run, quiet
 from tests.servers import free_ports
 
 
@@ -28,15 +32,25 @@ class Registered:
     """A champion in a registry of its own."""
 
     def __init__(self, folder, integer_ids):
-        run = make_run(make_config(folder), "r1", integer_ids=integer_ids)
+        self.run = run = make_run(make_config(folder), "r1", integer_ids=integer_ids)
         self.tracking = run.config.open_tracking()
         version = run_stage(run, stages.REGISTER, register).model_version
         promote(run.store, self.tracking, run.config.gate, version, quiet())
-        with self.tracking.loaded("@champion") as model:
-            self.model = model
+        with self.tracking.files_of("@champion") as files:
+            self.model = load(files)
         self.path = next(folder.glob("store/mlartifacts/models/*/artifacts"))
         self.users = [2**40 + row if integer_ids else f"user-{row}" for row in range(3)]
         self.items = [100 + row if integer_ids else f"item-{row}" for row in range(30)]
+
+    def environment(self, folder):
+        """Of a process beside it."""
+        return {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            "MLFLOW_TRACKING_URI": self.tracking.shown_uri,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
 
     def lists(self, data, **params):
         """Items by request."""
@@ -123,29 +137,29 @@ def test_model_signature_and_example_round_trip(registered):
     assert serving["params"] == {"mode": "recommend", "k": 20}
 
 
-@pytest.fixture
-def server(tmp_path):
-    """`mlflow models serve`, and the champion that it serves."""
-    champion = Registered(tmp_path / "registered", integer_ids=False)
+@contextmanager
+def served(folder, model, champion, **more):
+    """`mlflow models serve`; the address that answers questions."""
     (port,) = free_ports(1)
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": str(tmp_path),
-        "MLFLOW_TRACKING_URI": champion.tracking.shown_uri,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    command = [*(sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/microrec@champion")]
+    environment = {**champion.environment(folder), **more}
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        _wait(f"http://127.0.0.1:{port}/ping", process, tmp_path / "log")
-        yield champion, f"http://127.0.0.1:{port}/invocations"
+        _wait(f"http://127.0.0.1:{port}/ping", process, folder / "log")
+        yield f"http://127.0.0.1:{port}/invocations"
     finally:
         os.killpg(process.pid, 9)
         process.wait()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The champion that is served, and where."""
+    champion = Registered(tmp_path / "registered", integer_ids=False)
+    with served(tmp_path, "models:/microrec@champion", champion) as address:
+        yield champion, address
 
 
 def _wait(address, process, log):
@@ -204,6 +218,46 @@ def test_served_model_answers_every_format_alike_and_refuses_in_one_line(server)
         assert found["message"].startswith("there is no ")
         assert "\n" not in found["message"]
         assert "stack_trace" not in found
+
+
+PAGE = Path(__file__).parents[3] / "docs/how-to/serve.md"
+
+
+@pytest.mark.integration
+def test_docs_served_model_that_follows_takes_an_increment_and_leaves_out_a_damaged_one(tmp_path):
+    """The page's code as written: saved once, served, and never restarted."""
+    champion = Registered(tmp_path / "registered", integer_ids=False)
+    code, once = re.findall(r"```python\n(# (?:following|once).*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "following.py").write_text(code)
+    store = {"STORE": str(champion.run.store.root), "SECONDS": "0.5", "PYTHONPATH": str(PAGE.parents[2])}
+    subprocess.run(
+        [sys.executable, "-c", once], cwd=tmp_path, env={**champion.environment(tmp_path), **store}, check=True
+    )
+    with served(tmp_path, "following", champion, **store) as address:
+        question = {"inputs": [{"user_id": "user-0"}], "params": {"k": 40}}
+        asked = [{"user_id": "user-1"}, {"history": champion.items[:2], "exclude": ["item-5"]}, {"user_id": "nobody"}]
+        expected = json.loads(champion.model.predict(asked).to_json(orient="records"))
+        status, found = _post(address, {"inputs": asked})
+        assert (status, [_key(one) for one in found["predictions"]]) == (200, [_key(one) for one in expected])
+        give_increment(champion.run.config, "r1", ["new-1"])
+        _until(lambda: "new-1" in _items(address, question))
+        damaged = give_increment(champion.run.config, "r1", ["new-1", "new-2"]).folder
+        (local_path(damaged) / "increment.json").unlink()
+        _until(lambda: "serving r1 with increment 1: " in (tmp_path / "log").read_text())
+        assert {"new-1", "new-2"} & _items(address, question) == {"new-1"}
+        give_increment(champion.run.config, "r1", ["new-1", "new-2"])
+        _until(lambda: "new-2" in _items(address, question))
+
+
+def _items(address, question):
+    return {row["item_id"] for row in _post(address, question)[1]["predictions"]}
+
+
+def _until(holds):
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def _key(row):

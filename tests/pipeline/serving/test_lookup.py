@@ -13,7 +13,7 @@ from pipeline.serving.lookup import Listed, recommend_items, similar_items
 from pipeline.storage.arrow import vector_column, vectors_of
 from pipeline.storage.files import local_path, write_json
 from tests import reference
-from tests.pipeline.release_factory import NUM_ITEMS, make_config, make_run, make_tables
+from tests.pipeline.release_factory import NUM_ITEMS, give_increment, list_anew, make_config, make_run, make_tables
 
 TITLES = {0: "Red shoe", 1: "Blue shoe", NUM_ITEMS - 1: "Sock"}
 
@@ -138,6 +138,19 @@ def test_recommend_items_integer_ids_stay_numbers(world):
     assert {type(one.item_id) for one in world.recommend(user).items} == {kind}
 
 
+def test_lookup_takes_the_increment_that_stands_beside_the_release(own_world):
+    new = give_increment(own_world.config, "r1", ["new-a"], seed=3).table
+    users, items = own_world.table("user_vectors"), own_world.table("item_embeddings")
+    found = own_world.recommend("user-0", k=10_000)
+    assert {one.item_id for one in found.items} == {*items["item_id"], "new-a"}
+    [score] = [one.score for one in found.items if one.item_id == "new-a"]
+    assert score == pytest.approx(np.dot(users["embedding"][0], vectors_of(new, "embedding")[0]), abs=1e-6)
+    assert len(own_world.similar("new-a").items) == 20
+    store, catalogue = own_world.store, own_world.config.open_catalogue()
+    without = recommend_items(store, catalogue, "user-0", 10_000, "r1", with_seen=True, with_new=False)
+    assert {one.item_id for one in without.items} == set(items["item_id"])
+
+
 def test_lookup_unknown_id_is_named(world):
     with pytest.raises(InputError, match=r"r1: user 'nobody' is not in the release"):
         world.recommend("nobody")
@@ -197,6 +210,7 @@ def test_similar_items_vector_of_zeros_is_like_nothing(own_world):
     folder = local_path(own_world.store.release("r1") / "item_embeddings")
     shutil.rmtree(folder)
     write_table(table.set_column(1, "embedding", vector_column(vectors)), folder, "")
+    list_anew(own_world.store.release("r1"))
     assert own_world.similar("item-0", 2).items == [
         Listed(rank=1, item_id="item-1", title="Blue shoe", score=0.0),
         Listed(rank=2, item_id="item-2", title=None, score=0.0),

@@ -17,7 +17,7 @@ from pipeline.release.fold_in import FoldIn, fold, prior
 from pipeline.release.format import read_table
 from pipeline.release.manifest import read_manifest
 from pipeline.release.served import Served
-from pipeline.stages.register import DEFAULTS
+from pipeline.stages.register_ranker import DEFAULTS
 from tests import reference
 from tests.pipeline.release_factory import NUM_ITEMS, NUM_USERS, make_config, make_run
 

@@ -12,9 +12,10 @@ from pipeline.errors import InputError
 from pipeline.opening import open_run
 from pipeline.release.format import read_table
 from pipeline.serving.lookup import recommend_items
-from pipeline.serving.why import GRAPHS, MAPPED, OTHERS, _nearest, explain
+from pipeline.serving.why import _nearest, explain
 from pipeline.stages.checkpoint import CONTENT_MAP, VECTORS
 from pipeline.stages.order import do_stage
+from pipeline.stages.score_parts import GRAPHS, MAPPED, OTHERS
 from pipeline.storage.files import local_path
 from tests.pipeline.release_factory import quiet
 from tests.pipeline.tiny import NUM_ITEMS, make_tiny

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from pipeline import stages
 from pipeline.documents import as_document
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError
 from pipeline.opening import open_run
 from pipeline.registry.champion import Champion
 from pipeline.registry.predecessor import PREDECESSOR, predecessor
@@ -25,7 +25,7 @@ from pipeline.stages.export import export
 from pipeline.stages.order import do_stage
 from pipeline.storage.arrow import vectors_of
 from pipeline.storage.files import file_sha256, local_path, write_json
-from tests.pipeline.release_factory import quiet
+from tests.pipeline.release_factory import commit_anew, list_anew, quiet
 from tests.pipeline.tiny import make_tiny
 
 DIM = 8
@@ -59,6 +59,7 @@ def nights(trained, tmp_path):
         file = local_path(run.folder(stages.TRAIN) / VECTORS)
         changed = {name: np.ascontiguousarray(array) for name, array in change(load_file(file)).items()}
         save_file(changed, file)
+        commit_anew(run.folder(stages.TRAIN))
         return run
 
     return night
@@ -89,9 +90,11 @@ def crown(run):
 
 
 def publish(run, folder):
-    export(run, folder)
+    done = export(run, folder)
     verify_release(run.store, run.id)
-    return run.store.release(run.id), read_manifest(run.store.release(run.id))
+    manifest = read_manifest(run.store.release(run.id))
+    assert done.drift == manifest.drift
+    return run.store.release(run.id), manifest
 
 
 def embeddings(release, side="items"):
@@ -146,10 +149,11 @@ def test_export_delta_on_the_champions_tables_gives_the_release_to_the_last_bit(
 
 
 def drop_rows(release):
-    """Let the champion lack two items that tonight has: nothing but its table is read."""
+    """Let the champion lack two items that tonight has: nothing but its table is read, and the manifest."""
     file = release / "item_embeddings/part-00000.parquet"
     table = read_table(release, "item_embeddings")
     pq.write_table(table.slice(2), local_path(file))
+    list_anew(release)
 
 
 def test_export_is_aligned_to_the_champion_that_stood_when_the_run_began(nights, tmp_path):
@@ -187,7 +191,7 @@ def test_export_champion_gone_is_told_and_a_line_of_its_own_helps(nights, tmp_pa
     predecessor(night.path, night.store)
     shutil.rmtree(local_path(release))
     message = r"r2 is to be aligned to release r1, .* no longer in .*; put the release back, .*--set export\.align=none"
-    with pytest.raises(StoreError, match=message):
+    with pytest.raises(DamagedError, match=message):
         export(night, tmp_path)
     assert not night.store.release("r2").exists()
     settings = dataclasses.replace(night.config, export=dataclasses.replace(night.config.export, align="none"))

@@ -6,7 +6,7 @@ from upath import UPath
 
 from model.epoch import EpochReport
 from model.training import TrainingState
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError, StoreError
 from pipeline.stages import checkpoint
 from pipeline.stages.checkpoint import load_checkpoint, save_checkpoint
 
@@ -64,6 +64,25 @@ def test_load_checkpoint_damaged_is_named_with_the_mend(folder, damage):
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(StoreError, match=r"epoch-000001\.safetensors is damaged.*delete it to resume from the one"):
         load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("place", [-1, -5, -11])
+def test_load_checkpoint_flipped_bit_of_a_tensor_is_damage(folder, place):
+    """The file is a whole one, of other values."""
+    save(folder, 1)
+    file = folder / "epoch-000001.safetensors"
+    payload = bytearray(file.read_bytes())
+    payload[place] ^= 1
+    file.write_bytes(bytes(payload))
+    with pytest.raises(DamagedError, match=r"epoch-000001\.safetensors is damaged \(its digest does not fit it\)"):
+        load_checkpoint(folder)
+
+
+def test_load_checkpoint_of_an_earlier_version_has_no_digest(folder, monkeypatch):
+    monkeypatch.setattr(checkpoint, "DIGEST", "another")
+    save(folder, 1)
+    monkeypatch.undo()
+    assert load_checkpoint(folder)[0].values["epoch"] == 1
 
 
 def test_load_checkpoint_passing_fault_of_the_store_advises_deleting_nothing(folder, monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
@@ -29,7 +30,7 @@ from pipeline.stages.order import do_stage
 from pipeline.stages.results import EvaluateResult, PrepareResult, TrainResult
 from pipeline.storage.files import file_sha256, local_path
 from tests import reference
-from tests.pipeline.release_factory import quiet
+from tests.pipeline.release_factory import commit_anew, quiet
 from tests.pipeline.tiny import make_tiny
 
 
@@ -155,6 +156,7 @@ def test_graph_table_is_a_loop_over_pairs(seed, num_items, num_neighbours, share
     matrices = {name: (features[name], present[name]) for name in ("image", "text")}
     matrices["learned"] = (vectors["item_ID"], np.ones(num_items, dtype=bool))
     expected = naive_edges(dataset.items["item_id"].to_list(), matrices, num_neighbours)
+    expected.sort(key=lambda row: (row[0], row[2], row[3]))
     found = [tuple(row.values()) for row in table.to_pylist()]
     assert [row[:4] for row in found] == [row[:4] for row in expected]
     np.testing.assert_allclose([row[4] for row in found], [row[4] for row in expected], rtol=1e-4, atol=1e-6)
@@ -219,8 +221,12 @@ def test_make_manifest_says_what_the_results_of_the_stages_say(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A tiny run, done up to `evaluate`."""
-    run = open_run(make_tiny(tmp_path_factory.mktemp("tiny")), "r1", quiet())
+    """A tiny run, done up to `evaluate`; its items have one picture between them."""
+    config = make_tiny(tmp_path_factory.mktemp("tiny"))
+    Image.new("RGB", (40, 30), "teal").save(config.base / "one.png")
+    items = pl.read_parquet(config.base / "items.parquet").with_columns(image_path=pl.lit("one.png"))
+    items.write_parquet(config.base / "items.parquet")
+    run = open_run(config, "r1", quiet())
     for stage in (stages.PREPARE, stages.TRAIN, stages.EVALUATE):
         do_stage(run, stage)
     return run
@@ -244,6 +250,13 @@ def test_export_publishes_the_vectors_of_the_training(trained, tmp_path):
     assert graph["rank"].max() == trained.config.model.neighbours
 
 
+def test_export_leaves_neighbour_grids_in_the_stages_own_folder(trained, tmp_path):
+    export(trained, tmp_path)
+    grids = sorted(tmp_path.glob("*.svg"))
+    assert "neighbours-at-random.svg" in [grid.name for grid in grids]
+    assert all("<image " in grid.read_text() for grid in grids)
+
+
 def test_export_again_with_the_same_vectors_leaves_the_release(trained, tmp_path):
     """The process died after publishing the release and before committing the stage."""
     first = export(trained, tmp_path)
@@ -258,10 +271,12 @@ def test_export_beside_a_release_of_other_vectors_is_refused(trained, tmp_path):
     payload = file.read_bytes()
     try:
         save_file({name: torch.from_numpy(2 * array) for name, array in load_file(file).items()}, file)
-        with pytest.raises(StoreError, match=r"releases/r1 already holds another release; use a new run id"):
+        commit_anew(trained.folder(stages.TRAIN))
+        with pytest.raises(StoreError, match=r"releases/r1 was another release before; use a new run id"):
             export(trained, tmp_path)
     finally:
         file.write_bytes(payload)
+        commit_anew(trained.folder(stages.TRAIN))
     assert read_manifest(trained.store.release("r1")).release_digest == first.digest
     assert not [path for path in local_path(trained.store.releases).iterdir() if path.name.startswith(".r1.")]
 
@@ -273,6 +288,7 @@ def test_export_vectors_that_are_not_finite_are_never_published(trained, tmp_pat
     vectors = load_file(file)
     vectors["user_UD"][0, 0] = np.nan
     save_file({name: torch.from_numpy(array) for name, array in vectors.items()}, file)
+    commit_anew(run.folder(stages.TRAIN))
     with pytest.raises(StoreError, match=r"user_vectors\.embedding holds NaN"):
         export(run, tmp_path)
     assert not run.store.release("r2").exists()

@@ -1,5 +1,5 @@
 import dataclasses
-import hashlib
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -8,10 +8,11 @@ from rich.console import Console
 from upath import UPath
 
 import pipeline.stages.extract
+import pipeline.stages.extract_texts
 from features.encoder import Encoder, EncoderSpec
-from pipeline.catalogue.catalogue import Catalogue, CatalogueConfig
+from features.errors import FeatureError
+from features.openvino_backend import NotConvertedError
 from pipeline.catalogue.cleaning import clean_items
-from pipeline.catalogue.contents import picture_groups
 from pipeline.catalogue.pictures import Pictures
 from pipeline.config.config import compose
 from pipeline.dataset.features import load_features
@@ -19,7 +20,8 @@ from pipeline.errors import InputError
 from pipeline.progress import Reporter
 from pipeline.run import Run
 from pipeline.sample import write_sample
-from pipeline.stages.extract import Limits, extract_features
+from pipeline.stages.encoding import Limits
+from pipeline.stages.extract import extract_features
 
 
 class KilledError(Exception):
@@ -153,19 +155,17 @@ def test_extract_pictures_prepared_in_processes_give_the_same_parts(make_run, mo
     image = {"encoder": "efficientnet-lite0", "batch_size": 4, "device": "cpu"}
     plain, other = (make_run(name, image=image) for name in ("plain", "other"))
     extract(plain)
-    find = pipeline.stages.extract.find_encoder
+    find = pipeline.stages.extract.find_encoders
 
     def beside_a_gpu(name, modality):
-        spec = find(name, modality)
+        return [dataclasses.replace(spec, load=partial(load, spec)) for spec in find(name, modality)]
 
-        def load():
-            encoder = spec.load()
-            encoder.device = "cuda"  # by its name alone
-            return encoder
+    def load(spec):
+        encoder = spec.load()
+        encoder.device = "cuda"  # by its name alone
+        return encoder
 
-        return dataclasses.replace(spec, load=load)
-
-    monkeypatch.setattr(pipeline.stages.extract, "find_encoder", beside_a_gpu)
+    monkeypatch.setattr(pipeline.stages.extract, "find_encoders", beside_a_gpu)
     summary = extract(other, many_pictures=1)["image"]
     assert summary.encoded > 0
     assert summary.unreadable > 0
@@ -178,8 +178,30 @@ def test_extract_pictures_prepared_in_processes_give_the_same_parts(make_run, mo
 
 def test_shards_share_the_bytes_evenly():
     num_bytes = pl.Series([1] * 90 + [10] * 9 + [90])
-    shards = pipeline.stages.extract._shards(num_bytes, 3)
+    shards = pipeline.stages.extract_texts._shards(num_bytes, 3)
     assert [int(num_bytes.filter(shards == shard).sum()) for shard in range(3)] == [90, 90, 90]
+
+
+def test_extract_store_with_vectors_by_torch_goes_on_with_torch(make_run, monkeypatch):
+    text = {"encoder": "all-minilm-l6-v2", "columns": ["title"], "device": "cpu"}
+    before = extract(make_run("store", text=text | {"backend": "torch"}))["text"]
+    loads = count_loads(monkeypatch)
+    again = extract(make_run("store", text=text))["text"]
+    assert (again.encoder, again.encoded, loads) == (before.encoder, 0, [])
+    assert features_of(make_run("store", text=text)).encoder_key == before.encoder
+    assert extract(make_run("new", text=text))["text"].encoder.startswith("all-minilm-l6-v2-openvino-")
+
+
+def test_extract_encoder_that_openvino_cannot_convert_is_run_by_torch(make_run, monkeypatch):
+    def refuse(*_):
+        raise NotConvertedError("OpenVINO cannot convert it (why)")
+
+    monkeypatch.setattr("features.text_encoders._by_openvino", refuse)
+    text = {"encoder": "all-minilm-l6-v2", "columns": ["title"], "device": "cpu"}
+    run = make_run("store", text=text)
+    assert extract(run)["text"].encoder == features_of(run).encoder_key == "all-minilm-l6-v2-32b42210d643"
+    with pytest.raises(FeatureError, match=r"modalities\.text: all-minilm-l6-v2: .*\(why\); use backend = 'torch'"):
+        extract(make_run("other", text=text | {"backend": "openvino"}))
 
 
 def test_load_features_never_extracted_says_so(make_run):
@@ -232,19 +254,6 @@ def test_picture_path_of_what_no_store_holds_counts_as_absent(tmp_path, location
 @pytest.mark.parametrize("location", ["a.jpg", "c:/a.jpg", "C:\\a.jpg", "b/../a.jpg", "s3://bucket/a.jpg", "/a.jpg"])
 def test_picture_path_of_a_file_or_an_object(tmp_path, location):
     assert str(Pictures(UPath(tmp_path), outside=True).path(location)).endswith("a.jpg")
-
-
-@pytest.mark.parametrize(("change", "message"), [(lambda file: file.unlink(), "gone since"), (None, "changed since")])
-def test_picture_that_is_another_by_the_time_it_is_read_is_named(tmp_path, change, message):
-    file = tmp_path / "a.jpg"
-    file.write_bytes(b"old")
-    catalogue = Catalogue(CatalogueConfig(items="", interactions=("",)), tmp_path)
-    group = pl.DataFrame({"content_hash": [hashlib.sha256(b"old").hexdigest()], "image_path": ["a.jpg"]})
-    ((content,),) = picture_groups(catalogue, [group])
-    assert content.read() == b"old"
-    file.write_bytes(b"new") if change is None else change(file)
-    with pytest.raises(InputError, match=rf"a\.jpg: {message}"):
-        content.read()
 
 
 def test_extract_precomputed_vectors_make_a_modality_of_any_name(make_run, sample):

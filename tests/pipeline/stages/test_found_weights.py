@@ -11,7 +11,8 @@ from pipeline.opening import open_run
 from pipeline.registry.champion import Champion
 from pipeline.release.manifest import MANIFEST, read_manifest
 from pipeline.run import Run
-from pipeline.stages.found_weights import FoundWeights, found_weights, with_found_weights
+from pipeline.stages.found_weights import FoundWeights, found_weights, train_interactions, with_found_weights
+from pipeline.stages.history import read_history
 from pipeline.stages.order import do_stage
 from pipeline.storage.files import local_path, read_json, write_json
 from tests.pipeline.release_factory import quiet
@@ -60,7 +61,62 @@ def test_found_weights_are_those_of_whoever_searched_them(shop):
     champion = Champion(run_id="second", digest=digest, model_name="microrec", model_version="2", previous=None)
     write_json(second.store.champion, as_document(champion))
     third = shop("third")
-    assert found_weights(third, ["text"]) == FoundWeights(run_id="first", training=WEIGHTS, taste=TASTE)
+    found = FoundWeights(run_id="first", training=WEIGHTS, taste=TASTE, interactions=train_interactions(second))
+    assert found_weights(third, ["text"]) == found
+
+
+@pytest.mark.parametrize(("then", "are_known"), [(1 / 1.09, True), (1 / 1.12, False), (1.12, False), (1.09, True)])
+def test_found_weights_serve_until_the_data_has_grown_or_shrunk_by_a_tenth(shop, then, are_known):
+    run = shop()
+    manifest = run.store.release("first") / MANIFEST
+    changed = read_json(manifest)
+    changed["training"]["weights_interactions"] = round(then * train_interactions(run))
+    write_json(manifest, changed)
+    found = found_weights(run, ["text"])
+    assert (found.training, found.searches_on) == (WEIGHTS, not are_known)
+    assert found.taste == (TASTE if are_known else None)
+
+
+def grown(shop, name="second", **train):
+    """A night whose champion found its weights on half as many interactions."""
+    settings = {"max_epochs": 400, "check_every": 1, "device": "cpu", "batch_size": 16, **train}
+    run = shop(name, train=settings)
+    manifest = run.store.release("first") / MANIFEST
+    changed = read_json(manifest)
+    changed["training"]["weights_interactions"] = train_interactions(run) // 2
+    write_json(manifest, changed)
+    return run
+
+
+def test_train_on_data_that_has_grown_searches_on_from_the_champion(shop):
+    run = grown(shop)
+    do_stage(run, stages.TRAIN)
+    trained = run.require(stages.TRAIN)
+    assert trained.warm_start.run_id == "first"
+    assert (trained.weights_of, trained.weights_interactions) == ("second", train_interactions(run))
+    assert trained.epochs > 10  # the changes of one weight after another
+
+
+def test_train_on_data_that_has_grown_never_falls_behind_the_champion(shop):
+    run = grown(shop)
+    do_stage(run, stages.TRAIN)
+    trained, history = run.require(stages.TRAIN), read_history(run)
+    best = history[trained.best_epoch - 1].metric if trained.best_epoch else trained.warm_start.metric
+    assert best >= trained.warm_start.metric
+
+
+def test_found_weights_of_data_that_has_grown_are_nothing_to_a_night_that_does_not_begin_warm(shop):
+    assert found_weights(grown(shop, warm_start="none"), ["text"]) == FoundWeights()
+
+
+def test_train_with_weights_of_a_chain_of_nights_hands_on_how_many_interactions_they_were_found_on(shop):
+    run = shop()
+    manifest = run.store.release("first") / MANIFEST
+    changed = read_json(manifest)
+    changed["training"]["weights_interactions"] = train_interactions(run) + 1
+    write_json(manifest, changed)
+    do_stage(run, stages.TRAIN)
+    assert run.require(stages.TRAIN).weights_interactions == train_interactions(run) + 1
 
 
 @pytest.mark.parametrize(

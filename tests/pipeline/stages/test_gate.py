@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 import pytest
 from mlflow import MlflowClient
-from rich.console import Console
 
 from pipeline import stages
 from pipeline.cli.show import show_verdict
@@ -19,6 +18,7 @@ from pipeline.stages.gate import ask_gate, trained
 from pipeline.stages.order import run_all
 from pipeline.stages.register import register
 from pipeline.storage.files import read_json
+from pipeline.terminal import Terminal
 from tests.pipeline.release_factory import make_config, make_run, quiet
 from tests.pipeline.tiny import make_tiny
 
@@ -100,7 +100,7 @@ def test_run_all_has_the_verdict_in_summary_release_report_and_registry(tmp_path
 
 def test_show_verdict_has_a_line_a_row_and_keeps_brackets():
     rows = [Row(name="new items", verdict="not judged", note="see [split]")]
-    console = Console(width=200, record=True, file=io.StringIO())
+    console = Terminal(width=200, record=True, file=io.StringIO())
     show_verdict(Verdict(run_id="r1", verdict="passed", metric="recall@20", rows=rows), console)
     text = console.export_text()
     assert "passed, no champion to compare with" in text

@@ -2,12 +2,11 @@
 
 import io
 
-from rich.console import Console
-
 from pipeline.cli.show import show_run
 from pipeline.opening import open_run
 from pipeline.registry.promotion import rollback
 from pipeline.stages.order import run_all
+from pipeline.terminal import Terminal
 from tests.pipeline.release_factory import quiet
 from tests.pipeline.tiny import make_tiny
 
@@ -23,6 +22,6 @@ def test_run_all_after_a_rollback_registers_and_does_not_promote_and_says_so(tmp
     assert (night.mlflow.model_version, config.open_tracking().champion()) == ("3", "1")
     assert (store.release("next") / "_SUCCESS").exists()
     told = io.StringIO()
-    show_run(night, Console(file=told))
+    show_run(night, Terminal(file=told))
     assert "not promoted" in told.getvalue()
     assert "held       half a catalogue, since 20" in told.getvalue()

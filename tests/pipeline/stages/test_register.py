@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import os
+import pkgutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,16 @@ from pipeline.config.config import Config
 from pipeline.config.search_space import TuneConfig
 from pipeline.errors import InputError, StoreError
 from pipeline.registry.connection import absolute_uri
+from pipeline.registry.metrics import epoch_metrics
 from pipeline.registry.promotion import promote
-from pipeline.registry.tracking import Tracking, epoch_metrics
+from pipeline.registry.tracking import Tracking
 from pipeline.release.manifest import read_manifest
 from pipeline.release.space import DriftRow, Space
 from pipeline.run import Run, run_stage
-from pipeline.stages.register import DEFAULTS, parameters, register, space_metrics
-from tests.pipeline.release_factory import INPUT_DIGESTS, make_config, make_run, quiet
+from pipeline.stages.register import parameters, register, space_metrics
+from pipeline.stages.register_ranker import DEFAULTS
+from pipeline.storage.files import file_sha256
+from tests.pipeline.release_factory import INPUT_DIGESTS, NUM_ITEMS, commit_anew, make_config, make_run, quiet
 
 
 def address(run):
@@ -43,6 +48,8 @@ def client_of(run):
 def registered(tmp_path_factory):
     """A run that went through `register` as the command line does it, and what it returned."""
     run = make_run(make_config(tmp_path_factory.mktemp("registered")), "r1")
+    (run.folder(stages.EXPORT) / "neighbours-best.svg").write_text("<svg/>")
+    commit_anew(run.folder(stages.EXPORT))
     return run, run_stage(run, stages.REGISTER, register)
 
 
@@ -65,6 +72,8 @@ def test_register_logs_parameters_metrics_and_timings(registered):
     assert data.metrics["slices/users with fewer than 10 interactions/recall_at_20"] == 0.1
     assert data.metrics["train/best_epoch"] == 4
     assert {"seconds/prepare", "seconds/train", "seconds/evaluate", "seconds/export"} <= set(data.metrics)
+    peak = run.require(stages.TRAIN).peak_memory_bytes
+    assert data.metrics["system/train_peak_memory_megabytes"] == pytest.approx(peak / 1e6)
 
 
 def test_register_again_after_what_a_run_may_be_continued_with_has_changed(registered):
@@ -98,26 +107,50 @@ def test_register_logs_inputs_with_whole_digests(registered):
     run, result = registered
     inputs = client_of(run).get_run(result.run_id).inputs.dataset_inputs
     logged = {entry.dataset.name: {tag.key: tag.value for tag in entry.tags}["sha256"] for entry in inputs}
-    assert logged == INPUT_DIGESTS
-    assert all(entry.dataset.digest == INPUT_DIGESTS[entry.dataset.name][:36] for entry in inputs)
+    assert {name: sha256 for name, sha256 in logged.items() if not name.startswith("prepared ")} == INPUT_DIGESTS
+    assert all(entry.dataset.digest == logged[entry.dataset.name][:36] for entry in inputs)
+    assert all(Path(entry.dataset.source).is_absolute() for entry in inputs)
+
+
+def test_register_logs_prepared_tables_with_rows_and_columns(registered):
+    run, result = registered
+    inputs = client_of(run).get_run(result.run_id).inputs.dataset_inputs
+    items = next(entry.dataset for entry in inputs if entry.dataset.name == "prepared items.parquet")
+    assert json.loads(items.profile) == {"num_rows": NUM_ITEMS}
+    columns = {column["name"]: column["type"] for column in json.loads(items.schema)["mlflow_colspec"]}
+    assert columns["item_id"] == "string"
+    assert Path(items.source) == Path(run.folder(stages.PREPARE).path) / "items.parquet"
 
 
 def test_register_keeps_report_manifest_and_plots(registered, tmp_path):
     run, result = registered
     kept = download_artifacts(run_id=result.run_id, artifact_path="", dst_path=str(tmp_path), tracking_uri=address(run))
     names = {path.relative_to(kept).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    plots = {"plots/training-loss.svg", "plots/contrastive-term.svg", "plots/validation.svg"}
+    drawn = ("training-loss", "contrastive-term", "validation", "neighbours-best")
+    plots = {f"plots/{name}.svg" for name in drawn}
     assert {"report.html", "manifest.json", *plots} <= names
     manifest = run.store.release("r1") / "manifest.json"
     assert (tmp_path / "manifest.json").read_bytes() == manifest.read_bytes()
 
 
 def test_register_version_carries_digest_and_run(registered):
-    run, _ = registered
+    run, result = registered
     version = client_of(run).get_model_version("microrec", "1")
     digest = run.require(stages.EXPORT).digest
-    assert version.tags == {"microrec.release_digest": digest, "microrec.run_id": "r1"}
-    assert version.description == f"Release r1, digest {digest}"
+    tags = dict(version.tags)
+    files = json.loads(tags.pop("microrec.model_files"))
+    assert tags == {
+        "microrec.release_digest": digest,
+        "microrec.run_id": "r1",
+        "microrec.version": "0.9",
+        "microrec.manifest_sha256": file_sha256(run.store.release("r1") / "manifest.json"),
+    }
+    folder = next((run.config.base / "store/mlartifacts/models").iterdir()) / "artifacts"
+    assert {"ranker.py", "item_ID.npy", "about.json"} < set(files)
+    assert files == {path.name: file_sha256(path) for path in folder.rglob("*") if path.name in files}
+    assert version.description.startswith("# Release r1\n")
+    assert f"`{digest}`" in version.description
+    assert client_of(run).get_run(result.run_id).data.tags["mlflow.note.content"] == version.description
 
 
 def test_register_model_is_code_and_parquet_with_pinned_requirements(registered):
@@ -168,6 +201,36 @@ def test_register_killed_anywhere_and_repeated_makes_one_of_each(tmp_path, monke
     assert [str(found.version) for found in client.search_model_versions("name = 'microrec'")] == ["1"]
     assert len(client.search_logged_models([experiment])) == 1
     assert client.get_run(result.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    "overtaken_in",
+    ["mlflow.MlflowClient.create_run", "mlflow.pyfunc.log_model", "mlflow.MlflowClient.create_model_version"],
+)
+def test_register_overtaken_by_another_attempt_leaves_one_of_each(tmp_path, monkeypatch, overtaken_in):
+    """The other is done between this one's look for what is there and its own making of it."""
+    run = make_run(make_config(tmp_path), "r1")
+    owner, name = overtaken_in.rsplit(".", 1)
+    owner = pkgutil.resolve_name(owner)
+    original, others = getattr(owner, name), []
+
+    def overtaken(*args, **kwargs):
+        if not others:
+            others.append(None)
+            (tmp_path / "other").mkdir()
+            with ThreadPoolExecutor(1) as other:  # MLflow's active run is a thread's
+                others.append(other.submit(register, run, tmp_path / "other").result())
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, overtaken)
+    result = register(run, tmp_path)
+    client = client_of(run)
+    experiment = client.get_experiment_by_name("microrec").experiment_id
+    assert result == others[1]
+    assert [found.info.run_id for found in client.search_runs([experiment])] == [result.run_id]
+    assert [str(found.version) for found in client.search_model_versions("name = 'microrec'")] == [result.model_version]
+    (logged,) = client.search_logged_models([experiment])
+    assert client.get_model_version("microrec", result.model_version).source == f"models:/{logged.model_id}"
 
 
 def test_register_leaves_stdout_and_the_working_folder_alone(tmp_path, monkeypatch, capfd):

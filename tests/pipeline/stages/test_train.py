@@ -1,10 +1,11 @@
+import dataclasses
 import io
 
 import polars as pl
 import pytest
 import torch
-from rich.console import Console
 
+import model.training
 import pipeline.stages.train
 from model.ranks import RankFailedError
 from pipeline import stages
@@ -15,6 +16,9 @@ from pipeline.progress import Reporter
 from pipeline.run import Run
 from pipeline.stages.order import do_stage
 from pipeline.stages.train import check_memory, num_processes, train
+from pipeline.terminal import Terminal
+from tests.commands import microrec
+from tests.pipeline.tiny import make_tiny
 
 
 @pytest.fixture
@@ -33,7 +37,7 @@ def dataset():
 def run(tmp_path):
     document = {"catalogue": {"items": "i", "interactions": ["x"]}, "train": {"device": "cpu"}}
     config = compose(document, base=tmp_path)
-    return Run("x", config, config.open_store(), Reporter(Console(file=io.StringIO(), width=400)))
+    return Run("x", config, config.open_store(), Reporter(Terminal(file=io.StringIO(), width=400)))
 
 
 def test_check_memory_enough_says_the_prediction_and_its_parts(run, dataset):
@@ -122,3 +126,48 @@ def test_do_stage_other_than_train_by_torchrun_is_refused(run, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="stage evaluate is done by one process"):
         do_stage(run, stages.EVALUATE)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A night of three epochs of two steps, checked after each."""
+    make_tiny(tmp_path)
+    (tmp_path / "microrec.toml").write_text(
+        '[catalogue]\nitems = "items.parquet"\ninteractions = ["interactions.parquet"]\n'
+        '[modalities.text]\nencoder = "precomputed"\nvectors = "text.parquet"\n'
+        "[model]\nneighbours = 4\ncontent_weight = 0.4\n"
+        '[train]\nmax_epochs = 3\ncheck_every = 1\nbatch_size = 16\ndevice = "cpu"\n'
+        "[train.objective]\nl2 = 0.5\ncontrastive_weight = 0.003\n"
+    )
+    return tmp_path / "microrec.toml"
+
+
+def diverged(shop, *more):
+    """What a night says that diverges."""
+    done = microrec("run", "--run-id", "a", "-c", shop, *more)
+    told = [line for line in done.stderr.splitlines() if line.startswith("microrec: ")]
+    assert (done.returncode, len(told)) == (2, 1), done.stderr
+    return told[0]
+
+
+def test_train_that_diverges_is_exit_status_2_with_step_and_suspect(shop):
+    told = diverged(shop, "--set", "train.learning_rate=1e38")
+    assert "train: training diverged in epoch 1: at step 2 of 2 the ranking loss became NaN or infinite; " in told
+    assert "; lower train.learning_rate (train.learning_rate is 1e+38), for a new run; there is no checkpoint" in told
+
+
+def test_train_that_diverges_later_names_the_last_good_checkpoint(shop, monkeypatch):
+    plain, steps = model.training.objective, []
+
+    def objective(*arguments):
+        terms = plain(*arguments)
+        steps.append(terms)
+        return terms if len(steps) < 6 else dataclasses.replace(terms, total=terms.total * torch.inf)
+
+    monkeypatch.setattr(model.training, "objective", objective)
+    told = diverged(shop)
+    assert "diverged in epoch 3: at step 2 of 2 the loss became NaN or infinite; " in told
+    assert "lower train.objective.l2 or train.learning_rate " in told
+    (checkpoint,) = shop.parent.rglob("epoch-000002.safetensors")
+    assert told.endswith(f"; the last good checkpoint is {checkpoint}")
+    assert not list(shop.parent.rglob("epoch-000003.safetensors"))

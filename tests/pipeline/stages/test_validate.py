@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from rich.console import Console
 from upath import UPath
 
 from features.pictures import UnreadableError, decode
@@ -23,6 +22,7 @@ from pipeline.errors import InputError
 from pipeline.registry.checks import Checks
 from pipeline.sample import write_sample
 from pipeline.stages.validate import check_catalogue
+from pipeline.terminal import Terminal
 
 MOVIELENS = Path(os.environ.get("MICROREC_MOVIELENS", Path(__file__).parents[3].parent / "shared/data/movielens"))
 
@@ -269,7 +269,7 @@ def test_check_pictures_kinds_are_told_apart(folder):
 def test_show_validation_shows_counts_names_and_warnings_literally(folder):
     report = check_catalogue(settle(folder))
     report.warnings.append("a [bold]bracket[/] stays")
-    console = Console(file=io.StringIO(), width=120)
+    console = Terminal(file=io.StringIO(), width=120)
     checks = Checks(verdict="ok", note="there is no [champion]")
     show_validation(Validated.of(report, checks), console)
     shown = console.file.getvalue()

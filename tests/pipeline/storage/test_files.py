@@ -1,3 +1,6 @@
+import errno
+import os
+import resource
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +76,28 @@ def test_scratch_failure_leaves_nothing_behind(tmp_path):
 
     with pytest.raises(RuntimeError, match="half way"):
         fail_half_way()
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_scratch_leaves_nothing_behind_where_no_more_files_can_be_opened(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = []
+
+    def fail_for_want_of_files():
+        with scratch(UPath(str(tmp_path / "a"))) as folder:
+            (folder / "in" / "deep").mkdir(parents=True)
+            (folder / "in" / "deep" / "file").touch()
+            while True:
+                opened.append(os.open(folder, os.O_RDONLY))
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 20, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            fail_for_want_of_files()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for one in opened:
+            os.close(one)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
@@ -176,3 +201,14 @@ def test_local_copy_of_a_folder_and_of_nothing(root):
         assert (copy / "inner/file").read_bytes() == b"x"
     with local_copy(root / "absent") as copy:
         assert not copy.exists()
+
+
+def test_write_json_on_a_full_disk_leaves_no_temporary_file(tmp_path, monkeypatch):
+    def full(path, payload):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_json(UPath(str(tmp_path / "checks.json")), {})
+    assert list(tmp_path.iterdir()) == []

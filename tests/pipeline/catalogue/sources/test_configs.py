@@ -1,7 +1,10 @@
 """The configurations of the published data sets, as they are shipped, on small files under the names they expect."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -26,7 +29,7 @@ DATA_SETS = {
 
 
 def install(tmp_path, name):
-    """Put the data set and its configuration where docs/datasets.md says; return the configuration's path."""
+    """Put the data set and its configuration where docs/how-to/datasets.md says; return the configuration's path."""
     write, folder, category = DATA_SETS[name]
     write(tmp_path / "data" / folder, category)
     (tmp_path / "configs").mkdir()
@@ -83,3 +86,13 @@ def test_run_shipped_configuration_ends_in_a_verified_release(tmp_path, name):
         assert embedded.returncode == 0, embedded.stderr
         assert pl.read_parquet(tmp_path / "embedded/item_embeddings/*.parquet")["item_id"].to_list() == ["NEW"]
     assert ids == [item if name.startswith("mmrec") else files.asin(item) for item in range(files.NUM_ITEMS)]
+
+
+def test_datasets_page_lists_the_addresses_of_pictures_as_written(tmp_path):
+    install(tmp_path, "amazon-2023-baby")
+    page = (CONFIGS.parent / "docs/how-to/datasets.md").read_text()
+    (code,) = re.findall(r'^python -c "\n(.*?)" > urls.txt$', page, re.MULTILINE | re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    addresses = done.stdout.splitlines()
+    assert addresses
+    assert all(address.startswith("http") for address in addresses)

@@ -15,8 +15,8 @@ import torch
 
 import pipeline.experiments.compare.compare
 import pipeline.experiments.compare.measure
+from model.divergence import DivergedError
 from model.evaluation import InnerProduct
-from model.training import DivergedError
 from pipeline.config.config import load_config
 from pipeline.dataset.protocol import EvaluationProtocol
 from pipeline.documents import flatten

@@ -13,8 +13,9 @@ from model.baselines.mgcn import Mgcn
 from model.baselines.neighbours import content_knn, whitened_knn
 from model.baselines.taste import content_taste
 from model.baselines.vbpr import Vbpr
+from model.divergence import DivergedError
 from model.micro import Micro
-from model.training import DivergedError, Trainer
+from model.training import Trainer
 from pipeline.config.config import compose
 from pipeline.dataset.features import ModalityFeatures
 from pipeline.dataset.protocol import EvaluationProtocol
@@ -92,6 +93,7 @@ NAMED = (
         "model.new_items": "graphs",
         "train.batch_size": 901,
         "train.structure_gradient": "epoch",
+        "train.warm_start": "champion",
         "train.objective.ranking": "bpr",
         "train.objective.contrastive": "exact",
         "train.objective.l2": 0.51,
@@ -108,6 +110,7 @@ NAMED = (
         "model.new_items": "raised",
         "train.batch_size": 902,
         "train.structure_gradient": "step",
+        "train.warm_start": "an-earlier-run",
         "train.objective.ranking": "squares",
         "train.objective.contrastive": "sampled",
         "train.objective.l2": 0.52,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.dataset.split import SplitConfig
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedError, StoreError
 from pipeline.registry.champion import Champion
 from pipeline.registry.judging import yardsticks
 from pipeline.storage.layout import Store
@@ -29,6 +29,13 @@ def rows(verdict):
 
 def refused(verdict):
     return [row.name for row in verdict.rows if row.verdict == "refused"]
+
+
+def test_judge_champion_whose_release_is_gone_is_named_and_stays_so(shop):
+    champion = shop.crown(shop.candidate("old", GOOD))
+    (shop.config.open_store().release("old") / "_SUCCESS").unlink()
+    with pytest.raises(DamagedError, match=r"releases/old is gone, .*; restore it, or delete .*champion\.json"):
+        shop.judge(shop.candidate("new", GOOD), champion)
 
 
 def test_judge_equal_model_passes_every_row(shop):
@@ -52,6 +59,28 @@ def test_judge_much_worse_model_is_refused_on_both_sets(shop):
     champion = shop.crown(shop.candidate("old", GOOD))
     found = refused(shop.judge(shop.candidate("new", 1.5, seed=2), champion))
     assert {"held out today", "held out then", "held out today, graded"} <= set(found)
+
+
+@pytest.mark.parametrize(("noise", "scale"), [(GOOD, 1.0), (1.5, 1.0), (30.0, 1.0), (GOOD, 0.05)])
+def test_judge_margin_is_below_nothing_where_a_row_refuses_and_nowhere_else(shop, noise, scale):
+    champion = shop.crown(shop.candidate("old", GOOD))
+    candidate = shop.candidate("new", noise, seed=2)
+    candidate.user_UD[:60] *= scale > 0.5  # or zero
+    verdict = shop.judge(dataclasses.replace(candidate, item_ID=candidate.item_ID * scale), champion)
+    margins = {row.name: (row.margin < 0, row.verdict == "refused") for row in verdict.rows if row.margin is not None}
+    assert {"held out today", "held out then, graded", "coverage@20", "popularity", "item-knn"} <= set(margins)
+    assert {"zero vectors", "median item norm"} <= set(margins)
+    assert all(below == is_refused for below, is_refused in margins.values())
+
+
+def test_judge_margin_of_the_same_vectors_is_what_may_be_lost(shop):
+    one = shop.candidate("old", GOOD)
+    margins = {
+        name: row.margin
+        for name, row in rows(shop.judge(dataclasses.replace(one, run_id="new"), shop.crown(one))).items()
+    }
+    assert (margins["held out today"], margins["coverage@20"]) == (0.02, 0.5)
+    assert (margins["zero vectors"], margins["detectable fall"]) == (pytest.approx(0.05), None)
 
 
 def test_judge_half_a_catalogue_is_compared_on_the_items_both_know(shop):

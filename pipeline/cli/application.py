@@ -1,0 +1,32 @@
+"""All commands, and how one of them is run."""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from pipeline.cli import champion, data, releases, runs, store
+from pipeline.cli.failures import Interrupted, exit_status
+
+
+class Commands(TyperGroup):
+    """The group of all commands, whose interrupts reach `exit_status`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is named; typer would end with 130 whatever the signal was."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise Interrupted from stop
+
+
+app = typer.Typer(
+    cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
+)
+for group in (data, runs, releases, champion, store):
+    app.add_typer(group.app)
+
+
+def run(arguments: list[str] | None) -> int:
+    """Run a command line; None: this process's own. Return its exit status."""
+    return exit_status(lambda: app(arguments, standalone_mode=False))
