@@ -137,10 +137,25 @@ MUTATIONS = [
     Mutation(
         "signature: load_champion takes what was cached unsigned",
         "pipeline/serving/champion.py",
-        """        name += f"-{_signed(root.release(champion.run_id), increment, keys)[:16]}\"""",
-        "        _signed(root.release(champion.run_id), increment, keys)",
+        """        name += f"-{_signed(root.release(champion.run_id), keys)[:16]}\"""",
+        "        _signed(root.release(champion.run_id), keys)",
         "tests/pipeline/serving/test_champion.py::"
         "test_load_champion_with_a_public_key_uses_nothing_that_was_cached_without_one",
+    ),
+    Mutation(
+        "signature: an increment that nobody signed is served",
+        "pipeline/release/increment.py",
+        "            require_signed_as_read(found, keys)\n",
+        "",
+        "tests/pipeline/serving/test_champion.py::"
+        "test_load_champion_with_a_public_key_serves_the_newest_increment_that_is_signed",
+    ),
+    Mutation(
+        "signature: an increment is exchanged after it was read",
+        "pipeline/release/increment.py",
+        "if keys and require_signed(found.folder, keys, SIGNED) != found.sha256:",
+        "if keys and not require_signed(found.folder, keys, SIGNED):",
+        "tests/pipeline/serving/test_increment.py::test_increment_exchanged_after_it_was_read_is_not_taken_for_signed",
     ),
     Mutation(
         "digests: a committed file is read without a look",
