@@ -19,6 +19,7 @@ from pipeline.registry.metrics import Metric, epoch_metrics
 from pipeline.registry.tracking import (
     AS_OF_TAG,
     DIGEST_TAG,
+    EMBEDDER_TAG,
     MANIFEST_TAG,
     RUN_TAG,
     VERSION_TAG,
@@ -76,9 +77,10 @@ def register(run: Run, folder: Path, *, anew: bool = False) -> RegisterResult:
     verdict, card = read_verdict(release), model_card(manifest, read_verdict(release))
     tags = {**release_tags(release, manifest, verdict), **input_tags(run), **(again_tags() if anew else {})}
     model_version = tracking.register(mlflow_run, ranker, tags, card, anew=anew)
+    own = {MANIFEST_TAG: tags[MANIFEST_TAG]}  # a release may have been exported again since
     if embedder:
-        tracking.register(mlflow_run, embedder, tags, card, anew=anew)
-    tracking.tag_version(model_version, {MANIFEST_TAG: tags[MANIFEST_TAG]})  # of a release that was exported again
+        own[EMBEDDER_TAG] = tracking.register(mlflow_run, embedder, tags, card, anew=anew)
+    tracking.tag_version(model_version, own)
     tracking.describe(mlflow_run, card)
     tracking.finish(mlflow_run)
     return RegisterResult(
