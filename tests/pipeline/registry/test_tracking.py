@@ -94,10 +94,10 @@ def test_set_champion_takes_the_model_for_new_items_that_was_registered_with_it(
             mlflow.create_model_version(name, source="s3://nowhere/model", tags=release)
     tracking.tag_version("1", {"microrec.embedder_version": "1"})
     tracking.set_champion("1")
-    assert mlflow.get_registered_model("microrec-embed").aliases == {"champion": "1"}
+    assert mlflow.get_registered_model("microrec-embed").aliases == {"champion": 1}
     mlflow.delete_model_version("microrec-embed", "1")
     tracking.set_champion("1")
-    assert mlflow.get_registered_model("microrec-embed").aliases == {"champion": "2"}
+    assert mlflow.get_registered_model("microrec-embed").aliases == {"champion": 2}
 
 
 def test_champion_without_model_is_none(config):
