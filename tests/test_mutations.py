@@ -158,6 +158,22 @@ MUTATIONS = [
         "tests/pipeline/serving/test_increment.py::test_increment_exchanged_after_it_was_read_is_not_taken_for_signed",
     ),
     Mutation(
+        "register: two attempts do not agree on one run of MLflow",
+        "pipeline/stages/register.py",
+        "_agreed(run, tracking, tracking.start_run(run.id))",
+        "tracking.start_run(run.id)",
+        "tests/pipeline/stages/test_register.py::"
+        "test_register_whose_run_began_first_but_was_seen_last_takes_the_one_that_was_noted",
+    ),
+    Mutation(
+        "register: the alias goes to whichever model for new items is last",
+        "pipeline/registry/tracking.py",
+        "        if found and found.embedder in of_release:\n",
+        "        if False:\n",
+        "tests/pipeline/registry/test_tracking.py::"
+        "test_set_champion_takes_the_model_for_new_items_that_was_registered_with_it",
+    ),
+    Mutation(
         "digests: a committed file is read without a look",
         "pipeline/storage/committed.py",
         'return None if file_sha256(file) == self.digests[name] else "is damaged: its sha256 is not the one committed"',

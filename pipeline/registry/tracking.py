@@ -130,6 +130,15 @@ class Tracking:
             self._client.delete_run(made.info.run_id)
         return first
 
+    def rather(self, noted: str, run: "MlflowRun") -> "MlflowRun":
+        """The MLflow run that was noted first for this run of ours, and `run` is deleted; `run` where that is gone."""
+        first = unless_missing(lambda: self._client.get_run(noted))
+        is_same = first is not None and first.data.tags.get(RUN_TAG) == run.data.tags[RUN_TAG]
+        if first is None or noted == run.info.run_id or not is_same or first.info.lifecycle_stage != "active":
+            return run
+        self._client.delete_run(run.info.run_id)
+        return first
+
     def _first_run(self, experiment: str, run_id: str) -> "MlflowRun | None":
         order = ["attributes.start_time", "attributes.run_id"]
         found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1, order_by=order)
