@@ -82,7 +82,7 @@ def _register_again(
 
 @app.command(rich_help_panel=NIGHT)
 def changes(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Say what is new for a prepared run since the champion; where nothing is, training can be skipped."""
+    """Say what a prepared run has new since the champion. If nothing is new, training can be skipped."""
     from pipeline.stages.changes import find_changes
 
     show(find_changes(_open(config, overrides, run_id)), as_json)
@@ -135,7 +135,7 @@ def tune(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search hyper-parameters on validation; the same id continues, the best configuration is written as TOML."""
+    """Search hyper-parameters on validation and write the best configuration as TOML; the same id continues."""
     from pipeline.experiments.tune import tune as search
 
     this = _open(config, overrides, run_id)

@@ -39,7 +39,7 @@ class ChecksConfig:
     """How far the input may differ from the champion's, and how small it may be."""
 
     enabled: bool = True
-    """Off: nothing is compared and nothing refused."""
+    """Off: nothing is compared, and nothing is refused."""
     max_fall: float = 0.1
     """Allowed relative fall of the numbers of items, users and interactions: 0.1 lets 90 % pass."""
     max_falls: MaxFallsConfig = field(default_factory=MaxFallsConfig)
