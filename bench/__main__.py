@@ -107,7 +107,7 @@ def heading() -> list[str]:
         "Written by `make bench` from `bench/readings/`; `python -m bench graph` measures one anew.",
         "Ratios come from calls that took turns in one process. Seconds depend on the machine and on its other work;",
         "beside each stands the machine's load in the five minutes before.",
-        "`bench/measure.py` is the method, `bench/plain.py` the plain formulation. `bench/workload.py` makes the inputs:",
+        "`bench/measure.py` is the method, `bench/plain.py` the plain form. `bench/workload.py` makes the inputs:",
         "power-law degrees, seed 0. Trainings have the softmax as their loss, so they compute scores.",
         "The default, the squared error, does not need them.",
         "",

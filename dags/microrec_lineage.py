@@ -25,7 +25,7 @@ def tell(*, read: Iterable[str] = (), written: Iterable[str] = ()) -> None:
     try:
         _tell(read, written)
     except Exception as error:  # noqa: BLE001  whatever a provider raises
-        log.warning("lineage is not told: %s", error)
+        log.warning("lineage is not reported: %s", error)
 
 
 def _tell(read: Iterable[str], written: Iterable[str]) -> None:

@@ -59,7 +59,7 @@ def params(shop: Shop) -> dict[str, Param]:
             type="number",
             exclusiveMinimum=0,
             maximum=1,
-            description="Share of the users to train on: a trial night, which is never promoted, where it is below 1.",
+            description="Share of the users to train on. Below 1 it is a trial night, which is never promoted.",
         ),
         "full_refresh": Param(False, type="boolean", description="Train even if nothing is new since the champion."),
         "accept_change": Param(

@@ -80,8 +80,8 @@ class ModelConfig:
     """What replaces a modality that an item lacks, in graph, attention and contrast. `left-out`: nothing. `mean`: the
     mean of the other items, as in the authors' code."""
     fusion: FusionName = "attention"
-    """How an item's modalities are joined: `attention`, `mean`, `sum`, `concat`, or `graph`, which mixes the item graphs
-    (LATTICE). `sum` is the same model as `mean`, because only the direction counts."""
+    """How an item's modalities are joined: `attention`, `mean`, `sum`, `concat`, or `graph`, which mixes the item
+    graphs (LATTICE). `sum` is the same model as `mean`, because only the direction counts."""
     item_graph_layers: int = 1
     """Convolutions over the item graphs."""
     graph: GraphMethod = "auto"
@@ -90,7 +90,7 @@ class ModelConfig:
     backbone_layers: int = 2
     """Convolutions of LightGCN and NGCF over the user-item graph."""
     normalisation: Normalisation = "symmetric"
-    """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
+    """Normalisation of the user-item graph; `row` adds self-loops first, as the authors' code does."""
     taste_weight: float | Auto = "auto"
     """Weight of a user's taste in content, for each modality, in mean scores of the trained model. `auto`: chosen on
     validation. 0: none, as in the paper (docs/decisions/0031-taste.md)."""
@@ -109,7 +109,7 @@ class ModelConfig:
             raise ValueError(f"backbone_layers must not be negative, got {self.backbone_layers}")
         _require_weights(content_weight=self.content_weight, taste_weight=self.taste_weight)
         if self.content_weight == 0 and self.new_items == "graphs":
-            raise ValueError("content_weight = 0 leaves new_items = 'graphs' nothing; set new_items = 'map'")
+            raise ValueError("with content_weight = 0, new_items = 'graphs' gives no vector; set new_items = 'map'")
         if not 0 <= self.initial_graph_weight <= 1:
             raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
 
@@ -143,7 +143,7 @@ class ObjectiveConfig:
     contrastive_weight: float | Auto = "auto"
     """Weight of the contrastive term (beta in the paper); 0 leaves it out. `auto`: found in training."""
     temperature: float = 0.5
-    """Of the contrastive term."""
+    """Temperature of the contrastive term."""
     contrastive: Literal["sampled", "exact"] = "sampled"
     """`exact` contrasts every item with every other in each step, which costs O(I^2 D); `sampled` contrasts a
     sample."""
@@ -180,7 +180,7 @@ class TrainConfig:
     """Interactions in a step. With `softmax` and `squares`, some users with all their interactions, about this many
     together. `auto`: at least 4,096, and 14 steps in an epoch (docs/decisions/0020-batch-size.md)."""
     learning_rate: float = 1e-2
-    """Of Adam."""
+    """Learning rate of Adam."""
     learning_rate_decay: float = 0.96
     """Factor reached every `learning_rate_decay_epochs`, applied smoothly."""
     learning_rate_decay_epochs: int = 50
@@ -190,7 +190,7 @@ class TrainConfig:
     patience: int = 8
     """Training stops after this many checks without gain. If L2 is `auto`, its search ends the training."""
     structure_gradient: StructureGradient = "epoch"
-    """When gradients reach the learned graphs. `epoch`: in each epoch's first step, as the authors do. `step`: always."""
+    """When gradients reach the learned graphs. `epoch`: in an epoch's first step, as the authors do. `step`: always."""
     auto_weights: Literal["champion", "anew"] = "champion"
     """Where weights that are `auto` come from: the `champion`'s, if its settings are this night's, or found `anew`."""
     warm_start: str = "champion"

@@ -55,8 +55,7 @@ def require_certain(address: str, key: str) -> None:
     """Raise `ConfigError` for an address that two programs may read differently: one would take a secret for a host."""
     if _read(address) is None:
         raise ConfigError(
-            f"{key} is {without_secrets(address)!r}, which cannot be read surely; "
-            f"in a user's name or password write {ESCAPES}"
+            f"{key} is {without_secrets(address)!r}, which is ambiguous; in a user's name or password write {ESCAPES}"
         )
 
 
@@ -64,7 +63,7 @@ def require_no_credentials(location: str, key: str) -> None:
     """Raise `ConfigError` for credentials in the location of a file or folder."""
     if _START.match(location) and _read(location) is None:
         raise ConfigError(
-            f"{key} is {without_secrets(location)!r}; a location has no credentials: they are read from "
+            f"{key} is {without_secrets(location)!r}; a location may not have credentials: they are read from "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
 
@@ -76,7 +75,7 @@ def _read(address: str) -> SplitResult | None:
         parts = urlsplit(address)
         place = _PLACES.get(parts.scheme.partition("+")[0])
         if place is None:
-            _ = parts.port  # raises for what is no number: the first half of a password
+            _ = parts.port  # raises if this is not a number: the first half of a password
     except ValueError:
         return None
     if place is not None:

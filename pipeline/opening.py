@@ -1,4 +1,4 @@
-"""Opening a run: what its configuration gets wrong between sections is said before it begins, for a run keeps it."""
+"""Opening a run. A run keeps its configuration, so contradictions between sections are refused before it begins."""
 
 import re
 from functools import reduce
@@ -93,7 +93,7 @@ def _check_keys(config: Config) -> None:
     elif public:
         raise ConfigError(
             "export.public_keys is set and export.signing_key is not, so this run's release could not become "
-            "champion; set the key, or leave public_keys to the configuration of whoever signs and promotes"
+            "champion; set the key, or name public_keys only in the configuration that signs and promotes"
         )
 
 
@@ -133,11 +133,11 @@ def check_space(config: Config) -> None:
     for key in space:
         if key.split(".")[0] not in SEARCHED:
             raise ConfigError(
-                f"tune.space: {key!r} cannot be searched, for all trials share one data set; "
+                f"tune.space: {key!r} cannot be searched: all trials share one data set; "
                 "keys of [model] and [train] can"
             )
         if key in NOT_SEARCHED:
-            raise ConfigError(f"tune.space: {key!r} is no hyper-parameter; leave it out")
+            raise ConfigError(f"tune.space: {key!r} is not a hyper-parameter; leave it out")
         if isinstance(reduce(getitem, key.split("."), document), dict):
             raise ConfigError(f"tune.space: {key!r} is a table; name its keys one by one")
 

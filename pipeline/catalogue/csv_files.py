@@ -207,6 +207,6 @@ def _rows(path: UPath, file: BinaryIO, separator: str) -> Generator[tuple[int, l
                     yield reader.line_num, row
         except csv.Error as error:
             raise InputError(
-                f"{path}, line {reader.line_num}: a quote is not closed, or stands where none can be ({error}); "
+                f"{path}, line {reader.line_num}: a quote is not closed, or stands where none may be ({error}); "
                 f"{_DOUBLED}"
             ) from error

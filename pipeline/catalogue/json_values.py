@@ -27,7 +27,7 @@ def parse_json(line: str) -> Any:
 
 def _constant(name: str) -> None:
     if name != "NaN":
-        raise RecordError(f"holds {name}, which is no number")
+        raise RecordError(f"holds {name}, which is not a number")
 
 
 def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,4 +92,4 @@ def require_names(record: dict[str, Any]) -> None:
         "".join(record).encode()
     except UnicodeEncodeError as error:
         wrong = next(name for name in record if error.object[error.start] in name)
-        raise RecordError(f"has the name {wrong!r}, which is no text") from error
+        raise RecordError(f"has the name {wrong!r}, which is not text") from error

@@ -95,7 +95,7 @@ def of_one_kind(files: Sequence[UPath], endings: Sequence[str]) -> tuple[list[UP
 
 def _regular_file(path: UPath) -> UPath:
     if is_local(path) and not local_path(path).is_file():
-        raise InputError(f"{path} is no regular file; name a file, folder or glob")
+        raise InputError(f"{path} is not a regular file; name a file, folder or glob")
     require_plain([path], path.parent)
     return path
 

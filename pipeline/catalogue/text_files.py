@@ -39,7 +39,7 @@ def open_text(path: UPath) -> Iterator[BinaryIO]:
         with raw, gzip.open(raw) if packed else io.BufferedReader(raw) as file:  # a store's has no limit to a line
             yield cast("BinaryIO", file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is damaged or no gzip file ({error}); fetch it again") from error
+        raise InputError(f"{path} is damaged or not a gzip file ({error}); fetch it again") from error
 
 
 @contextmanager

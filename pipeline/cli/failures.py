@@ -38,7 +38,7 @@ def exit_status(command: Callable[[], int | None]) -> int:
         if type(panic).__name__ != "PanicException":  # by name: Polars itself is not loaded for it
             raise
         return _say(
-            f"Polars has failed inside itself ({one_line(panic)}); a file that it reads may be damaged: `microrec "
+            f"Polars failed internally ({one_line(panic)}); a file that it reads may be damaged: `microrec "
             "validate` and `microrec verify` look",
             MicrorecError.exit_status,
         )

@@ -57,7 +57,7 @@ def register(
 ) -> None:
     """Log the run to MLflow and register the model."""
     if bool(run_id) == bool(release) or (release and not again):
-        raise InputError("register: give --run-id ID, or --again --release ID for what only a release is left of")
+        raise InputError("register: give --run-id ID, or --again --release ID if only the release is left")
     if again:
         show(_register_again(config, overrides, run_id, release), as_json)
         return

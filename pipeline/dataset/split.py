@@ -27,7 +27,7 @@ class SplitConfig:
     test: float = 0.1
     """The same for test."""
     seed: int = 0
-    """Of the draws."""
+    """Seed of the draws."""
 
     def __post_init__(self) -> None:
         for name in ("validation", "test"):

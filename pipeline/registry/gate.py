@@ -38,7 +38,7 @@ class GateConfig:
     def __post_init__(self) -> None:
         if self.metric.startswith("coverage@"):
             raise ValueError(
-                f"gate.metric is {self.metric!r}, which is no figure of single users and so has no confidence "
+                f"gate.metric is {self.metric!r}, which is not a figure of single users, so it has no confidence "
                 "interval; the gate looks at coverage in any case, so choose a metric such as 'recall@20'"
             )
         if self.metric != NO_GATE and not METRIC.fullmatch(self.metric):

@@ -29,7 +29,7 @@ def require_version_of(tracking: Tracking, version: str, run_id: str, digest: st
     if not is_release(tracking, version, run_id, digest):
         raise InputError(
             f"run {run_id} was registered as {tracking.model_name} version {version}; on {tracking.shown_uri} that is "
-            f"{_called(tracking, version)}. Where MLflow was lost or is another one, "
+            f"{_called(tracking, version)}. If MLflow was lost or is another one, "
             f"`microrec register --again --run-id {run_id}` registers the run there"
         )
 

@@ -82,8 +82,8 @@ class Published:
 
 
 def mend_of(folder: UPath) -> str:
-    """How to come by a sound increment; its number is not given again while it stands, for consumers know it."""
-    return f"`microrec increment` publishes another, if the release is the champion; else delete {folder}"
+    """How to get a sound increment. Its number is not given again while it stands, because consumers know it."""
+    return f"`microrec increment` publishes another, if the release is the champion; otherwise delete {folder}"
 
 
 def find_increment(increments: UPath, release_digest: str) -> Published | None:

@@ -117,7 +117,7 @@ def manifest_of(folder: UPath, sha256: str | None = None) -> Manifest:
     if sha256 and hashlib.sha256(payload).hexdigest() != sha256:
         raise DamagedError(
             f"{folder / MANIFEST} is not the one that was registered: its sha256 is not {sha256}; restore it from a "
-            f"copy, or where it was exported anew: `microrec register --again --release {folder.name}`"
+            f"copy, or if it was exported anew: `microrec register --again --release {folder.name}`"
         )
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version not in list(TABLES_OF):

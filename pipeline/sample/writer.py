@@ -96,7 +96,7 @@ def _claim(folder: Path, wanted: dict[str, int]) -> None:
                 "choose another folder or delete it"
             )
     elif folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder} holds something that is no sample; choose an empty or a new folder")
+        raise InputError(f"{folder} holds something that is not a sample; choose an empty or a new folder")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     marker.write_text(text, encoding="utf-8")
 

@@ -165,7 +165,7 @@ def _own_cache() -> Path:
     place.mkdir(mode=0o700, exist_ok=True)
     found = place.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise InputError(f"{place} is not this user's alone to write, so it is not used; remove it, or name a cache")
+        raise InputError(f"{place} may be written by other users, so it is not used; remove it, or name a cache")
     return place
 
 

@@ -209,7 +209,7 @@ def _told_of_its_end() -> Iterator[None]:
         yield
     except (EOFError, OSError) as error:
         raise MicrorecError(
-            "a process that prepares pictures was ended, perhaps for want of memory; run `microrec extract` again: "
+            "a process that prepares pictures died, perhaps because memory ran out; run `microrec extract` again: "
             "what is encoded stays"
         ) from error
 

@@ -60,9 +60,7 @@ def validate(run: Run, folder: Path) -> ValidateResult:
         except InputMovedError as error:
             moved = str(error)
             run.reporter.say(f"validate: the input moved while it was read ({moved}); it is read again")
-    raise InputError(
-        f"the input moved {TRIES} times while it was read ({moved}); start when whoever writes it has finished"
-    )
+    raise InputError(f"the input moved {TRIES} times while it was read ({moved}); start when its writer has finished")
 
 
 def check_catalogue(config: Config, folder: Path | None = None, *, deep: bool = False) -> ValidationReport:

@@ -219,7 +219,7 @@ def _words(report: ValidationReport) -> list[str]:
             told = ", ".join(f"{word!r} in {count:,} rows" for word, count in counts.items())
             what = "each is one id like any other" if name in (USER_ID, ITEM_ID) else "they count as content"
             lines.append(
-                f"{table}: column {name} holds {told}: other programs write this where nothing is; {what}; leave such "
+                f"{table}: column {name} holds {told}: other programs write this for no value; {what}; leave such "
                 "values empty"
             )
     return lines

@@ -118,8 +118,8 @@ def _start(run: Run, record: WarmStart, trainer: Trainer[Micro], today: Dataset)
     most = max(MOST_TRAINED_BEFORE, min(MOST_OF_FEW, 1 / math.sqrt(max(1, len(pairs_by_id(today, HELD_OUT))))))
     if share > most:
         raise _UnusableError(
-            f"run {earlier.id} and those before it were trained on {share:.1%} of what run {run.id} holds out, at most "
-            f"{most:.1%} may be; was [split] changed?"
+            f"run {earlier.id} and those before it were trained on {share:.1%} of what run {run.id} holds out; at most "
+            f"{most:.1%} is allowed; was [split] changed?"
         )
     user_U, item_I = earlier_rows(then, today)
     if run.config.model.backbone == "mf" and (user_U < 0).any():

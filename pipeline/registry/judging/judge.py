@@ -94,7 +94,7 @@ def _against_champion(gate: GateConfig, candidate: Contender, champion: Contende
             rows += difference_rows(gate, name, found[name], caveat)
         else:
             rows.append(
-                Row(name=name, verdict=NOT_JUDGED, note=caveat or "no such interaction of users and items both know")
+                Row(name=name, verdict=NOT_JUDGED, note=caveat or "no such interaction of users and items in common")
             )
     first = next(iter(found.values()))
     return [*rows, _coverage_row(first, ground), _sharpness_row(gate, first)]
@@ -163,7 +163,7 @@ def difference_rows(gate: GateConfig, name: str, compared: Compared, caveat: str
 
 def _difference_row(gate: GateConfig, name: str, estimate: Estimate | None, note: str) -> Row:
     if estimate is None:
-        return Row(name=name, verdict=PASSED, note=f"{note}; the other is no better than nothing")
+        return Row(name=name, verdict=PASSED, note=f"{note}; the other finds nothing")
     return Row(
         name=name,
         verdict=REFUSED if estimate.interval[1] < -gate.max_regression else PASSED,
