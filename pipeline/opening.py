@@ -30,7 +30,7 @@ NOT_SEARCHED = ("train.device", "train.processes", "train.seed", "train.warm_sta
 def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     """Create the run or continue it; a run keeps the configuration it began with, but for what decides publication.
 
-    Raises `InputError` for an id that is no plain name, when the configuration has changed since, or
+    Raises `InputError` for an id that is not a plain name, when the configuration has changed since, or
     for one that cannot do (`ConfigError`): a run that has not begun leaves its id free. `MicrorecError` where `gc` is
     removing the run.
     """
@@ -52,7 +52,7 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
 
 
 def _require_fresh(run: Run) -> None:
-    """Raise `DamagedError` where a run has begun that does not say any more with which configuration."""
+    """Raise `DamagedError` if a run has begun but its configuration is gone."""
     folder = run.store.run(run.id)
     left = [name for name in list_files(folder) if name not in (PREDECESSOR, OPENED, REMOVING)]
     if left:
@@ -63,7 +63,7 @@ def _require_fresh(run: Run) -> None:
 
 
 def free_id(run: Run) -> None:
-    """Forget a run that has done nothing yet: what it was refused for may be mended in the configuration."""
+    """Forget a run that has done nothing yet: a changed configuration may mend what it was refused for."""
     if run.generation == 1 and set(list_files(run.path)) <= {run.record.name, PREDECESSOR, OPENED}:
         (run.path / PREDECESSOR).unlink(missing_ok=True)
         (run.path / OPENED).unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def check(config: Config, store: Store) -> None:
 
 
 def _check_keys(config: Config) -> None:
-    """What is wrong with the keys is told before the training, not after it."""
+    """Report what is wrong with the keys before the training, not after it."""
     public = read_public_keys(config.public_keys)
     private = read_signing_key(config.signing_key) if config.signing_key else None
     if public and private:

@@ -42,7 +42,7 @@ def scan_csv(path: UPath, separators: str = ",") -> pl.LazyFrame:
 
     Raises:
         EmptyFileError: a file without a header.
-        InputError: what is no such file, with the line.
+        InputError: it is not such a file; names the line.
     """
     return scan_copies(path, _CsvCopy(separators))[0]
 

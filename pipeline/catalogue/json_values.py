@@ -7,11 +7,11 @@ from typing import Any
 
 
 class RecordError(Exception):
-    """What is wrong with one record; whoever reads the file adds its name and the line."""
+    """What is wrong with one record; the reader of the file adds its name and the line."""
 
 
 class RepeatedNameError(RecordError):
-    """A record with a name twice: which of its values counts, nobody can say."""
+    """A record with a name twice: it is unknown which value counts."""
 
 
 def parse_json(line: str) -> Any:

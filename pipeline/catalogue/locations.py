@@ -3,7 +3,7 @@
 A folder's own files count, and those of its Hive partitions (`day=1/`); of a glob, the files that it matches, and those
 of the folders that it matches, as Spark writes them (`day1.parquet/part-0.parquet`). Names that begin
 with `_` or `.` are left out wherever they stand below the location: they hold what a writer has not committed yet.
-A table of Delta, Iceberg or Hudi is no list of files: its log says which of them count.
+A table of Delta, Iceberg or Hudi is not a list of files: its log says which of them count.
 """
 
 from collections.abc import Iterator, Sequence

@@ -175,7 +175,7 @@ def _open(config: Path | None, overrides: list[str] | None, run_id: str) -> "Run
 
 @contextmanager
 def _continuable(run: "Run") -> Iterator[None]:
-    """Tell whoever interrupts how to go on."""
+    """Say after an interrupt how to go on."""
     try:
         yield
     except KeyboardInterrupt:

@@ -71,7 +71,7 @@ class TuneConfig:
 
 
 def distributions(space: dict[str, Dimension]) -> dict[str, "BaseDistribution"]:
-    """The space as Optuna knows it; a choice goes by its JSON, for it may be a list."""
+    """The space as Optuna knows it. A choice is passed as JSON, because it may be a list."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     def distribution(dimension: Dimension) -> "BaseDistribution":

@@ -110,7 +110,7 @@ def read_champion(store: Store) -> Champion | None:
 
 
 def find_champion(store: Store) -> Found:
-    """The same, for who means to replace it."""
+    """The same, for a caller that means to replace it."""
     try:
         payload = read_bytes(store.champion)
     except FileNotFoundError:

@@ -82,7 +82,7 @@ def read_manifest(release: UPath, sha256: str | None = None) -> Manifest:
     """Manifest of a complete release.
 
     Args:
-        sha256: of the file, as whoever refers to the release has recorded it; None: an earlier version did not.
+        sha256: of the file, as recorded by what refers to the release; None: an earlier version did not record it.
 
     Raises `StoreError` where the release does not exist, i.e. has no `_SUCCESS`, or the manifest is damaged.
     """
@@ -92,7 +92,7 @@ def read_manifest(release: UPath, sha256: str | None = None) -> Manifest:
 
 
 def mend_of(release: UPath) -> str:
-    """How to come by a sound release."""
+    """How to get a sound release."""
     return (
         f"restore the release from a copy, or delete {release} and export it again "
         f"(`microrec run --run-id {release.name}`)"

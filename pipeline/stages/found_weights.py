@@ -47,7 +47,7 @@ NOTHING_FOUND = FoundWeights()
 def found_weights(run: Run, modalities: list[str]) -> FoundWeights:
     """What an earlier training knows for a model with these modalities; decided once in a run.
 
-    A champion that is damaged or was trained otherwise is no reason to fail: weights are found anew. A run that the
+    A champion that is damaged or was trained otherwise does not fail the night: weights are found anew. A run that the
     training begins from by its id brings its own weights, without which its parameters are another model's.
     """
     file = run.path / RECORD

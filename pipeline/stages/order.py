@@ -97,7 +97,7 @@ def do_stages(run: Run, *, upto: Stage[Any]) -> None:
 
 
 def _work(stage: Stage[ResultType]) -> Any:
-    """The stage's function, which has its module's name; imported when needed, for a command pays for what it uses."""
+    """The stage's function, which has its module's name; imported when needed, so a command loads only what it uses."""
     return getattr(import_module(f"pipeline.stages.{stage.name}"), stage.name)
 
 

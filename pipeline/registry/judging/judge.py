@@ -1,6 +1,6 @@
 """The gate's verdict: a candidate's vectors against the champions', on the same held-out interactions.
 
-No figure that a run has recorded is believed: all are computed from vectors and interactions.
+No recorded figure of a run is used: all are computed from vectors and interactions.
 """
 
 import dataclasses
@@ -101,7 +101,7 @@ def _against_champion(gate: GateConfig, candidate: Contender, champion: Contende
 
 
 def _incomparable_row(candidate: Contender, champion: Contender, ground: Ground) -> Row:
-    """Where there is no pair to compare on: no fault of a run that holds nothing out, and one of a run that does."""
+    """If there is no pair to compare on: expected of a run that holds nothing out, a fault of a run that does."""
     for one in (candidate, champion):
         if one.dataset is not None and held_out_users(one.dataset).is_empty():
             return Row(name=TODAY, verdict=NOT_JUDGED, note=f"run {one.run_id} holds nothing out (section [split])")
@@ -231,7 +231,7 @@ def best_of(found: Sequence[Compared]) -> Compared:
 def _before(
     store: Store, gate: GateConfig, candidate: Contender, before: Champion, confidence: float
 ) -> Compared | None:
-    """An earlier champion; None where it cannot be compared: that it is damaged is no fault of the candidate."""
+    """An earlier champion; None if it cannot be compared: its damage is not the candidate's fault."""
     try:
         other = released(store, before.run_id, before.manifest_sha256)
     except StoreError:
