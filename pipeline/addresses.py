@@ -1,8 +1,8 @@
 """Secrets stay out of what others may read: addresses, `password=…` and what the environment keeps secret.
 
 An address is read by RFC 3986: `scheme://[user information@]host[:port][/path][?query][#fragment]`. Its user
-information goes as a whole, since a token may stand in either half. What cannot surely be read loses all up to its last
-`@`.
+information is removed as a whole, because a token may stand in either half. An ambiguous address loses all up to its
+last `@`.
 """
 
 import re
@@ -14,10 +14,10 @@ from pipeline.errors import ConfigError
 
 HIDDEN = "***"
 ESCAPES = "'/' as %2F, '@' as %40, ':' as %3A, '?' as %3F, '#' as %23 and a blank as %20"
-"""How what parts an address is written in a user's name or password."""
+"""How separators of an address are written in a user's name or password."""
 _START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _WORD = re.compile(_START.pattern + r"[^\s\"<>`]*")
-"""In prose an address ends where a character stands that none may have."""
+"""In prose an address ends at a character that no address may have."""
 _SAYS_SECRET = "secret|token|passw|pwd|key|sig|credential|auth"
 _PARAMETER = re.compile(rf"(?P<name>[^?&;#=]*(?:{_SAYS_SECRET})[^?&;#=]*)=[^&;#]*", re.IGNORECASE)
 _SETTING = re.compile(r"(?P<name>\b\w*(?:secret|token|passw|pwd|credential)\w*)=(?:'[^']*'|[^\s&;,]+)", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""The checks of the input: how far it may differ from the champion's, what they came to, and how that is told.
+"""The checks of the input: how far it may differ from the champion's, their result, and how it is shown.
 
 `check_rows` makes a row of each comparison, `input_check` asks about today's champion.
 """
@@ -80,8 +80,8 @@ class Check:
     note: str = ""
     """Why it was not compared."""
     margin: float | None = None
-    """How much more it may change before it is refused, as a share: of the champion's count (of the floor), or of items
-    or rows where the figure is itself a share. Negative: refused, or accepted. None of what has no such room."""
+    """Share that may still change before it is refused: of the champion's count (of the floor), or of items or rows if
+    the figure is itself a share. Negative: refused, or accepted. None if the row has no such margin."""
     floor: bool = False
     """An absolute floor, which holds also where the change is accepted."""
 

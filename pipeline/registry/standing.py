@@ -1,4 +1,4 @@
-"""What an operator asks and tells of the champion without moving it: which one stands, its history, hold and free.
+"""What an operator asks and sets without moving the champion: which one stands, its history, hold and free.
 
 None of this needs the registry, so a champion can be held while MLflow does not answer.
 """

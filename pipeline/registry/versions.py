@@ -1,7 +1,7 @@
-"""Which version in the registry is which release, and what to do where the registry was lost.
+"""Which version in the registry is which release, and what to do if the registry was lost.
 
-A number of a version means nothing to another registry: a fresh one gives the same numbers to other releases. What
-counts are the tags of a version, the release's run id and digest.
+Version numbers mean nothing to another registry: a fresh one gives the same numbers to other releases. Only the tags
+of a version count, the release's run id and digest.
 """
 
 import dataclasses

@@ -101,7 +101,7 @@ def find_increment(increments: UPath, release_digest: str) -> Published | None:
 
 
 def newest_sound(increments: UPath, release_digest: str) -> tuple[Published | None, list[str]]:
-    """The newest increment beside a release that verifies by itself, and why each newer one does not.
+    """The newest increment beside a release that verifies by itself, and why each newer one does not verify.
 
     An increment holds all that was new when it was made, so an earlier one is right, only less fresh.
 

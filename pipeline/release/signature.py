@@ -1,7 +1,7 @@
 """Who published a release or an increment: a signature (Ed25519, RFC 8032) over the document that has the sha256 of
 every file.
 
-Digests tell damage. Who can write the store can write digests, too; without the key they cannot sign them.
+Digests show damage. A person who can write the store can write digests, too, but cannot sign them without the key.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""In which space a release's vectors lie, the champion's or that of a new line, and how far they moved in it."""
+"""The space of a release's vectors, the champion's or that of a new line, and how far they moved in it."""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,4 +1,4 @@
-"""`microrec increment`: vectors of what is new in the catalogue since the champion's release, published beside it.
+"""`microrec increment`: vectors of items that are new since the champion's release, published beside it.
 
 Nothing is locked. An increment is bound to one release and has a number that one attempt can take. An attempt that
 finds the number taken, or another champion, starts over (docs/decisions/0043-increments.md).

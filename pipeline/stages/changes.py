@@ -1,4 +1,4 @@
-"""What is new since the champion: a night on unchanged input need not train."""
+"""What is new since the champion. A night on unchanged input need not train."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

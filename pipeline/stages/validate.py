@@ -1,4 +1,4 @@
-"""Stage `validate`: a catalogue is checked before anything is computed from it: what is there, missing, dropped."""
+"""Stage `validate`: a catalogue is checked before anything is computed: what is there, missing or dropped."""
 
 import dataclasses
 import statistics
@@ -79,7 +79,7 @@ def check_catalogue(config: Config, folder: Path | None = None, *, deep: bool = 
     catalogue.require_columns(config.evaluation.columns, KIND_SETTING)
     items = clean_items(catalogue, [IMAGE_PATH])
     interactions, kept, users_before = _interactions(catalogue, items)
-    split_interactions(kept, config.split)  # what cannot be split is refused before anything is encoded
+    split_interactions(kept, config.split)  # data that cannot be split is refused before anything is encoded
     look = _look(config, catalogue, items, deep=deep)
     if look and folder:
         keep_pictures(folder, look.listing, look.checked)
