@@ -137,10 +137,41 @@ MUTATIONS = [
     Mutation(
         "signature: load_champion takes what was cached unsigned",
         "pipeline/serving/champion.py",
-        """        name += f"-{_signed(root.release(champion.run_id), increment, keys)[:16]}\"""",
-        "        _signed(root.release(champion.run_id), increment, keys)",
+        """        name += f"-{_signed(root.release(champion.run_id), keys)[:16]}\"""",
+        "        _signed(root.release(champion.run_id), keys)",
         "tests/pipeline/serving/test_champion.py::"
         "test_load_champion_with_a_public_key_uses_nothing_that_was_cached_without_one",
+    ),
+    Mutation(
+        "signature: an increment that nobody signed is served",
+        "pipeline/release/increment.py",
+        "            require_signed_as_read(found, keys)\n",
+        "",
+        "tests/pipeline/serving/test_champion.py::"
+        "test_load_champion_with_a_public_key_serves_the_newest_increment_that_is_signed",
+    ),
+    Mutation(
+        "signature: an increment is exchanged after it was read",
+        "pipeline/release/increment.py",
+        "if keys and require_signed(found.folder, keys, SIGNED) != found.sha256:",
+        "if keys and not require_signed(found.folder, keys, SIGNED):",
+        "tests/pipeline/serving/test_increment.py::test_increment_exchanged_after_it_was_read_is_not_taken_for_signed",
+    ),
+    Mutation(
+        "register: two attempts do not agree on one run of MLflow",
+        "pipeline/stages/register.py",
+        "_agreed(run, tracking, tracking.start_run(run.id))",
+        "tracking.start_run(run.id)",
+        "tests/pipeline/stages/test_register.py::"
+        "test_register_whose_run_began_first_but_was_seen_last_takes_the_one_that_was_noted",
+    ),
+    Mutation(
+        "register: the alias goes to whichever model for new items is last",
+        "pipeline/registry/tracking.py",
+        "        if found and found.embedder in of_release:\n",
+        "        if False:\n",
+        "tests/pipeline/registry/test_tracking.py::"
+        "test_set_champion_takes_the_model_for_new_items_that_was_registered_with_it",
     ),
     Mutation(
         "digests: a committed file is read without a look",

@@ -13,9 +13,8 @@ from pipeline.registry.answer import answer_problem
 from pipeline.registry.champion import Champion, read_champion
 from pipeline.registry.promotion import champion_problems
 from pipeline.registry.tracking import CHAMPION, Tracking
-from pipeline.release.increment import SIGNED, find_increment, require_sound
+from pipeline.release.increment import find_increment, require_signed_as_read, require_sound
 from pipeline.release.manifest import manifest_sha256
-from pipeline.release.signature import require_signed
 from pipeline.release.verify import Verified, verify_release
 from pipeline.storage.files import SUCCESS, is_complete, resolve
 from pipeline.storage.layout import Store
@@ -70,8 +69,7 @@ def audit_release(
     increment = find_increment(store.increments_of(run_id), checked.digest)
     if increment:
         require_sound(increment, store.release(run_id))
-        if keys:
-            require_signed(increment.folder, keys, SIGNED)
+        require_signed_as_read(increment, keys)
     versions, manifest = tracking.versions_of(run_id), manifest_sha256(store.release(run_id))
     problems = [
         f"model version {version.version} carries digest {version.digest}"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 RUN_TAG, DIGEST_TAG = "microrec.run_id", "microrec.release_digest"
 AS_OF_TAG, VERSION_TAG = "microrec.as_of", "microrec.version"
 MANIFEST_TAG, FILES_TAG = "microrec.manifest_sha256", "microrec.model_files"
+EMBEDDER_TAG = "microrec.embedder_version"
 PARENT_TAG, DESCRIPTION_TAG = "mlflow.parentRunId", "mlflow.note.content"
 CHAMPION = "champion"
 
@@ -66,6 +67,8 @@ class ModelVersion:
     """Of the release's manifest; None where an earlier version registered it."""
     files: Mapping[str, str] = field(default_factory=dict)
     """sha256 of the model's files that were made of the release, by name; none where an earlier version did."""
+    embedder: str | None = None
+    """Version of the model for new items that was registered with it; None: an earlier version did not say."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,15 @@ class Tracking:
         first = self._first_run(experiment, run_id) or made
         if first.info.run_id != made.info.run_id:  # two attempts at once
             self._client.delete_run(made.info.run_id)
+        return first
+
+    def rather(self, noted: str, run: "MlflowRun") -> "MlflowRun":
+        """The MLflow run that was noted first for this run of ours, and `run` is deleted; `run` where that is gone."""
+        first = unless_missing(lambda: self._client.get_run(noted))
+        is_same = first is not None and first.data.tags.get(RUN_TAG) == run.data.tags[RUN_TAG]
+        if first is None or noted == run.info.run_id or not is_same or first.info.lifecycle_stage != "active":
+            return run
+        self._client.delete_run(run.info.run_id)
         return first
 
     def _first_run(self, experiment: str, run_id: str) -> "MlflowRun | None":
@@ -312,6 +324,7 @@ class Tracking:
             mlflow_run_id=found.run_id,
             manifest_sha256=tags.get(MANIFEST_TAG),
             files=json.loads(tags.get(FILES_TAG, "{}")),
+            embedder=tags.get(EMBEDDER_TAG),
         )
 
     def versions_of(self, run_id: str) -> list[ModelVersion]:
@@ -361,12 +374,14 @@ class Tracking:
             self._client.set_registered_model_alias(name, CHAMPION, version)
 
     def _set_embedder_champion(self, version: str) -> None:
+        """To the version that was registered with this one; to the last of its release where that is not known."""
         found, name = self.version(version), self.embedder_name
-        digest = f"tags.`{DIGEST_TAG}` = '{found.digest}'" if found else ""
-        same = self._client.search_model_versions(f"name = '{name}' AND {digest}") if digest else []
-        if same:
-            latest = max(same, key=lambda one: int(one.version))
-            self._set_alias(name, str(latest.version))
+        query = f"name = '{name}' AND tags.`{DIGEST_TAG}` = '{found.digest}'" if found else ""
+        of_release = [str(one.version) for one in self._client.search_model_versions(query)] if query else []
+        if found and found.embedder in of_release:
+            self._set_alias(name, found.embedder)
+        elif of_release:
+            self._set_alias(name, max(of_release, key=int))
         else:
             unless_missing(lambda: self._client.delete_registered_model_alias(name, CHAMPION))
 

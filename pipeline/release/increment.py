@@ -6,7 +6,9 @@ none of its ids is the release's. A release that is promoted later has these ite
 """
 
 import dataclasses
+import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -29,13 +31,22 @@ from pipeline.release.format import (
     write_table,
 )
 from pipeline.release.manifest import FileEntry
-from pipeline.release.signature import Kind, sign
+from pipeline.release.signature import Kind, require_signed, sign
 from pipeline.release.sound import Listed, sound_table
 from pipeline.storage.arrow import arrow_filesystem, vectors_of
-from pipeline.storage.files import SUCCESS, list_files, publish_folder, read_json, scratch, write_json
+from pipeline.storage.files import (
+    SUCCESS,
+    file_sha256,
+    list_files,
+    parse_json,
+    publish_folder,
+    read_bytes,
+    scratch,
+    write_json,
+)
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 INCREMENT = "increment.json"
 SIGNED = Kind(INCREMENT, "increment.sig", b"microrec increment 1\n")
@@ -71,6 +82,8 @@ class Published:
 
     folder: UPath
     increment: Increment
+    sha256: str
+    """Of `increment.json` as it was read."""
 
     @cached_property
     def table(self) -> pa.Table:
@@ -100,17 +113,22 @@ def find_increment(increments: UPath, release_digest: str) -> Published | None:
     return found if found and found.increment.release_digest == release_digest else None
 
 
-def newest_sound(increments: UPath, release_digest: str) -> tuple[Published | None, list[str]]:
+def newest_sound(
+    increments: UPath, release_digest: str, keys: "Sequence[Ed25519PublicKey]" = ()
+) -> tuple[Published | None, list[str]]:
     """The newest increment beside a release that verifies by itself, and why each newer one does not verify.
 
     An increment holds all that was new when it was made, so an earlier one is right, only less fresh.
 
-    Args: increments, release_digest: as `find_increment` has them.
+    Args:
+        increments, release_digest: as `find_increment` has them.
+        keys: of which one's owner must have signed it; none: it need not be signed.
     """
     damaged: list[str] = []
     for number in sorted(published_numbers(list_files(increments)), reverse=True):
         try:
             found = read_increment(increments, number)
+            require_signed_as_read(found, keys)
             require_sound(found, None)
         except StoreError as error:
             damaged.append(str(error))
@@ -123,13 +141,15 @@ def newest_sound(increments: UPath, release_digest: str) -> tuple[Published | No
 def read_increment(increments: UPath, number: int) -> Published:
     """One increment of a release; raises `DamagedError` where it does not say what it is, or is gone."""
     folder = folder_of(increments, number)
+    file = folder / INCREMENT
     try:
-        record = as_record(Increment, read_json(folder / INCREMENT, mend_of(folder)), folder / INCREMENT)
+        payload = read_bytes(file)
     except FileNotFoundError as error:
-        raise DamagedError(f"{folder / INCREMENT} is missing; {mend_of(folder)}") from error
+        raise DamagedError(f"{file} is missing; {mend_of(folder)}") from error
+    record = as_record(Increment, parse_json(file, payload, mend_of(folder)), file)
     if record.number != number:
-        raise DamagedError(f"{folder / INCREMENT} says number {record.number}; {mend_of(folder)}")
-    return Published(folder, record)
+        raise DamagedError(f"{file} says number {record.number}; {mend_of(folder)}")
+    return Published(folder, record, hashlib.sha256(payload).hexdigest())
 
 
 def folder_of(increments: UPath, number: int) -> UPath:
@@ -174,8 +194,15 @@ def publish_increment(
         write_json(UPath(str(folder / INCREMENT)), as_document(record))
         if key:
             sign(UPath(str(folder)), key, SIGNED)
-        require_sound(Published(UPath(str(folder)), record), None)
-        return Published(target, record) if publish_folder(folder, target) else None
+        written = Published(UPath(str(folder)), record, file_sha256(folder / INCREMENT))
+        require_sound(written, None)
+        return dataclasses.replace(written, folder=target) if publish_folder(folder, target) else None
+
+
+def require_signed_as_read(found: Published, keys: "Sequence[Ed25519PublicKey]") -> None:
+    """Raise `DamagedError` unless the owner of one of the keys has signed it; where there are none, it need not be."""
+    if keys and require_signed(found.folder, keys, SIGNED) != found.sha256:
+        raise DamagedError(f"{found.folder / INCREMENT} changed while it was read; do it again")
 
 
 def require_sound(found: Published, release: UPath | None) -> None:

@@ -17,7 +17,7 @@ from upath import UPath
 
 from pipeline.errors import DamagedError, InputError, StoreError
 from pipeline.registry.champion import Champion, read_champion
-from pipeline.release.increment import SIGNED, Published, newest_sound, require_sound
+from pipeline.release.increment import Published, newest_sound, require_sound
 from pipeline.storage.files import (
     SUCCESS,
     as_json,
@@ -78,7 +78,8 @@ class Loaded:
 def load_champion(store: str, cache: str | Path | None = None, public_keys: Iterable[str | Path] = ()) -> Loaded:
     """Pin, verify and load the release that is the champion now, with the increment that stands beside it.
 
-    An increment that is damaged does not stop a service: the newest sound one is taken, or none, with one warning.
+    An increment that is damaged, or not signed, does not stop a service: the newest that may be used is taken, or none,
+    with one warning.
 
     Args:
         store: `store.root` of the configuration: a folder, or `s3://bucket/prefix`.
@@ -90,7 +91,7 @@ def load_champion(store: str, cache: str | Path | None = None, public_keys: Iter
     Raises:
         InputError: there is no champion; the store is not there or may not be read; others may write the default cache;
             a file holds no key.
-        StoreError: the release does not verify, the increment does not fit it, or either is not signed.
+        StoreError: the release does not verify or is not signed, or the increment does not fit it.
         PassingError: the store does not answer now.
     """
     require_known_scheme(store, "store")
@@ -100,10 +101,10 @@ def load_champion(store: str, cache: str | Path | None = None, public_keys: Iter
     champion = read_champion(root)
     if champion is None:
         raise InputError(f"{root.root} has no champion: there is no {root.champion.name}; see `microrec promote`")
-    increment, damaged = newest_sound(root.increments_of(champion.run_id), champion.digest)
+    increment, damaged = newest_sound(root.increments_of(champion.run_id), champion.digest, keys)
     place, name = Path(cache) if cache else _own_cache(), f"{champion.run_id}-{champion.digest[:16]}"
     if keys:
-        name += f"-{_signed(root.release(champion.run_id), increment, keys)[:16]}"  # not what was cached unsigned
+        name += f"-{_signed(root.release(champion.run_id), keys)[:16]}"  # not what was cached unsigned
     number = increment.increment.number if increment else None
     if damaged:
         log.warning("serving %s with %s: %s", champion.run_id, _named(number), "; ".join(damaged))
@@ -130,14 +131,12 @@ def _read_keys(files: Iterable[str | Path]) -> "list[Ed25519PublicKey]":
     return read_public_keys(map(Path, files), "public_keys")
 
 
-def _signed(release: UPath, increment: Published | None, keys: "list[Ed25519PublicKey]") -> str:
-    """sha256 of the release's manifest; raises `StoreError` where release or increment is not signed."""
+def _signed(release: UPath, keys: "list[Ed25519PublicKey]") -> str:
+    """sha256 of the release's manifest; raises `StoreError` where it is not signed."""
     from pipeline.release.signature import require_signed
 
     if not is_complete(release):
         raise StoreError(f"champion.json names {release}, but there is no such release")
-    if increment:
-        require_signed(increment.folder, keys, SIGNED)
     return require_signed(release, keys)
 
 
@@ -205,7 +204,7 @@ def _prepare(
     with local_copy(release) as local, scratch(folder) as beside:
         here = UPath(str(local))
         if keys:
-            _signed(here, None, keys)  # of what was copied
+            _signed(here, keys)  # of what was copied
         digest = check_release(here).digest
         if digest != champion.digest:
             raise DamagedError(f"champion.json names digest {champion.digest}, but {release} has {digest}")

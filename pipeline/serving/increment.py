@@ -96,8 +96,8 @@ class New:
 def add_increment(config: Config, reporter: Reporter) -> Incremented:
     """Publish vectors of the items that the champion's release lacks, unless the same stand beside it already.
 
-    Their features go into the feature store, where the next night finds them. Where the last increment is damaged, one
-    is published in any case.
+    Their features go into the feature store, where the next night finds them. Where the last increment is damaged, or
+    not signed by `export.signing_key`, one is published in any case.
 
     Raises:
         InputError: there is no champion, or its model cannot say anything of new items (`ContentModel.of`).
@@ -130,7 +130,8 @@ class _Attempt:
         model = ContentModel.of(self.config, self.store, manifest, self.reporter)
         increments = self.store.increments_of(self.champion.run_id)
         number = last_number(increments) + 1  # first of all, so that a later publication takes it
-        before, damaged = newest_sound(increments, manifest.release_digest)
+        key = self._key()
+        before, damaged = newest_sound(increments, manifest.release_digest, [key.public_key()] if key else [])
         for problem in damaged:
             self.reporter.say(f"increment: {problem}; it is published anew")
         known = sound_table(self.store.release(self.champion.run_id), ITEM_EMBEDDINGS)
@@ -144,7 +145,7 @@ class _Attempt:
             self.reporter.say(f"increment: {self.champion.run_id} is no longer the champion; starting over")
             return None
         record = self._record(number, new, table)
-        published = publish_increment(increments, record, table, self._key())
+        published = publish_increment(increments, record, table, key)
         if published is None:
             self.reporter.say("increment: another one came first; looking again")
             return None

@@ -10,7 +10,7 @@ from upath import UPath
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.errors import DamagedError, InputError
 from pipeline.release.format import ITEM_EMBEDDINGS
-from pipeline.release.increment import SIGNED, Published, find_increment, read_increment
+from pipeline.release.increment import Published, find_increment, read_increment, require_signed_as_read
 from pipeline.release.manifest import Manifest, read_manifest
 from pipeline.release.signature import require_signed
 from pipeline.serving.pgvector_rows import Rows, rows_of_delta, rows_of_release, rows_of_step
@@ -57,7 +57,7 @@ class Target:
         """Raise `DamagedError` where release or increment was not signed by the owner of one of the keys."""
         require_signed(self.release, keys)
         if self.increment:
-            require_signed(self.increment.folder, keys, SIGNED)
+            require_signed_as_read(self.increment, keys)
 
     def expected(self, source: str) -> int:
         """Rows that a table is to have."""

@@ -38,7 +38,7 @@ class FoundWeights:
     interactions: int | None = None
     """Number of training interactions on which they were searched."""
     searches_on: bool = False
-    """Whether a new search begins from them, because the data has grown or shrunk since."""
+    """Whether a new search begins from them: the earlier one was cut off, or the data has changed."""
 
 
 NOTHING_FOUND = FoundWeights()
@@ -85,16 +85,18 @@ def _champions(run: Run, modalities: list[str]) -> FoundWeights:
         return NOTHING_FOUND
     manifest = read_manifest(run.store.release(before.run_id), before.manifest_sha256)
     training = manifest.training
-    if manifest.release_digest != before.digest or training is None or training.weights_of is None:
+    if manifest.release_digest != before.digest or training is None:
         return NOTHING_FOUND
     if not _same_settings(run, manifest, training, modalities):
         return NOTHING_FOUND
     then, now = training.weights_interactions or manifest.counts.get(TRAIN_INTERACTIONS, 0), train_interactions(run)
-    if abs(now - then) <= MOST_GROWTH * then:
+    if training.weights_of is None:
+        why = f"the search of {manifest.run_id} did not come to its end"
+    elif abs(now - then) > MOST_GROWTH * then:
+        why = f"they were found on {then:,} interactions, now there are {now:,}"
+    else:
         return _of(training, manifest.run_id, then)
-    run.reporter.say(
-        f"train: looks for its weights again: they were found on {then:,} interactions, now there are {now:,}"
-    )
+    run.reporter.say(f"train: looks for its weights again: {why}")
     if run.config.train.warm_start == WARM_START_NONE:
         return NOTHING_FOUND
     return replace(_of(training, manifest.run_id, then), taste=None, searches_on=True)

@@ -19,6 +19,7 @@ from pipeline.registry.metrics import Metric, epoch_metrics
 from pipeline.registry.tracking import (
     AS_OF_TAG,
     DIGEST_TAG,
+    EMBEDDER_TAG,
     MANIFEST_TAG,
     RUN_TAG,
     VERSION_TAG,
@@ -37,11 +38,12 @@ from pipeline.stages.input_checks import kept_checks
 from pipeline.stages.register_embedder import can_embed, log_embedder
 from pipeline.stages.register_ranker import log_ranker
 from pipeline.stages.results import ExtractResult, RegisterResult
-from pipeline.storage.files import file_sha256, is_complete, local_copy, resolve
+from pipeline.storage.files import as_json, create_bytes, file_sha256, is_complete, local_copy, parse_json, resolve
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
+RECORD = "mlflow_run.json"
 TAGGED = 3
 """Warnings in a tag; the report has them all."""
 LONGEST_TAG = 5000
@@ -63,7 +65,7 @@ def register(run: Run, folder: Path, *, anew: bool = False) -> RegisterResult:
     verify_release(run.store, run.id, exported.manifest_sha256 if exported else None)
     manifest = read_manifest(release)
     tracking, digest = run.config.open_tracking(), manifest.release_digest
-    mlflow_run = tracking.start_run(run.id)
+    mlflow_run = _agreed(run, tracking, tracking.start_run(run.id))
     tracking.require_same_release(mlflow_run, digest)
     tracking.log_parameters(mlflow_run, parameters(run.config.as_dict()))
     _log_files(run, tracking, mlflow_run, release, folder)
@@ -76,9 +78,10 @@ def register(run: Run, folder: Path, *, anew: bool = False) -> RegisterResult:
     verdict, card = read_verdict(release), model_card(manifest, read_verdict(release))
     tags = {**release_tags(release, manifest, verdict), **input_tags(run), **(again_tags() if anew else {})}
     model_version = tracking.register(mlflow_run, ranker, tags, card, anew=anew)
+    own = {MANIFEST_TAG: tags[MANIFEST_TAG]}  # a release may have been exported again since
     if embedder:
-        tracking.register(mlflow_run, embedder, tags, card, anew=anew)
-    tracking.tag_version(model_version, {MANIFEST_TAG: tags[MANIFEST_TAG]})  # of a release that was exported again
+        own[EMBEDDER_TAG] = tracking.register(mlflow_run, embedder, tags, card, anew=anew)
+    tracking.tag_version(model_version, own)
     tracking.describe(mlflow_run, card)
     tracking.finish(mlflow_run)
     return RegisterResult(
@@ -88,6 +91,13 @@ def register(run: Run, folder: Path, *, anew: bool = False) -> RegisterResult:
         tracking_uri=tracking.shown_uri,
         manifest_sha256=tags[MANIFEST_TAG],
     )
+
+
+def _agreed(run: Run, tracking: Tracking, mlflow_run: "MlflowRun") -> "MlflowRun":
+    """The one MLflow run of all attempts: MLflow has no way to make one only where there is none."""
+    file = run.path / RECORD
+    noted = parse_json(file, create_bytes(file, as_json({"mlflow_run_id": mlflow_run.info.run_id})))
+    return tracking.rather(str(noted["mlflow_run_id"]), mlflow_run)
 
 
 def release_tags(release: UPath, manifest: Manifest, verdict: Verdict | None) -> dict[str, str]:

@@ -85,6 +85,21 @@ def test_set_champion_takes_the_model_for_new_items_along_or_away(config, tmp_pa
     assert tracking.champion() == "2"
 
 
+def test_set_champion_takes_the_model_for_new_items_that_was_registered_with_it(config, tmp_path):
+    """Not one that another attempt at the same night has made later, and is about to take away."""
+    tracking, mlflow, release = config.open_tracking(), client(tmp_path), {"microrec.release_digest": "a"}
+    for name, versions in (("microrec", 1), ("microrec-embed", 2)):
+        mlflow.create_registered_model(name)
+        for _ in range(versions):
+            mlflow.create_model_version(name, source="s3://nowhere/model", tags=release)
+    tracking.tag_version("1", {"microrec.embedder_version": "1"})
+    tracking.set_champion("1")
+    assert mlflow.get_registered_model("microrec-embed").aliases == {"champion": 1}
+    mlflow.delete_model_version("microrec-embed", "1")
+    tracking.set_champion("1")
+    assert mlflow.get_registered_model("microrec-embed").aliases == {"champion": 2}
+
+
 def test_champion_without_model_is_none(config):
     tracking = config.open_tracking()
     assert tracking.champion() is None

@@ -268,12 +268,15 @@ def test_load_champion_with_a_public_key_uses_nothing_that_was_cached_without_on
     assert (loaded.digest, loaded.folder == forged.folder) == (forged.digest, False)
 
 
-def test_load_champion_with_a_public_key_refuses_an_increment_that_it_did_not_sign(run, trusted, tmp_path):
+def test_load_champion_with_a_public_key_serves_the_newest_increment_that_is_signed(run, trusted, tmp_path, caplog):
     found = give_increment(run.config, run.id, ["new-1"])
-    with pytest.raises(StoreError, match=r"00001 is not signed: it has no increment\.sig"):
-        load_champion(str(run.store.root), tmp_path / "cache", [trusted])
+    assert load_champion(str(run.store.root), tmp_path / "cache", [trusted]).increment is None
+    assert "serving r1 with no increment" in caplog.text
+    assert re.search(r"00001 is not signed: it has no increment\.sig", caplog.text)
     sign(found.folder, read_signing_key(tmp_path / "ours.pem"), SIGNED)
+    give_increment(run.config, run.id, ["new-1", "new-2"])
     assert load_champion(str(run.store.root), tmp_path / "cache", [trusted]).increment == 1
+    assert load_champion(str(run.store.root), tmp_path / "cache").increment == 2
 
 
 def test_load_champion_without_a_key_in_a_file_or_without_a_list_is_refused(run, tmp_path):

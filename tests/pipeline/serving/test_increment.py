@@ -15,9 +15,9 @@ from pipeline.opening import open_run
 from pipeline.registry.audit import audit_release, verify_named_release
 from pipeline.release import increment as release_increment
 from pipeline.release.format import FOOTER_DIGEST, read_table
-from pipeline.release.increment import SIGNED, find_increment, last_number, require_sound
+from pipeline.release.increment import SIGNED, find_increment, last_number, require_signed_as_read, require_sound
 from pipeline.release.manifest import read_manifest
-from pipeline.release.signature import read_public_keys, require_signed
+from pipeline.release.signature import read_public_keys, read_signing_key, require_signed, sign
 from pipeline.run import run_stage
 from pipeline.serving import increment, load_champion
 from pipeline.serving.embed import embed_items
@@ -360,6 +360,28 @@ def test_increment_is_signed_where_releases_are_and_verify_asks_for_it(shop):
     (shop.found.folder / SIGNED.signature).unlink()
     with pytest.raises(DamagedError, match=r"00001 is not signed: it has no increment\.sig"):
         audit_release(shop.store, shop.config.open_tracking(), checked, keys)
+
+
+def test_add_increment_publishes_anew_what_was_not_signed_by_its_key(shop):
+    private, public = write_pair(shop.base, "ours")
+    signing = dataclasses.replace(shop.config.export, signing_key=str(private))
+    shop.add(shop.new_ids(1))
+    shop.increment()
+    told = add_increment(dataclasses.replace(shop.config, export=signing), quiet())
+    assert (told.number, told.changed, told.items, told.added) == (2, True, 1, 1)
+    require_signed(shop.found.folder, read_public_keys([public]), SIGNED)
+    assert not add_increment(dataclasses.replace(shop.config, export=signing), quiet()).changed
+
+
+def test_increment_exchanged_after_it_was_read_is_not_taken_for_signed(shop):
+    private, public = write_pair(shop.base, "ours")
+    shop.add(shop.new_ids(1))
+    shop.increment()
+    found, file = shop.found, shop.found.folder / "increment.json"
+    write_json(file, {**read_json(file), "left_out": 7})
+    sign(found.folder, read_signing_key(private), SIGNED)
+    with pytest.raises(DamagedError, match=r"increment\.json changed while it was read"):
+        require_signed_as_read(found, read_public_keys([public]))
 
 
 def test_increment_table_of_another_file_in_its_place_is_damaged(shop):

@@ -154,13 +154,16 @@ def test_found_weights_are_decided_once_in_a_night(shop):
     assert found_weights(run, ["text"]).training == WEIGHTS
 
 
-def test_found_weights_of_a_search_that_was_cut_off_are_none(shop):
+def test_found_weights_of_a_search_that_was_cut_off_are_where_the_next_one_begins(shop):
     run = shop()
     manifest = run.store.release("first") / MANIFEST
     cut = read_json(manifest)
     cut["training"]["weights_of"] = None
     write_json(manifest, cut)
-    assert found_weights(run, ["text"]) == FoundWeights()
+    found = found_weights(run, ["text"])
+    assert (found.training, found.taste, found.searches_on) == (WEIGHTS, None, True)
+    do_stage(run, stages.TRAIN)
+    assert run.require(stages.TRAIN).warm_start.run_id == "first"
 
 
 def test_found_weights_of_another_release_of_that_name_are_none(shop):
@@ -193,7 +196,7 @@ def test_train_whose_weights_are_to_be_found_does_not_begin_warm(shop):
     assert "are to be found" in run.require(stages.TRAIN).warm_start.reason
 
 
-def test_train_cut_off_while_it_searches_hands_nothing_on(shop):
+def test_train_cut_off_while_it_searches_does_not_call_its_weights_found(shop):
     run = shop(train={"max_epochs": 2, "check_every": 1, "device": "cpu", "batch_size": 16, "auto_weights": "anew"})
     do_stage(run, stages.TRAIN)
     assert run.require(stages.TRAIN).weights_of is None

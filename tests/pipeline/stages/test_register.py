@@ -233,6 +233,36 @@ def test_register_overtaken_by_another_attempt_leaves_one_of_each(tmp_path, monk
     assert client.get_model_version("microrec", result.model_version).source == f"models:/{logged.model_id}"
 
 
+def test_register_whose_run_began_first_but_was_seen_last_takes_the_one_that_was_noted(tmp_path, monkeypatch):
+    """The moment that orders runs is the client's; a database that is held can let the later one in before."""
+    run = make_run(make_config(tmp_path), "r1")
+    original, others = MlflowClient.create_run, []
+
+    def late(*args, **kwargs):
+        if not others:
+            others.append(None)
+            (tmp_path / "other").mkdir()
+            with ThreadPoolExecutor(1) as other:
+                others.append(other.submit(register, run, tmp_path / "other").result())
+            return original(*args, **kwargs, start_time=1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_run", late)
+    assert register(run, tmp_path) == others[1]
+    client = client_of(run)
+    experiment = client.get_experiment_by_name("microrec").experiment_id
+    assert [found.info.run_id for found in client.search_runs([experiment])] == [others[1].run_id]
+    assert len(client.search_model_versions("name = 'microrec'")) == len(client.search_logged_models([experiment])) == 1
+
+
+def test_register_on_another_server_than_the_noted_run_is_on_makes_a_run_there(registered, tmp_path):
+    run, result = registered
+    moved = make_config(tmp_path, mlflow={"tracking_uri": f"sqlite:///{tmp_path}/other.db"})
+    again = register(Run("r1", moved, run.store, quiet()), tmp_path)
+    assert again.run_id != result.run_id
+    assert client_of(run).get_run(result.run_id).info.lifecycle_stage == "active"
+
+
 def test_register_leaves_stdout_and_the_working_folder_alone(tmp_path, monkeypatch, capfd):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
