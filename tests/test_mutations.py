@@ -812,7 +812,7 @@ MUTATIONS = [
     Mutation(
         "adaptation: found weights are searched again",
         "model/adaptation.py",
-        "if name not in given and name not in found)",
+        "if name not in given and (searches_on or name not in found))",
         "if name not in given)",
         "tests/model/test_adaptation.py::test_adaptation_of_changes_nothing_that_is_given_found_or_cannot_be_measured",
     ),
