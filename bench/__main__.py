@@ -104,11 +104,12 @@ def heading() -> list[str]:
     return [
         "# Benchmarks",
         "",
-        "Written by `make bench` from `bench/readings/`; `python -m bench graph` measures one anew. Ratios come",
-        "from calls that took turns in one process; seconds depend on the machine and on what else it was doing:",
-        "its load in the five minutes before stands with each. Method: `bench/measure.py`; the plain formulation:",
-        "`bench/plain.py`; inputs: `bench/workload.py`, power-law degrees, seed 0.",
-        "Trainings have the softmax as their loss, whose scores the default, the squared error, need not compute.",
+        "Written by `make bench` from `bench/readings/`; `python -m bench graph` measures one anew.",
+        "Ratios come from calls that took turns in one process. Seconds depend on the machine and on its other work;",
+        "beside each stands the machine's load in the five minutes before.",
+        "`bench/measure.py` is the method, `bench/plain.py` the plain form. `bench/workload.py` makes the inputs:",
+        "power-law degrees, seed 0. Trainings have the softmax as their loss, so they compute scores.",
+        "The default, the squared error, does not need them.",
         "",
     ]
 

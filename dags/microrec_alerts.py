@@ -27,7 +27,7 @@ def run_failed(context: Any) -> None:
 
 
 def run_succeeded(context: Any) -> None:
-    """A night has ended well: no message, for no news is good news."""
+    """A night has ended well: no message is sent."""
     log.info("%s %s succeeded", context["dag_run"].dag_id, context["dag_run"].run_id)
 
 

@@ -22,8 +22,8 @@ def params(shop: Shop) -> dict[str, Param]:
     return {
         "action": Param("rollback", type="string", enum=list(ACTIONS), description="What to do."),
         "version": Param("", type="string", pattern="^[0-9]*$", description="promote: the registered model's version."),
-        "reason": Param("", type="string", description="Why; stands in champion.json. Needed to hold."),
-        "force": Param(False, type="boolean", description="promote: although it is held or the gate refuses."),
+        "reason": Param("", type="string", description="The reason; champion.json keeps it. hold needs one."),
+        "force": Param(False, type="boolean", description="promote: even if the champion is held or the gate refuses."),
         "config": shop.config_param,
     }
 

@@ -1,7 +1,7 @@
 """When a night is late: counted from what nights that trained have taken.
 
 Airflow's own average counts nights that ended after `changes`, in seconds, and comes down with each of them. Airflow
-reads a reference of one's own from a plugin only (dags/plugins); where that is not installed, its own average stays.
+reads another reference from a plugin only (dags/plugins); without the plugin, Airflow's own average stays.
 """
 
 from datetime import UTC, datetime, timedelta

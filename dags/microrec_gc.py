@@ -21,8 +21,8 @@ def params(shop: Shop) -> dict[str, Param]:
     """What it may be told."""
     return {
         "config": Param(shop.config, type="string", description="Configuration file (TOML)."),
-        "keep": Param(7, type="integer", minimum=0, description="Newest releases that stay in any case."),
-        "keep_days": Param(30, type="number", minimum=0, description="Days that all stays after its last use."),
+        "keep": Param(7, type="integer", minimum=0, description="Number of newest releases that always stay."),
+        "keep_days": Param(30, type="number", minimum=0, description="Days that everything stays after its last use."),
         "apply": Param(True, type="boolean", description="Remove it; off: only say what can go."),
     }
 

@@ -1,6 +1,6 @@
 """The addresses that a task has read and written, for OpenLineage (docs/reference/events.md#openlineage).
 
-An asset of microrec_shops is a name, for its place stands in a configuration that only the workers need. So a task
+An asset of microrec_shops is a name, because its place stands in a configuration that only the workers need. So a task
 tells Airflow's collector of lineage while it runs, which keeps nothing where no provider asks it.
 """
 
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 def tell(*, read: Iterable[str] = (), written: Iterable[str] = ()) -> None:
     """Tell the collector of locations, spelled as a configuration or a command's result has them.
 
-    What fails here is a line in the log: no task fails for it, least of all one that has moved the champion.
+    An error here is only a line in the log: it fails no task, above all not one that has moved the champion.
     """
     try:
         _tell(read, written)
     except Exception as error:  # noqa: BLE001  whatever a provider raises
-        log.warning("lineage is not told: %s", error)
+        log.warning("lineage is not reported: %s", error)
 
 
 def _tell(read: Iterable[str], written: Iterable[str]) -> None:

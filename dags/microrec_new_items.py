@@ -1,7 +1,7 @@
-"""Gives what is new in the catalogue vectors between two nights: an increment beside the champion's release.
+"""Gives new items of the catalogue vectors between two nights: an increment beside the champion's release.
 
 Off until somebody turns it on: it is paused when it is created. Then it runs every hour and whenever the asset
-`microrec_catalogue` is updated. Where nothing is new, its task is skipped. Else the asset `microrec_increment` tells
+`microrec_catalogue` is updated. If nothing is new, its task is skipped. Otherwise the asset `microrec_increment` tells
 consumers, who merge the increment by id. The next night's release has these items itself.
 """
 

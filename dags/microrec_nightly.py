@@ -3,14 +3,14 @@
 - **Starts** at 02:00 UTC, when the assets `microrec_catalogue` and `microrec_interactions` have both been updated, by
   hand, or as a backfill. `[airflow]` in the configuration says otherwise.
 - **Identity**: a night is its logical date. Running it again continues it and repeats nothing.
-- **Input**: `check_input` pins the tables. Where they move before the night has prepared them, clear `check_input` with
-  what follows, or `prepare` with what follows: the night begins again on the input of now.
-- **Unchanged input**: where nothing is new since the champion, the night ends after `prepare` and says so;
-  `full_refresh` trains all the same, and so does a backfill, which was asked for.
+- **Input**: `check_input` pins the tables. If they change before the night has prepared them, clear `check_input` with
+  what follows, or `prepare` with what follows: the night begins again on the current input.
+- **Unchanged input**: if nothing is new since the champion, the night ends after `prepare` and says so.
+  `full_refresh` and a backfill always train.
 - **Checks**: a catalogue that has shrunk or emptied since the champion fails `check_input`; `accept_change` lets it
   pass.
 - **Order**: an older night never replaces a newer champion, and none replaces one that is held.
-- **Refused**: where the gate says no, `microrec_approval` asks an operator.
+- **Refused**: if the gate refuses, `microrec_approval` asks an operator.
 - **Failure**: wrong input (exit status 2) and a refusal of the input checks or the gate (3) fail at once; anything else
   is tried again, and training continues from its checkpoint.
 
@@ -59,7 +59,7 @@ def params(shop: Shop) -> dict[str, Param]:
             type="number",
             exclusiveMinimum=0,
             maximum=1,
-            description="Share of the users to train on: a trial night, which is never promoted, where it is below 1.",
+            description="Share of the users to train on. Below 1 it is a trial night, which is never promoted.",
         ),
         "full_refresh": Param(False, type="boolean", description="Train even if nothing is new since the champion."),
         "accept_change": Param(

@@ -57,7 +57,7 @@ def configured(config: str, changes: Iterable[str] = ()) -> list[str]:
     """The options that give a command its configuration.
 
     Raises `AirflowFailException` for a configuration from elsewhere, and for a setting that is not to be changed:
-    whoever may trigger a night may not thereby use the worker's credentials.
+    the right to trigger a night must not give the use of the worker's credentials.
     """
     changes = list(changes)
     try:

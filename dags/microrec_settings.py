@@ -42,7 +42,7 @@ class AirflowSettings:
     approval_days: float = 7.0
     """How long a refused night waits for an operator's approval."""
     overridable: tuple[str, ...] = ("catalogue.filter", "checks", "gate", "model", "train")
-    """Sections and keys that whoever triggers a night may change for it. `mlflow.tracking_uri` is never one of
+    """Sections and keys that a person who triggers a night may change for it. `mlflow.tracking_uri` is never one of
     them: the worker's credentials go there."""
 
     def __post_init__(self) -> None:

@@ -62,7 +62,7 @@ class Shop:
 
     @cached_property
     def catalogue(self) -> Asset:
-        """Whoever writes the catalogue names it as outlet, or posts an event."""
+        """A DAG that writes the catalogue names it as outlet, or another program posts an event."""
         return self._asset("catalogue")
 
     @cached_property
@@ -93,7 +93,7 @@ class Shop:
 def find_config(name: str) -> Path:
     """The configuration file of that name, in the one folder where configurations are.
 
-    Raises `ValueError` for what is no name of a file there.
+    Raises `ValueError` if it is not the name of a file there.
     """
     if not re.fullmatch(_FILE, name):
         raise ValueError(f"config is {name!r}; name a file beside the configured one, such as microrec.toml")

@@ -26,7 +26,7 @@ def on(queue: str) -> dict[str, Any]:
 def check_input() -> dict[str, list[str]]:
     """Pin the night's input and refuse an impossible or shrunken one; return the modalities by kind of content.
 
-    Cleared after the input has moved, it begins the night again on the input of now.
+    Cleared after the input has changed, it begins the night again on the current input.
     """
     kinds: dict[str, list[str]] = {}
     for name, report in _validate()["modalities"].items():
@@ -101,7 +101,7 @@ def extract_text(modality: str, shard: str) -> dict[str, Any]:
 
 @task(trigger_rule="none_failed")
 def prepare() -> dict[str, int]:
-    """Clean, split, index. Tried again, it first does over what the tasks before it did for another input."""
+    """Clean, split, index. A retry first repeats what earlier tasks did for another input."""
     if get_current_context()["ti"].try_number > 1:
         begun_again = _validate()["begun_again"]
         # Pictures may have moved though the tables have not: the run's own extraction would count as done.

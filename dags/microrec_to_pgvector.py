@@ -1,7 +1,7 @@
 """An example of a consumer: loads the champion's vectors into PostgreSQL with pgvector whenever they change.
 
 Started by the assets `microrec_champion` and `microrec_increment`. An event says that the champion has moved, or that
-an increment stands beside its release; what to load, the store says when the task runs, so that an old event never
+an increment stands beside its release. The store says what to load when the task runs, so an old event never
 brings an old release back. It reads these and nothing else of the pipeline, as any other consumer would: a search
 index, a cache, a warehouse.
 """

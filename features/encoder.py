@@ -16,7 +16,7 @@ from features.text_limits import TextLimit
 ContentKind = Literal["image", "text"]
 OPENVINO = "openvino"
 VERSION = 1
-"""Of the encoding as written here; raise it when the same weights would give other vectors."""
+"""Version of the encoding as written here; raise it when the same weights would give other vectors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def num_threads() -> int:
 def named(name: str, config: ModalityConfig) -> str:
     """An encoder's name with the settings that change its vectors: features of two kinds must not be mixed.
 
-    Torch's own is as it was before there were others.
+    Torch's own name has no suffix, as before there were other backends.
     """
     kinds = {
         config.long_texts: config.long_texts != "cut",

@@ -14,13 +14,13 @@ HASHED_WORDS = "hashed-words:<dim>"
 def hashed_words(config: ModalityConfig, dim: str) -> EncoderSpec:
     """How often each word stands in a text, hashed to `dim` columns; length 1.
 
-    A word is what stands between blanks, in lower case. The cosine of two texts is that of their counts of words, but
-    for words that fall on one column. Counts keep their sign: no two words cancel, no text has a vector of zeros.
+    A word is what stands between blanks, in lower case. The cosine of two texts is that of their counts of words,
+    except for words that fall on one column. Counts keep their sign, so no two words cancel.
 
-    Raises `FeatureError` for a number of columns that is none.
+    Raises `FeatureError` if the number of columns is not a number.
     """
     if not dim.isdecimal() or int(dim) < 1:
-        raise FeatureError(f"{config.encoder}: write hashed-words:<dim>, the number of columns; hashed-words:256")
+        raise FeatureError(f"{config.encoder}: write hashed-words:<dim>, such as hashed-words:256")
     return EncoderSpec(name=config.encoder, content="text", revision="1", load=lambda: _load(int(dim)))
 
 

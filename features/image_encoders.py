@@ -208,7 +208,7 @@ def _by_openvino(
     pixels: Callable[[Image.Image], np.ndarray],
     as_input: Callable[[Any], Any] | None,
 ) -> tuple[_Encode, str]:
-    """One batch size, which OpenVINO plans for; what is less is filled up."""
+    """One batch size, which OpenVINO plans for; a smaller batch is filled up."""
     example = pixels(Image.new("RGB", (320, 320)))
 
     def load_with_example() -> tuple[Any, Sequence[Any]]:

@@ -20,20 +20,20 @@ class ModalityConfig:
     vectors: str = ""
     """`precomputed` only: Parquet (file or folder) with `item_id, vector`, a `.npy` matrix, or Amazon's `.b` file."""
     ids: str = ""
-    """`precomputed` with `.npy` only: a text file with one item id a line, in the matrix's row order; or `rows`, where
-    the row number, from 0, is the item id."""
+    """`precomputed` with `.npy` only: a text file with one item id a line, in the matrix's row order. With `rows` the
+    row number, from 0, is the item id."""
     long_texts: LongTexts = "cut"
-    """What to do with a text that is longer than the encoder reads (256 word pieces for `all-minilm-l6-v2`): `cut` it,
+    """What to do with a text that is longer than the encoder reads (256 word pieces for `all-minilm-l6-v2`). `cut` it,
     or encode it in parts and `average` their vectors. `validate` and `extract` say how many are longer."""
     batch_size: int = 32
     """Contents encoded at once."""
     device: str = "auto"
-    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
+    """`auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:<n>`."""
     backend: Backend = "auto"
-    """What runs the encoder. `auto`: `openvino` on a CPU, `torch` on a GPU or where OpenVINO cannot convert the
-    encoder. A store that has vectors by one of them already stays with that one."""
+    """What runs the encoder. `auto`: `openvino` on a CPU, `torch` on a GPU or if OpenVINO cannot convert the
+    encoder. A store that already has vectors of one backend stays with it."""
     precision: Precision = "auto"
-    """Of the computation; vectors are float32. `auto`: `float32`; for pictures on a GPU `bfloat16`."""
+    """Precision of the computation; vectors are float32. `auto`: `float32`; for pictures on a GPU `bfloat16`."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -45,4 +45,4 @@ class ModalityConfig:
         if self.encoder == "precomputed" and not self.vectors:
             raise ValueError("encoder = 'precomputed' needs vectors = 'FILE'")
         if self.long_texts != "cut" and not self.columns:
-            raise ValueError("long_texts is of texts, and needs columns")
+            raise ValueError("long_texts is a setting of texts and needs columns")

@@ -1,4 +1,4 @@
-"""Networks compiled by OpenVINO for a CPU; torch's eager kernels are no floor (docs/decisions/0042-openvino.md)."""
+"""Networks compiled by OpenVINO for a CPU, faster than torch's eager kernels (docs/decisions/0042-openvino.md)."""
 
 import atexit
 import hashlib
@@ -99,7 +99,7 @@ def _convert(openvino: Any, load: Callable[[], tuple[Any, Sequence[Any]]], folde
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Torch's tracer, and networks that are traced, warn of what is no concern here."""
+    """Torch's tracer and the traced networks give warnings that do not matter here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
@@ -110,7 +110,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _converted(network: Any, example: tuple[Any, ...]) -> Any:
-    """The front end itself, for `openvino.convert_model` reports each conversion to its makers."""
+    """The front end itself: `openvino.convert_model` reports each conversion to its makers."""
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -127,10 +127,10 @@ def _load() -> Any:
 
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """OpenVINO tells its makers of each import, and leaves a file in the home folder, where it finds this package."""
+    """If it finds this package, OpenVINO reports each import to its makers and leaves a file in the home folder."""
     name = "openvino_telemetry"
     before = sys.modules.get(name)
-    sys.modules[name] = None  # type: ignore[assignment]  # importing it fails, for which OpenVINO is prepared
+    sys.modules[name] = None  # type: ignore[assignment]  # importing it fails, which OpenVINO expects
     try:
         yield
     finally:

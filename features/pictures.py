@@ -30,14 +30,14 @@ class UnreadableError(FeatureError):
 
 
 def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS, at_most: int = ENOUGH) -> Image.Image:
-    """Decode a picture into RGB, upright by its EXIF orientation, transparency on white, for who keeps many of them.
+    """Decode a picture into RGB, upright by its EXIF orientation, transparency on white, to keep many of them.
 
     Args:
         payload: the file's bytes.
         max_pixels: width times height of the largest picture that is decoded.
         at_most: pixels of what comes out; a larger picture is shrunk, sides in proportion.
 
-    Raises `UnreadableError` for anything that is no whole picture; a machine out of memory is not the picture's fault.
+    Raises `UnreadableError` for anything that is not a whole picture; out of memory is not the picture's fault.
     """
     with decoded(payload, max_pixels=max_pixels) as image:
         scale = (at_most / (image.width * image.height)) ** 0.5

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 class PixelBudget:
     """Lets threads decode while all of them together hold no more than so many pixels.
 
-    A picture that alone has more waits until nothing else is held, and then has all of it.
+    A picture that alone has more waits until nothing else is held, and then takes all the room.
     """
 
     def __init__(self, limit: int) -> None:

@@ -31,7 +31,7 @@ Block = tuple[Sequence[Any], np.ndarray]
 
 @dataclass(frozen=True)
 class Precomputed:
-    """The vectors of the items asked for."""
+    """The vectors of the requested items."""
 
     matrix: np.ndarray
     """float32 (I, D), zero where there is no vector."""
@@ -140,14 +140,14 @@ def _row_names(vectors: Path, ids: Ids, num_rows: int) -> Sequence[Any]:
     try:
         return ids.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise FeatureError(f"{ids} is no UTF-8 text: {error}") from error
+        raise FeatureError(f"{ids} is not UTF-8 text: {error}") from error
 
 
 def _amazon_blocks(vectors: Path, block: int) -> Iterator[Block]:
     size = vectors.stat().st_size
     if size % AMAZON_RECORD.itemsize:
         raise FeatureError(
-            f"{vectors} is cut off in record {size // AMAZON_RECORD.itemsize + 1:,}: its {size:,} bytes are no "
+            f"{vectors} is cut off in record {size // AMAZON_RECORD.itemsize + 1:,}: its {size:,} bytes are not a "
             f"multiple of {AMAZON_RECORD.itemsize:,} (an id of 10 characters and 4,096 float32); fetch it again"
         )
     with vectors.open("rb") as file:
@@ -158,7 +158,7 @@ def _amazon_blocks(vectors: Path, block: int) -> Iterator[Block]:
             for number, name in enumerate(names, start=before + 1):
                 if not name.isascii():
                     raise FeatureError(
-                        f"{vectors}, record {number:,}: the id {name!r} is no ASCII text; fetch it again"
+                        f"{vectors}, record {number:,}: the id {name!r} is not ASCII text; fetch it again"
                     )
             before += len(names)
             yield [name.decode("ascii") for name in names], records[VECTOR]

@@ -10,7 +10,7 @@ from features.errors import FeatureError
 from features.modality import Backend, ModalityConfig
 
 NVIDIA = Path("/proc/driver/nvidia/version")
-"""There where the driver of a GPU is loaded; torch is not, for the question."""
+"""There if a GPU's driver is loaded; so torch need not be loaded to find out."""
 Make = Callable[[ModalityConfig, str, ContentKind], EncoderSpec]
 """From the configuration, what follows the colon, and the content where the encoder takes either."""
 

@@ -1,7 +1,7 @@
 """Vectors of any length as float32 whose squares, and the sums of them, stay numbers.
 
 float32 squares end at 3e38 and fade below 1e-38. Of a vector of 1e20 the length is infinite, of one of 1e-25 it is 0;
-either way its direction is lost without a word. What counts of a content vector is its direction.
+either way its direction is lost without a message. Only the direction of a content vector counts.
 
 Shapes: R rows, D dimension.
 """
@@ -19,8 +19,8 @@ def in_range(vector_RD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     A row whose largest entry lies outside `SMALLEST` to `LARGEST` is multiplied by the power of two that brings that
     entry to between 1/2 and 1. This is exact, and done before float64 becomes float32. All other rows stay as they are,
-    and so do rows of zeros and rows that are not finite. What becomes of a row depends on this row alone, so that
-    vectors of new items meet those of the catalogue.
+    and so do rows of zeros and rows that are not finite. The result for a row depends on this row alone, so that
+    vectors of new items fit those of the catalogue.
 
     Args:
         vector_RD: numbers of any type; left as it is.

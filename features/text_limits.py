@@ -30,7 +30,7 @@ class TextLimit:
     def exceeded_by(self, texts: Sequence[str]) -> list[bool]:
         """Whether each text has more word pieces than are read.
 
-        No piece is shorter than a byte, so that short texts need not be cut into pieces.
+        No piece is shorter than a byte, so short texts need not be cut into pieces.
         """
         exceeded = [len(text.encode()) > self.pieces - 2 for text in texts]
         long = [text for text, might in zip(texts, exceeded, strict=True) if might]

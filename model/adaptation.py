@@ -1,8 +1,8 @@
-"""Weights that training finds for itself: L2, the contrastive term's and the content's, where they are `auto`.
+"""Weights that training finds itself, if they are `auto`: L2, the contrastive term's and the content's.
 
 Training begins with rather much L2. Whenever it stops gaining, it goes on from its best state with one weight changed.
 A change that gains is kept and made again; one that does not is taken back, and another is tried. L2 is weakened first:
-parameters follow a weaker one from wherever they are, while those that fit too well forget it late. That is the path
+parameters soon follow a weaker one, but parameters that fit too well forget it late. That is the path
 from strong to weak regularisation with warm starts of Friedman, Hastie & Tibshirani (2010), here by validation
 (docs/decisions/0033-no-knobs.md).
 """
@@ -15,12 +15,12 @@ from typing import Any
 from model.config import ModelConfig, ObjectiveConfig, Weights, given_weights, starting_weights
 
 CHECKS, LAST_CHECKS = 1, 3
-"""Without gain, after which a change is made, and training ends."""
+"""Checks without gain after which a change is made, and after which training ends."""
 STRONG = 1.25
-"""Factor on the usual L2 with which training begins where it is to be found."""
+"""Training begins with this factor on the usual L2 if L2 is to be found."""
 CHANGES = (
     ("l2", (1 / 1.4, 1.4)),
-    ("l2", (1 / 4, 4.0)),  # where training began so far off that all is lost
+    ("l2", (1 / 4, 4.0)),  # for a start that was far off
     ("l2", (1 / 1.18, 1.18)),
     ("content_weight", (2.0, 0.5)),
     ("contrastive_weight", (4.0, 0.25)),
@@ -29,7 +29,7 @@ CHANGES = (
 AS_THEY_ARE = ("l2", 1.0, False)
 """The last change."""
 ERRORS = 0.25
-"""Standard errors of validation by which a change must gain at first; the best of many checks is partly luck."""
+"""A change's first gain must exceed so many standard errors of validation; the best of many checks is partly luck."""
 
 
 class Adaptation:
@@ -47,7 +47,7 @@ class Adaptation:
         if names:
             self._changes.append(AS_THEY_ARE)
         self.failed = False
-        """Whether the change in use is known to be none, whatever its next checks say."""
+        """Whether the change in use has failed, whatever its next checks say."""
         self._finds_l2 = "l2" in names
         self._place = -1
         self._gained = self._gained_before = False
@@ -70,7 +70,7 @@ class Adaptation:
         return self._next() < len(self._changes)
 
     def patience(self, configured: int) -> int:
-        """Checks without gain to wait for; `configured` where L2 is known and nothing has been changed yet."""
+        """Checks without gain to wait for; `configured` if L2 is known and nothing has been changed yet."""
         if not self.under_way:
             return CHECKS if self._finds_l2 else configured
         return LAST_CHECKS if self.weights == self.best and not self._gained else CHECKS
@@ -96,7 +96,7 @@ class Adaptation:
         return self.weights
 
     def _next(self) -> int:
-        """The same change again where it has gained, else the opposite, else another one."""
+        """The same change again if it has gained, otherwise the opposite, otherwise another one."""
         if not self.under_way or self._gained:
             return max(0, self._place)
         place = self._place + 1
@@ -115,7 +115,7 @@ class Adaptation:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from where `state` was taken."""
         self.weights, self.best = Weights(**state["weights"]), Weights(**state["best"])
         self._place, self._gained, self._gained_before = state["place"], state["gained"], state["gained_before"]
         self.began = state["began"]
@@ -130,7 +130,7 @@ def adaptation_of(
     can_adapt: bool,
     has_content: bool,
 ) -> Adaptation:
-    """Adaptation of the weights that are `auto`, but for those `found` by an earlier training.
+    """Adaptation of the weights that are `auto`, except those `found` by an earlier training.
 
     Args:
         searches_on: those that were found may change, too; they are where the search begins.

@@ -25,14 +25,14 @@ GATHERED_ELEMENTS = 1 << 22  # candidates' vectors held at once (16 MiB of float
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """The inverted file's."""
+    """Cells of the inverted file."""
 
     per_root: int = 4
-    """So many times the square root of P."""
+    """Number of cells, in square roots of P."""
     training_rows: int = 40
-    """Rows that k-means sees of each; fewer cells where there are fewer rows."""
+    """Rows that k-means sees for each cell; with fewer rows there are fewer cells."""
     iterations: int = 8
-    """Of k-means."""
+    """Iterations of k-means."""
     probes: int = 64
     """Cells that a query searches."""
 
@@ -83,7 +83,7 @@ def followed_top_k(unit_PD: Tensor, earlier_PK: Tensor, elements: int = GATHERED
 
 
 def _reverse(neighbour_PK: Tensor) -> Tensor:
-    """Up to R rows that have a row as their neighbour, those first where it stands nearest; itself in the rest."""
+    """Up to R rows that have a row as their neighbour, the nearest first; the rest is filled with the row itself."""
     num_rows, kept = neighbour_PK.shape
     own_P = torch.arange(num_rows, device=neighbour_PK.device)
     # Rank by rank in the list of neighbours, so that a stable sort leaves the nearest first.

@@ -10,16 +10,16 @@ class Block:
     """The size of a block; on a CPU it should stay in cache, on a GPU it is much larger."""
 
     elements: int
-    """On a CPU, of all rows together."""
+    """Elements of a block on a CPU."""
     few_rows: int = 32
-    """But so many rows at least: a product must not read its other factor for a row or two.
+    """At least so many rows: a product must not read its other factor for a row or two.
 
     docs/measurements/speed-2026-11.md has the measurement.
     """
     few_rows_elements: int = 1 << 25
-    """What those few rows may hold together (128 MiB of float32)."""
+    """Most elements of those few rows (128 MiB of float32)."""
     cuda_elements: int = 1 << 28
-    """On a GPU, of all rows together."""
+    """Elements of a block on a GPU."""
 
     def rows(self, num_columns: int, device: torch.device) -> int:
         """Rows of a block with so many columns, at least 1."""

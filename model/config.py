@@ -77,11 +77,11 @@ class ModelConfig:
     content_weight: float | Auto = "auto"
     """Length of the content's part of an item's vector. `auto`: found in training. The paper has 1."""
     absent: Literal["left-out", "mean"] = "left-out"
-    """What stands for a modality that an item lacks, in graph, attention and contrast: nothing (`left-out`), or the
-    `mean` of the other items, as in the authors' code."""
+    """What replaces a modality that an item lacks, in graph, attention and contrast. `left-out`: nothing. `mean`: the
+    mean of the other items, as in the authors' code."""
     fusion: FusionName = "attention"
-    """How an item's modalities are joined: `attention`, `mean`, `sum` (the same model as `mean`, for only the direction
-    counts), `concat`, or `graph`, which mixes the item graphs (LATTICE)."""
+    """How an item's modalities are joined: `attention`, `mean`, `sum`, `concat`, or `graph`, which mixes the item
+    graphs (LATTICE). `sum` is the same model as `mean`, because only the direction counts."""
     item_graph_layers: int = 1
     """Convolutions over the item graphs."""
     graph: GraphMethod = "auto"
@@ -90,7 +90,7 @@ class ModelConfig:
     backbone_layers: int = 2
     """Convolutions of LightGCN and NGCF over the user-item graph."""
     normalisation: Normalisation = "symmetric"
-    """Of the user-item graph; `row` adds self-loops first, as the authors' code does."""
+    """Normalisation of the user-item graph; `row` adds self-loops first, as the authors' code does."""
     taste_weight: float | Auto = "auto"
     """Weight of a user's taste in content, for each modality, in mean scores of the trained model. `auto`: chosen on
     validation. 0: none, as in the paper (docs/decisions/0031-taste.md)."""
@@ -98,7 +98,7 @@ class ModelConfig:
     """Vector of an item without interactions (docs/decisions/0015-new-items.md). `map`: a linear map of its content,
     fitted to the vectors of the other items. `raised`: the same, scaled so that new items stand in the lists as often
     as their content deserves. `graphs`, as in the paper: what the item graphs bring, added to its own untrained ID
-    embedding; `embed` leaves the latter out."""
+    embedding, which `embed` leaves out."""
 
     def __post_init__(self) -> None:
         backbone_name(self.backbone)
@@ -109,7 +109,7 @@ class ModelConfig:
             raise ValueError(f"backbone_layers must not be negative, got {self.backbone_layers}")
         _require_weights(content_weight=self.content_weight, taste_weight=self.taste_weight)
         if self.content_weight == 0 and self.new_items == "graphs":
-            raise ValueError("content_weight = 0 leaves new_items = 'graphs' nothing; set new_items = 'map'")
+            raise ValueError("with content_weight = 0, new_items = 'graphs' gives no vector; set new_items = 'map'")
         if not 0 <= self.initial_graph_weight <= 1:
             raise ValueError(f"initial_graph_weight must lie in [0, 1], got {self.initial_graph_weight}")
 
@@ -130,20 +130,20 @@ class ObjectiveConfig:
     ranking: RankingName = "squares"
     """The ranking loss. `squares` takes every pair of a user and an item, as implicit ALS does
     (docs/decisions/0018-squares.md). `softmax` ranks a bought item above many items at once. `bpr` ranks it above one
-    other item, as the paper does. Each begins with weights of its own."""
+    other item, as the paper does. Each loss begins with its own weights."""
     softmax_candidates: int = 8192
-    """Items in the softmax's denominator: all trained ones where there are no more, else a sample in each step."""
+    """Items in the softmax's denominator. All trained items if there are no more, otherwise a sample in each step."""
     unobserved_weight: float = 10.0
     """`squares`: total weight of all user-item pairs, relative to the total weight of the observed pairs."""
     l2: float | Auto = "auto"
     """Weight of half the squared norm of the batch's propagated vectors, per interaction. `auto`: found in training."""
     l2_exponent: float = 0.5
-    """A vector's L2 is weighted by its number of interactions to this power: 1, as often as it is used; 0, all
+    """A vector's L2 is weighted by its number of interactions to this power. 1: as often as it is used. 0: all
     alike."""
     contrastive_weight: float | Auto = "auto"
     """Weight of the contrastive term (beta in the paper); 0 leaves it out. `auto`: found in training."""
     temperature: float = 0.5
-    """Of the contrastive term."""
+    """Temperature of the contrastive term."""
     contrastive: Literal["sampled", "exact"] = "sampled"
     """`exact` contrasts every item with every other in each step, which costs O(I^2 D); `sampled` contrasts a
     sample."""
@@ -168,19 +168,19 @@ class TrainConfig:
     """Optimisation. Where defaults are not the authors', docs/decisions/0004-defaults.md has the measurement."""
 
     device: str = "auto"
-    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
+    """`auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:<n>`."""
     processes: int | Literal["auto"] = "auto"
     """Processes that train together, each with its own columns of every embedding. `auto`: one for each GPU, one on a
     CPU."""
     seed: int = 0
-    """Of the initial vectors and of every draw in training."""
+    """Seed of the initial vectors and of every draw in training."""
     max_epochs: int = 1000
     """Training stops here at the latest."""
     batch_size: int | Literal["auto"] = "auto"
     """Interactions in a step. With `softmax` and `squares`, some users with all their interactions, about this many
     together. `auto`: at least 4,096, and 14 steps in an epoch (docs/decisions/0020-batch-size.md)."""
     learning_rate: float = 1e-2
-    """Of Adam."""
+    """Learning rate of Adam."""
     learning_rate_decay: float = 0.96
     """Factor reached every `learning_rate_decay_epochs`, applied smoothly."""
     learning_rate_decay_epochs: int = 50
@@ -188,9 +188,9 @@ class TrainConfig:
     check_every: int = 2
     """Epochs between two checks on validation; a checkpoint is kept at each."""
     patience: int = 8
-    """Training stops after this many checks without gain. Where L2 is `auto`, its search ends the training."""
+    """Training stops after this many checks without gain. If L2 is `auto`, its search ends the training."""
     structure_gradient: StructureGradient = "epoch"
-    """When gradients reach the learned graphs: `epoch`, its first step as the authors do, or every `step`."""
+    """When gradients reach the learned graphs. `epoch`: in an epoch's first step, as the authors do. `step`: always."""
     auto_weights: Literal["champion", "anew"] = "champion"
     """Where weights that are `auto` come from: the `champion`'s, if its settings are this night's, or found `anew`."""
     warm_start: str = "champion"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 SMALLEST, LARGEST = 1e-10, 1e16
-"""Of a feature vector's largest entry, by amount: beyond, float32 cannot square it, and its direction is lost."""
+"""Limits of a feature vector's largest absolute entry. Beyond, float32 cannot square it, and its direction is lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class TrainingData:
         object.__setattr__(self, "present", present)
 
     def _largest(self) -> dict[str, Tensor]:
-        """The largest entry of each item's vector by amount, by modality, float (I,): 0 where the item lacks it."""
+        """The largest absolute entry of each item's vector, by modality, float (I,): 0 if the item lacks it."""
         largest = {}
         for name, feature_ID in self.features.items():
             norm_I = torch.linalg.vector_norm(feature_ID, torch.inf, dim=1)

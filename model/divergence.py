@@ -11,7 +11,7 @@ from model.objective import Terms
 from model.parallel import Columns
 
 LARGEST_PARAMETER = 1e18
-"""By amount: float32 cannot square what is much larger, so that lengths and products are infinite next."""
+"""Largest absolute value: float32 cannot square much larger ones, so lengths and products become infinite next."""
 TERMS = ("loss", "ranking loss", "contrastive loss")
 """What `EpochLosses` follows, the sum first."""
 SUSPECTS = {
@@ -19,7 +19,7 @@ SUSPECTS = {
     "ranking loss": "train.learning_rate",
     "contrastive loss": "train.learning_rate or train.objective.contrastive_weight",
 }
-"""The settings to lower, by what was infinite or NaN first."""
+"""The settings to lower, by the loss that was infinite or NaN first."""
 
 
 class DivergedError(RuntimeError):
@@ -50,7 +50,7 @@ class EpochLosses:
         step = min(first_bad)
         if math.isinf(step):
             return Means(loss, ranking, contrastive, None)
-        # Both terms are parts of the sum: it is to be suspected only where neither of them is bad.
+        # Both terms are parts of the sum: suspect the sum only if neither of them is bad.
         term = next(term for term in (1, 2, 0) if first_bad[term] == step)
         return Means(loss, ranking, contrastive, FirstBad(step=int(step), of=self.steps, term=TERMS[term]))
 
@@ -79,7 +79,7 @@ class Means:
 
 @torch.no_grad()
 def largest_entries(tensors: Mapping[str, Tensor], columns: Columns) -> dict[str, float]:
-    """The largest entry of each tensor by amount, over all processes; infinite where one is NaN."""
+    """The largest absolute entry of each tensor, over all processes; infinite if one is NaN."""
     filled = {name: value for name, value in tensors.items() if value.numel()}
     if not filled:
         return {}

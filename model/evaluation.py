@@ -221,7 +221,7 @@ def rank_pairs(
 
 
 def graded_gain(rank_P: Tensor, count_P: Tensor, cutoff: int) -> Tensor:
-    """A hit by degrees, over chance: what recall at a cutoff counts as 1 or 0, without the edge; float64 (P,).
+    """A graded hit, above chance: like recall at a cutoff, but falling smoothly with the rank; float64 (P,).
 
         gain(r) = cutoff / (cutoff + r - 1) - mean over s = 1 … n of cutoff / (cutoff + s - 1)
 

@@ -15,7 +15,7 @@ from model.topk import top_k
 ROWS = Block(1 << 21)  # similarities (8 MiB of float32: they stay in cache)
 HALF_ROWS, HALVES = 1024, Block(1 << 25)
 FLOAT16_ELEMENTS = 1 << 31  # similarities held at once on a GPU (4 GiB)
-FLOAT16_ROWS = 256  # of whose multiples a block consists: what a GPU's matrix units take at once
+FLOAT16_ROWS = 256  # a block has a multiple of these rows: what a GPU's matrix units take at once
 FLOAT16_CANDIDATES = 4  # times K
 OWN = 2.0  # more than any cosine
 
@@ -68,7 +68,7 @@ def top_k_by_float16(
     """Every similarity in float16, as fast as a GPU multiplies; those of the largest 4 K again in float32.
 
     Rounding moves a cosine by less than 0.0015 (two factors by 2^-11 of their length each, the result by 2^-12; sums
-    are float32's), so that an item is lost only behind 3 K others that are less similar by twice that at most.
+    are float32's), so an item is lost only behind 3 K others that are less similar by at most twice that.
     """
     num_items, num_candidates = len(unit_PD), min(candidates * kept, len(unit_PD))
     candidate_PL = torch.empty(num_items, num_candidates, dtype=torch.int64, device=unit_PD.device)

@@ -1,4 +1,4 @@
-"""What a training will take in memory, from its counts alone: said before it starts, so that it need not die later.
+"""Memory that a training will take, from its counts alone. It is said before the start, so training need not fail.
 
 Counted are the tensors that live at once at the widest point of training on a CPU, where resident memory is what
 runs out. `Trainer` must have been given `freed_memory_kept` (`model.allocator`): the gaps are those of its one heap.
@@ -26,7 +26,7 @@ FLOAT, INDEX, LONG = 4, 4, 8  # bytes
 GIB = 1 << 30
 PARAMETER_COPIES = 5  # values, gradients, two moments of Adam, the best check's
 REVERSE_COPIES = 6  # of the neighbours, sorted by neighbour
-GAPS = 1.5  # what a step takes over what it holds, where `model.allocator` keeps freed blocks until the epoch's end
+GAPS = 1.5  # memory of a step relative to what it holds, if `model.allocator` keeps freed blocks until an epoch's end
 LIBRARIES = 1 << 27  # what torch takes the first time that it multiplies, differentiates and steps
 
 

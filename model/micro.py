@@ -158,7 +158,7 @@ class Micro(nn.Module):
         )  # fmt: skip
 
     def _with_new_items(self, item_ID: Tensor) -> Tensor:
-        """Give items without interactions the vectors that the content map makes, where it is asked for."""
+        """Give items without interactions the content map's vectors, if configured."""
         new = (~self.trained_I).nonzero().squeeze(1)
         if self.config.new_items == "graphs" or not len(new):
             return item_ID

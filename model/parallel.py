@@ -5,8 +5,8 @@ inner products, norms, attention logits - is a sum over the processes, and every
 Two rules give the right gradients (Megatron-LM's conjugate operators, arXiv:1909.08053, section 3):
 
 - what is summed and then used alike everywhere goes through `total`: its gradient is the same on every process;
-- what is alike everywhere and then used by each process's columns goes through `shared`: its gradient is the sum of
-  what the processes found.
+- what is alike everywhere and then used by each process's columns goes through `shared`: its gradient is the sum over
+  the processes.
 
 docs/decisions/0014-dimension-parallel.md says what is sent, and how much.
 Shapes: R rows, D all columns, J = D / processes own columns, C rows of a chunk.
@@ -42,7 +42,7 @@ class Columns:
 
     @classmethod
     def joined(cls) -> "Columns":
-        """Of this process in torch's process group, where there is one."""
+        """The columns of this process in torch's process group, if there is one."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
     @property

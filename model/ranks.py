@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 class RankFailedError(RuntimeError):
-    """One of the processes ended with an error, and the others were ended for it."""
+    """One of the processes ended with an error, so the others were ended."""
 
     def __init__(self, rank: int, count: int, reason: str, traceback: str) -> None:
         super().__init__(f"process {rank} of {count} failed: {reason}")

@@ -13,7 +13,7 @@ from model.exact import ROWS
 from model.topk import top_k
 
 NONE = -1
-"""In the place of a neighbour that there is not, or of a kind that is not known."""
+"""Stands for a missing neighbour, or an unknown kind."""
 
 
 @torch.no_grad()

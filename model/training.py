@@ -29,11 +29,11 @@ from model.trainable import Model, ModelType
 
 VALIDATION_CUTOFFS = (10, 20)
 SEARCH_EVERY = 10
-"""Epochs after which approximate graphs, followed until then, are searched anew: they lose 0.2 to 0.9 % recall each."""
+"""Epochs after which approximate graphs are searched anew. Followed, they lose 0.2 to 0.9 % recall an epoch."""
 
 WARM_RATE, LEAST_GAIN = 0.1, 0.01
-"""Of a training that begins at an earlier one's end: learning rate, relative to the configured one, and what it must
-bring on validation, relatively, to leave that end. Less is noise."""
+"""For a training that begins where an earlier one ended: learning rate, relative to the configured one, and the least
+relative gain on validation that replaces the start. A smaller gain is noise."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Trainer(Generic[Model]):
 
     @property
     def found_its_weights(self) -> bool:
-        """Whether weights were looked for, to the end."""
+        """Whether the search for weights has finished."""
         return self.adaptation.searches and self._stalled and not self.adaptation.goes_on
 
     def _adapt(self) -> None:
@@ -222,7 +222,7 @@ class Trainer(Generic[Model]):
         return means
 
     def _second_moments(self) -> dict[str, Tensor]:
-        """What Adam divides by; where it overflows, a parameter stands still without a word."""
+        """What Adam divides by; if it overflows, a parameter stops moving without a message."""
         slots = self.optimizer.state
         moments = {name: slots.get(value, {}).get("exp_avg_sq") for name, value in self.model.named_parameters()}
         return {f"Adam's second moment of {name}": value for name, value in moments.items() if value is not None}

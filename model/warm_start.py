@@ -3,7 +3,7 @@
 Users and items of the earlier training find the rows of their ID embeddings again. A new item begins among its content
 neighbours. A new user begins at 0: the first propagation brings in the items that the user has, and a random row would
 only blur them, in this night and in those that begin at it. A new user without a training interaction keeps a random
-row, for nothing is known. Every other parameter is taken as it is.
+row, because nothing is known. Every other parameter is taken as it is.
 From there the training takes small steps, and keeps the start where no epoch is better on validation: what has not
 changed stays where consumers have it (docs/decisions/0012-warm-start.md).
 Shapes: U users, I items, S rows of the earlier training, N new items, K neighbours, D dimension.

@@ -1,8 +1,8 @@
 """Secrets stay out of what others may read: addresses, `password=…` and what the environment keeps secret.
 
 An address is read by RFC 3986: `scheme://[user information@]host[:port][/path][?query][#fragment]`. Its user
-information goes as a whole, since a token may stand in either half. What cannot surely be read loses all up to its last
-`@`.
+information is removed as a whole, because a token may stand in either half. An ambiguous address loses all up to its
+last `@`.
 """
 
 import re
@@ -14,10 +14,10 @@ from pipeline.errors import ConfigError
 
 HIDDEN = "***"
 ESCAPES = "'/' as %2F, '@' as %40, ':' as %3A, '?' as %3F, '#' as %23 and a blank as %20"
-"""How what parts an address is written in a user's name or password."""
+"""How separators of an address are written in a user's name or password."""
 _START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _WORD = re.compile(_START.pattern + r"[^\s\"<>`]*")
-"""In prose an address ends where a character stands that none may have."""
+"""In prose an address ends at a character that no address may have."""
 _SAYS_SECRET = "secret|token|passw|pwd|key|sig|credential|auth"
 _PARAMETER = re.compile(rf"(?P<name>[^?&;#=]*(?:{_SAYS_SECRET})[^?&;#=]*)=[^&;#]*", re.IGNORECASE)
 _SETTING = re.compile(r"(?P<name>\b\w*(?:secret|token|passw|pwd|credential)\w*)=(?:'[^']*'|[^\s&;,]+)", re.IGNORECASE)
@@ -55,8 +55,7 @@ def require_certain(address: str, key: str) -> None:
     """Raise `ConfigError` for an address that two programs may read differently: one would take a secret for a host."""
     if _read(address) is None:
         raise ConfigError(
-            f"{key} is {without_secrets(address)!r}, which cannot be read surely; "
-            f"in a user's name or password write {ESCAPES}"
+            f"{key} is {without_secrets(address)!r}, which is ambiguous; in a user's name or password write {ESCAPES}"
         )
 
 
@@ -64,7 +63,7 @@ def require_no_credentials(location: str, key: str) -> None:
     """Raise `ConfigError` for credentials in the location of a file or folder."""
     if _START.match(location) and _read(location) is None:
         raise ConfigError(
-            f"{key} is {without_secrets(location)!r}; a location has no credentials: they are read from "
+            f"{key} is {without_secrets(location)!r}; a location may not have credentials: they are read from "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
 
@@ -76,7 +75,7 @@ def _read(address: str) -> SplitResult | None:
         parts = urlsplit(address)
         place = _PLACES.get(parts.scheme.partition("+")[0])
         if place is None:
-            _ = parts.port  # raises for what is no number: the first half of a password
+            _ = parts.port  # raises if this is not a number: the first half of a password
     except ValueError:
         return None
     if place is not None:

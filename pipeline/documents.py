@@ -14,7 +14,7 @@ Record = TypeVar("Record")
 
 
 def as_document(record: Any) -> dict[str, Any]:
-    """A dataclass as plain values, its fields by name; what is plain already is given back."""
+    """A dataclass as plain values, its fields by name; plain values are returned as they are."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         return dataclasses.asdict(record)
     document: dict[str, Any] = record

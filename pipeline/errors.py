@@ -37,7 +37,7 @@ class StoreError(MicrorecError):
 
 
 class DamagedError(StoreError):
-    """A file of the store that is not what was written: it stays so until somebody does what the message says."""
+    """A file of the store that is not what was written. It stays so until a person does what the message says."""
 
     exit_status = 2
 
@@ -47,7 +47,7 @@ class PassingError(MicrorecError):
 
 
 class ChecksRefusedError(MicrorecError):
-    """The checks of the input did not let anything be computed from it."""
+    """The checks of the input refused it; nothing is computed from it."""
 
     exit_status = 3
 
@@ -59,7 +59,7 @@ class GateRefusedError(MicrorecError):
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """What to say of an unknown name: the known one that it is most like, or all of them where it is like none."""
+    """What to say about an unknown name: the known one that is most similar, or all known ones if none is."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     if near:

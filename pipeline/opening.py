@@ -1,4 +1,4 @@
-"""Opening a run: what its configuration gets wrong between sections is said before it begins, for a run keeps it."""
+"""Opening a run. A run keeps its configuration, so contradictions between sections are refused before it begins."""
 
 import re
 from functools import reduce
@@ -30,7 +30,7 @@ NOT_SEARCHED = ("train.device", "train.processes", "train.seed", "train.warm_sta
 def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
     """Create the run or continue it; a run keeps the configuration it began with, but for what decides publication.
 
-    Raises `InputError` for an id that is no plain name, when the configuration has changed since, or
+    Raises `InputError` for an id that is not a plain name, when the configuration has changed since, or
     for one that cannot do (`ConfigError`): a run that has not begun leaves its id free. `MicrorecError` where `gc` is
     removing the run.
     """
@@ -52,7 +52,7 @@ def open_run(config: Config, run_id: str, reporter: Reporter) -> Run:
 
 
 def _require_fresh(run: Run) -> None:
-    """Raise `DamagedError` where a run has begun that does not say any more with which configuration."""
+    """Raise `DamagedError` if a run has begun but its configuration is gone."""
     folder = run.store.run(run.id)
     left = [name for name in list_files(folder) if name not in (PREDECESSOR, OPENED, REMOVING)]
     if left:
@@ -63,7 +63,7 @@ def _require_fresh(run: Run) -> None:
 
 
 def free_id(run: Run) -> None:
-    """Forget a run that has done nothing yet: what it was refused for may be mended in the configuration."""
+    """Forget a run that has done nothing yet: a changed configuration may mend what it was refused for."""
     if run.generation == 1 and set(list_files(run.path)) <= {run.record.name, PREDECESSOR, OPENED}:
         (run.path / PREDECESSOR).unlink(missing_ok=True)
         (run.path / OPENED).unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def check(config: Config, store: Store) -> None:
 
 
 def _check_keys(config: Config) -> None:
-    """What is wrong with the keys is told before the training, not after it."""
+    """Report what is wrong with the keys before the training, not after it."""
     public = read_public_keys(config.public_keys)
     private = read_signing_key(config.signing_key) if config.signing_key else None
     if public and private:
@@ -93,7 +93,7 @@ def _check_keys(config: Config) -> None:
     elif public:
         raise ConfigError(
             "export.public_keys is set and export.signing_key is not, so this run's release could not become "
-            "champion; set the key, or leave public_keys to the configuration of whoever signs and promotes"
+            "champion; set the key, or name public_keys only in the configuration that signs and promotes"
         )
 
 
@@ -133,11 +133,11 @@ def check_space(config: Config) -> None:
     for key in space:
         if key.split(".")[0] not in SEARCHED:
             raise ConfigError(
-                f"tune.space: {key!r} cannot be searched, for all trials share one data set; "
+                f"tune.space: {key!r} cannot be searched: all trials share one data set; "
                 "keys of [model] and [train] can"
             )
         if key in NOT_SEARCHED:
-            raise ConfigError(f"tune.space: {key!r} is no hyper-parameter; leave it out")
+            raise ConfigError(f"tune.space: {key!r} is not a hyper-parameter; leave it out")
         if isinstance(reduce(getitem, key.split("."), document), dict):
             raise ConfigError(f"tune.space: {key!r} is a table; name its keys one by one")
 

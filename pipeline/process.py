@@ -15,11 +15,11 @@ MLFLOW = {
 }
 """Standard output belongs to the result, and MLflow has no other switch for these."""
 TORCH = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
-"""Weights that torchvision, timm or sentence-transformers fetch are tensors. A file with anything else is refused, for
+"""Weights that torchvision, timm or sentence-transformers fetch are tensors. A file with anything else is refused:
 unpickling it would run its code."""
 SPINS = "3000"
-"""Turns for which libgomp's threads wait for the next operation before they sleep. Its own 300,000 are milliseconds of
-a core that others could have, the thread that is waited for among them (docs/decisions/0010-speed.md)."""
+"""Turns for which libgomp's threads wait for the next operation before they sleep. Its default, 300,000, takes
+milliseconds of a core that other threads could use, even the one that is waited for (docs/decisions/0010-speed.md)."""
 
 
 def set_up() -> None:

@@ -59,7 +59,7 @@ class _Lines:
 
 
 class Reporter:
-    """Where the stages say what they do; of processes that train together, the first one speaks."""
+    """Where the stages say what they do; of processes that train together, only the first one reports."""
 
     def __init__(self, console: Terminal | None = None) -> None:
         self.console = console or Terminal(stderr=True, soft_wrap=not sys.stderr.isatty(), quiet=torchrun.rank() > 0)

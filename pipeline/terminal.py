@@ -1,6 +1,6 @@
-"""What stands on a terminal: text of the user's data as it is, and nothing that a terminal would obey.
+"""What a terminal shows: text of the user's data as it is, and nothing that a terminal would obey.
 
-A title such as `Sofa [grey]` is no markup, `:smile:` no picture, and an escape sequence in it is shown, not sent.
+A title such as `Sofa [grey]` is not markup, `:smile:` is not a picture, and an escape sequence is shown, not sent.
 """
 
 import re

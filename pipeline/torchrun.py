@@ -1,4 +1,4 @@
-"""What torchrun, or this program's own launcher, says of this process through the environment."""
+"""What torchrun, or this program's own launcher, says about this process in the environment."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Chance: a random order of the items for every user, what any model has to be above."""
+"""Chance: a random order of the items for every user. Any model has to be better."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,5 @@
-"""Refines a cut by distillation: the D columns learn to rank as all J do, where the truncated decomposition only comes
-as near as it can over all pairs alike.
+"""Refines a cut by distillation: the D columns learn to rank as all J do. The truncated decomposition alone only
+approximates all pairs alike.
 
     loss = mean over users u of KL(softmax over i of s_ui / t || softmax over i of s'_ui / t)
 
@@ -27,12 +27,12 @@ class Distillation:
     items: int = 4096
     """C at most."""
     rate: float = 0.04
-    """Adam's, of the standard deviation of a map's entries; falls to 0 linearly."""
+    """Learning rate of Adam, relative to the standard deviation of a map's entries; falls to 0 linearly."""
 
 
 DISTILLATION = Distillation()
 USERS_AT_MOST, ITEMS_AT_MOST = 1 << 14, 1 << 16
-"""Whose columns are made once, for all steps to draw from."""
+"""Most users and items whose columns are made once; all steps draw from these."""
 
 
 def distil(joining: Joining, cut: Cut, weights: dict[str, float], settings: Distillation = DISTILLATION) -> Cut:

@@ -17,16 +17,16 @@ from model.finishing.taste import ContentAxes, Taste
 from model.finishing.validation import ValidationSample
 
 WEIGHTS = (0.2, 0.4, 0.8, 1.6)
-"""Tried for all modalities together, beside 0."""
+"""Weights tried for all modalities together, beside 0."""
 FACTORS = (0.0, 0.5, 1.5)
-"""Of the best of these, tried for each modality in turn."""
+"""Factors on the best of these, tried for each modality in turn."""
 ROUGH = Distillation(steps=60, rate=0.06)
-"""How the cuts of a search are distilled: too little, and a modality that a plain cut loses first looks worthless."""
+"""How the cuts of a search are distilled. With too few steps a modality that a plain cut loses looks worthless."""
 WITHOUT_VALIDATION = 0.4
-"""Weight where there is nothing to choose it by."""
+"""Weight without validation to choose it by."""
 LARGEST_SCALE, SCALE_STEPS = 8.0, 10
 MOST_FALL = 0.006
-"""Of validation recall, relative: what the competition of new items may cost the others."""
+"""Relative loss of validation recall that the competition of new items may cost the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def _weights(
     names: list[str],
     found: Mapping[str, float] | None,
 ) -> dict[str, float]:
-    """The weights given or found before, else those that validation likes best: all alike first, then each."""
+    """The weights given or found before, otherwise the best on validation: first one for all, then one for each."""
     if config.taste_weight != "auto":
         return dict.fromkeys(names, float(config.taste_weight))
     if found is not None:
@@ -115,10 +115,10 @@ def _cut(joining: Joining, weights: dict[str, float], config: ModelConfig, disti
 
 
 def _new_item_scale(sample: ValidationSample, cut: Cut, weights: dict[str, float]) -> float:
-    """The factor with which new items get the places that their content deserves, or the largest that is affordable.
+    """The factor with which new items get the places that their content deserves, or the largest allowed.
 
-    They deserve the share of places that lists by content alone give them, times what such lists find of the held-out
-    interactions, relative to the model's.
+    They deserve the share of places that lists by content alone give them, times the recall of such lists relative to
+    the model's.
     """
     contest = sample.contest(cut)
     by_content, plain = sample.by_content(weights), contest.outcome(1.0)

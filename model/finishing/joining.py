@@ -21,7 +21,7 @@ from model.finishing.taste import ContentAxes, Taste
 
 JOINED = Block(1 << 22)
 RANK_TOLERANCE = 1e-10
-"""Directions with less than this share of the largest second moment are none."""
+"""Directions with less than this share of the largest second moment are left out."""
 
 
 @dataclass(frozen=True)

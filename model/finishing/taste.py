@@ -1,4 +1,4 @@
-"""A user's taste in content: the mean content of what the user has, which meets an item's content.
+"""A user's taste in content: the mean content of what the user has, to be multiplied with an item's content.
 
     x_i = unit(max(L, 1e-6)^-p V^T unit(f_i - mean of those present)), 0 where the item lacks the modality
     p_u = unit(sum of x_i over u's training items)
@@ -27,9 +27,9 @@ COLUMNS = 128
 POWER = 0.5
 """p of the whitening."""
 SMALLEST = 1e-6
-"""Eigenvalues below it are taken as this: what is left there is rounding errors."""
+"""Smaller eigenvalues count as this: they are rounding errors."""
 ROUNDING = 1e-5
-"""Differences from the mean below it, relative to the mean's length, are none."""
+"""Smaller differences from the mean, relative to the mean's length, count as none."""
 PLACED = Block(1 << 22)
 
 

@@ -29,7 +29,7 @@ from model.ranking.by_user import ByUserLoss
 from model.sampling import UserBatch
 
 SCORES = Block(1 << 20)  # of users for candidates (4 MiB of float32: they stay in cache)
-LARGEST_LOG_SHARE = -1e-6  # of the sum that is taken out again, so that the logarithm of the rest stays finite
+LARGEST_LOG_SHARE = -1e-6  # of the part taken out of the sum, so that the logarithm of the rest stays finite
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Candidates:
     drawn_I: Tensor
     """bool, whether an item stands among them."""
     log_inverse_probability: float
-    """Of being drawn; 0 where every item stands among them."""
+    """Log of the inverse probability of being drawn; 0 if all items are candidates."""
 
 
 class SoftmaxLoss(ByUserLoss):

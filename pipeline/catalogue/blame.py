@@ -1,9 +1,9 @@
-"""What is to be said of an error that Polars raises while it reads a file."""
+"""What to say about an error that Polars raises while it reads a file."""
 
 import polars as pl
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
-"""What Polars raises on what it cannot read; a panic, which is no `Exception`, where an edge was not thought of."""
+"""What Polars raises on what it cannot read; in rare cases a panic, which is not an `Exception`."""
 
 
 def first_line(error: BaseException) -> str:

@@ -69,12 +69,12 @@ class CatalogueConfig:
     (docs/how-to/datasets.md)."""
     items_from: ItemsFrom | None = None
     """Which items there are: those of the `catalogue`, those that the `interactions` name, or `both`. An item that
-    stands in the interactions only has no content. Unset: `catalogue` for tables, `interactions` for Amazon's files (as
+    only the interactions name has no content. Unset: `catalogue` for tables, `interactions` for Amazon's files (as
     in the paper), `both` for MMRec's."""
     image_root: str = "."
     """Folder that `image_path` is relative to."""
     images_outside_root: bool = False
-    """Whether to read pictures that lie elsewhere: by `..`, an absolute path, `s3://`, or a link out of the folder."""
+    """Whether to read pictures outside `image_root`: by `..`, an absolute path, `s3://`, or a link out of it."""
     trust: Trust = "version"
     """How a known picture is recognised. `version`: by size and modification time, in an object store by its ETag.
     `content`: every picture is read every night, by `extract` and by `prepare`."""

@@ -37,7 +37,7 @@ def _refuse_differing(catalogue: Catalogue, repeated: pl.DataFrame) -> None:
     differing = repeated.unique().filter(pl.col(ITEM_ID).is_duplicated())[ITEM_ID].unique().sort()
     if len(differing):
         raise InputError(
-            f"{catalogue.settings.items}, column {ITEM_ID}: {len(differing)} ids stand on several rows that differ, "
+            f"{catalogue.settings.items}, column {ITEM_ID}: {len(differing)} ids have several rows that differ, "
             f"such as {', '.join(map(repr, differing[:NAMED].to_list()))}; keep one row each"
         )
 
@@ -66,7 +66,7 @@ def require_interactions(catalogue: Catalogue, interactions: pl.DataFrame, dropp
         told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in dropped.items() if count)
         raise InputError(
             f"{catalogue.shown_interactions}: no interaction is left; dropped were "
-            f"{told or 'none, for there were none'}; check the ids and catalogue.filter"
+            f"{told or 'none: there were none'}; check the ids and catalogue.filter"
         )
 
 

@@ -1,13 +1,13 @@
 """A table's columns as ours. The one place where a type that a file has becomes a type that the program knows.
 
-- Ids: text stays text, whole numbers become int64; an empty text is no id.
+- Ids: text stays text, whole numbers become int64; an empty text is not an id.
 - Ratings and weights: float64, NaN is null. Timestamps: `pipeline.catalogue.moments`.
 - `image_path` and `split`: text.
 - All other columns are content: text, numbers, truth values, dates, or lists of those. Lists, nested or of fixed size,
   become lists of text.
 
-Bytes, records, maps and the like are none of these. A column of them is left out, with the reason kept for whoever asks
-for it: a column that nobody uses harms nobody.
+Bytes, records, maps and the like are none of these. A column of them is left out, and the reason is kept for
+messages: a column that is not used does no harm.
 """
 
 from collections.abc import Collection, Sequence

@@ -54,7 +54,7 @@ class UnreadPicture:
     read: PictureRead | None = None
 
     def load(self) -> tuple[PictureRead | None, bytes | None]:
-        """What it is, and its bytes; nothing of one that is gone by now."""
+        """What it is, and its bytes; nothing if it is gone by now."""
         if self.read is not None:
             return self.read, self.payload
         try:

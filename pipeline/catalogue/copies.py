@@ -79,7 +79,7 @@ def _raise_unwritten(error: OSError, path: UPath) -> NoReturn:
     """Say where room is lacking, or what else is wrong with reading `path` or writing its copy."""
     if error.errno in _OF_THE_DISK:
         raise PassingError(
-            f"{path} is read by way of a copy in the temporary folder {tempfile.gettempdir()}, which cannot be written "
+            f"{path} needs a copy in the temporary folder {tempfile.gettempdir()}, which cannot be written "
             f"({os.strerror(error.errno)}); make room there, or name another folder by TMPDIR"
         ) from error
     raise_fault(error, path)

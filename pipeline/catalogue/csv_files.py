@@ -42,7 +42,7 @@ def scan_csv(path: UPath, separators: str = ",") -> pl.LazyFrame:
 
     Raises:
         EmptyFileError: a file without a header.
-        InputError: what is no such file, with the line.
+        InputError: it is not such a file; names the line.
     """
     return scan_copies(path, _CsvCopy(separators))[0]
 
@@ -207,6 +207,6 @@ def _rows(path: UPath, file: BinaryIO, separator: str) -> Generator[tuple[int, l
                     yield reader.line_num, row
         except csv.Error as error:
             raise InputError(
-                f"{path}, line {reader.line_num}: a quote is not closed, or stands where none can be ({error}); "
+                f"{path}, line {reader.line_num}: a quote is not closed, or stands where none may be ({error}); "
                 f"{_DOUBLED}"
             ) from error

@@ -2,7 +2,7 @@
 
 A column is whole numbers, numbers or truth values where all its values are, and text where they are mixed. A column
 with a list in it, however nested, becomes lists of text: the leaves. One with a record in it has a record's type and no
-values: nobody knows what its text would be.
+values: it has no obvious text.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ def scan_json_lines(path: UPath) -> pl.LazyFrame:
 
     Raises:
         EmptyFileError: a file without a record.
-        InputError: what is no such file, with the line.
+        InputError: it is not such a file; names the line.
     """
     return stack_frames(scan_copies(path, _JsonCopy(_BATCH)))
 

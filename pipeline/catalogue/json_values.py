@@ -7,11 +7,11 @@ from typing import Any
 
 
 class RecordError(Exception):
-    """What is wrong with one record; whoever reads the file adds its name and the line."""
+    """What is wrong with one record; the reader of the file adds its name and the line."""
 
 
 class RepeatedNameError(RecordError):
-    """A record with a name twice: which of its values counts, nobody can say."""
+    """A record with a name twice: it is unknown which value counts."""
 
 
 def parse_json(line: str) -> Any:
@@ -27,7 +27,7 @@ def parse_json(line: str) -> Any:
 
 def _constant(name: str) -> None:
     if name != "NaN":
-        raise RecordError(f"holds {name}, which is no number")
+        raise RecordError(f"holds {name}, which is not a number")
 
 
 def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,4 +92,4 @@ def require_names(record: dict[str, Any]) -> None:
         "".join(record).encode()
     except UnicodeEncodeError as error:
         wrong = next(name for name in record if error.object[error.start] in name)
-        raise RecordError(f"has the name {wrong!r}, which is no text") from error
+        raise RecordError(f"has the name {wrong!r}, which is not text") from error

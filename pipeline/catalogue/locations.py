@@ -3,7 +3,7 @@
 A folder's own files count, and those of its Hive partitions (`day=1/`); of a glob, the files that it matches, and those
 of the folders that it matches, as Spark writes them (`day1.parquet/part-0.parquet`). Names that begin
 with `_` or `.` are left out wherever they stand below the location: they hold what a writer has not committed yet.
-A table of Delta, Iceberg or Hudi is no list of files: its log says which of them count.
+A table of Delta, Iceberg or Hudi is not a list of files: its log says which of them count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -95,7 +95,7 @@ def of_one_kind(files: Sequence[UPath], endings: Sequence[str]) -> tuple[list[UP
 
 def _regular_file(path: UPath) -> UPath:
     if is_local(path) and not local_path(path).is_file():
-        raise InputError(f"{path} is no regular file; name a file, folder or glob")
+        raise InputError(f"{path} is not a regular file; name a file, folder or glob")
     require_plain([path], path.parent)
     return path
 

@@ -63,14 +63,14 @@ def _parsed(frame: pl.LazyFrame, path: UPath) -> pl.Expr:
         return _finite(column.cast(pl.Int64 if no_integer is None else pl.Float64))
     if other is not None:
         raise InputError(
-            f"{path}, column {TIMESTAMP}: {other!r} is no moment with the year first (day and month are told apart by "
-            "nothing else); write 2025-12-31T23:59:59 or seconds since 1970"
+            f"{path}, column {TIMESTAMP}: {other!r} is not a moment with the year first (else day and month cannot "
+            "be told apart); write 2025-12-31T23:59:59 or seconds since 1970"
         )
     try:
         pl.select(_as_moments(pl.lit(value)))
     except pl.exceptions.PolarsError as error:
         raise InputError(
-            f"{path}, column {TIMESTAMP}: {first!r} is no moment; write 2025-12-31T23:59:59 or seconds since 1970"
+            f"{path}, column {TIMESTAMP}: {first!r} is not a moment; write 2025-12-31T23:59:59 or seconds since 1970"
         ) from error
     return _as_moments(column)
 

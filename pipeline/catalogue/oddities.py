@@ -41,7 +41,7 @@ def words_for_nothing(names: Iterable[str], schema: pl.Schema) -> list[pl.Expr]:
 
 
 def _words_in(name: str) -> list[str]:
-    """Blanks are no text, but an id like any other."""
+    """Blanks are not text, but they are an id like any other."""
     return [*WORDS_FOR_NOTHING, *([""] if name in (ITEM_ID, USER_ID) else [])]
 
 
@@ -58,7 +58,7 @@ def take_words(row: dict[str, Any]) -> dict[str, dict[str, int]]:
 def units(schema: pl.Schema) -> list[pl.Expr]:
     """For a query of one row: how many timestamps are moments of our time in each unit, and whether all are dates.
 
-    Of numbers only: a date such as 9999-12-31, which stands for none, is no other unit.
+    Of numbers only: a date such as 9999-12-31, which means no date, is not another unit.
     """
     if TIMESTAMP not in schema or not schema[TIMESTAMP].is_numeric():
         return []

@@ -1,4 +1,4 @@
-"""What lies where the input is, seems to hold data too, and is not read: to be told before a night is built on half."""
+"""Files beside the input that seem to hold data and are not read: reported before a night is built on half of it."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def overlooked(path: UPath, endings: Sequence[str], named: Collection[UPath]) ->
     Args:
         path: the location; a glob says itself what is read, but for `.json` beside other tables.
         endings: of the files that are read.
-        named: what the configuration names, here or elsewhere: it is no oversight.
+        named: what the configuration names, here or elsewhere: it is not overlooked.
     """
     records = [file for file in descriptions(path, endings) if file not in named and _holds_records(file)]
     if not path.is_dir():

@@ -1,4 +1,4 @@
-"""Parquet files, read where they are; what Polars cannot open although it is plain what is meant is copied first."""
+"""Parquet files, read where they are. What Polars cannot open although its meaning is plain is copied first."""
 
 import functools
 import zoneinfo
@@ -27,7 +27,7 @@ def scan_parquet(path: UPath) -> pl.LazyFrame:
 
     Raises:
         EmptyFileError: a file of no bytes.
-        InputError: what is no whole Parquet file.
+        InputError: it is not a whole Parquet file.
     """
     if any(_odd(_schema(path, file_token(path)))):
         return scan_copies(path, _Plain())[0]

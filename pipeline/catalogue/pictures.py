@@ -139,7 +139,7 @@ class Problem(Enum):
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of one picture; all is None where none is named."""
+    """The result for one picture; all None if none is named."""
 
     path: str | None = None
     digest: str | None = None
@@ -164,7 +164,7 @@ def check_pictures(pictures: Pictures, locations: Sequence[str | None], *, keep:
 
 
 def _names_by_look(folder: Path) -> dict[str, str]:
-    """The names in a folder, by what is left of them where capitals and accents are as one likes."""
+    """The names in a folder, by their form without capitals and accents."""
     try:
         return {_look(path.name): path.name for path in folder.iterdir()}
     except OSError:
@@ -176,7 +176,7 @@ def _look(name: str) -> str:
 
 
 def _near_miss(pictures: Pictures, nearest: Callable[[Path], dict[str, str]], location: str) -> str:
-    """What to add where a local file is there under a like name."""
+    """What to add if a local file has a similar name."""
     path = pictures.path(location)
     if not is_local(path):
         return ""

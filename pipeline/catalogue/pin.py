@@ -16,7 +16,7 @@ from pipeline.storage.version import FileVersion, file_version
 AT_ONCE = 8
 """Files asked about at the same time."""
 _MISREAD = (InputError, OSError, pl.exceptions.PolarsError)
-"""What reading a file raises that is replaced meanwhile, among much else."""
+"""What reading raises if the file is replaced meanwhile (and in other cases)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def confirm(catalogue: Catalogue, pin: Pin) -> Pin:
 
 
 def _moved(pin: Pin, now: Pin, *, new: list[str]) -> str:
-    """What became of files, in words; empty where all are there, the same, and none is new."""
+    """What happened to the files, in words; empty if all are there and the same, and none is new."""
     gone = [name for name in pin.files if name not in now.files]
     changed = [name for name, file in now.files.items() if file.sha256 != pin.files[name].sha256]
     kinds = (("gone", gone), ("changed", changed), ("new", new))

@@ -1,4 +1,4 @@
-"""Tables of Delta, Iceberg and Hudi, which are no lists of files: their logs say which of their files count."""
+"""Tables of Delta, Iceberg and Hudi. They are not lists of files: their logs say which of their files count."""
 
 import functools
 import re

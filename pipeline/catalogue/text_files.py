@@ -1,4 +1,4 @@
-"""Text files as they come: unpacked, line by line, and what is damaged told as damage."""
+"""Text files: unpacked, line by line, and damage reported as damage."""
 
 import gzip
 import io
@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.faults.find import raise_if_passing
 
 LINE_LIMIT = 1 << 24
-"""Bytes; a longer line is no record but a file of another kind."""
+"""Bytes; a longer line is not a record but a file of another kind."""
 _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 
@@ -39,7 +39,7 @@ def open_text(path: UPath) -> Iterator[BinaryIO]:
         with raw, gzip.open(raw) if packed else io.BufferedReader(raw) as file:  # a store's has no limit to a line
             yield cast("BinaryIO", file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is damaged or no gzip file ({error}); fetch it again") from error
+        raise InputError(f"{path} is damaged or not a gzip file ({error}); fetch it again") from error
 
 
 @contextmanager

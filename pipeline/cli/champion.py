@@ -32,7 +32,7 @@ def promote(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a registered version the champion, if it is not held and the quality gate lets it."""
+    """Make a registered version the champion, unless the champion is held or the quality gate refuses."""
     from pipeline.cli.show import show_moved
     from pipeline.registry.promotion import promote as move_champion
     from pipeline.registry.versions import require_version_of

@@ -45,7 +45,7 @@ def validate(
 ) -> None:
     """Check catalogue and interactions, compare them with the champion's, and print a report.
 
-    The input is that of now, or with --run-id the one that is pinned for the run.
+    Checks today's input, or with --run-id the input that is pinned for the run.
     """
     import dataclasses
 
@@ -81,7 +81,7 @@ def extract(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Encode pictures and texts that were not seen before into the feature store."""
+    """Encode new pictures and texts into the feature store."""
     from pipeline import stages
     from pipeline.documents import as_document
     from pipeline.opening import open_run

@@ -15,11 +15,11 @@ from pipeline.terminal import Terminal
 
 
 class Interrupted(BaseException):
-    """A KeyboardInterrupt, its cause, on its way past whoever would take it for Ctrl-C."""
+    """Carries a KeyboardInterrupt, its cause, past code that would take it for Ctrl-C."""
 
 
 def exit_status(command: Callable[[], int | None]) -> int:
-    """Run the command line; what it could not do is said, and told by the status."""
+    """Run the command line; a failure is one message, and the status tells its kind."""
     try:
         return command() or 0
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -38,7 +38,7 @@ def exit_status(command: Callable[[], int | None]) -> int:
         if type(panic).__name__ != "PanicException":  # by name: Polars itself is not loaded for it
             raise
         return _say(
-            f"Polars has failed inside itself ({one_line(panic)}); a file that it reads may be damaged: `microrec "
+            f"Polars failed internally ({one_line(panic)}); a file that it reads may be damaged: `microrec "
             "validate` and `microrec verify` look",
             MicrorecError.exit_status,
         )
@@ -50,7 +50,7 @@ def _say(message: str, status: int) -> int:
 
 
 def _own_error(error: Exception) -> tuple[str, int] | None:
-    """An error that this program raised; whatever it is told as, a fault behind it that may pass is tried again."""
+    """An error that this program raised; if a temporary fault is behind it, the status says to try again."""
     from features.errors import FeatureError
 
     if not isinstance(error, MicrorecError | FeatureError):
@@ -76,7 +76,7 @@ def _fault(error: Exception) -> tuple[str, int] | None:
 
 
 def _refused_by_disk(error: Exception) -> tuple[str, int] | None:
-    """A file that may not be touched, a disk that takes nothing: named by mistake."""
+    """A file without permission, or a disk that takes nothing: probably named by mistake."""
     if isinstance(error, PermissionError):
         return f"{error.filename or ''}: no permission ({error.strerror or error})", InputError.exit_status
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EFBIG):

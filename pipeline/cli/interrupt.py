@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM as exceptions that no library takes for damage.
 
-Python raises KeyboardInterrupt between any two of its instructions. Where polars calls Python back, its code in Rust
-makes a panic of it, several pages long, which reads like a file that cannot be read.
+Python raises KeyboardInterrupt between any two of its instructions. If polars has called Python, its Rust code turns
+that into a panic of several pages, which looks like a file that cannot be read.
 """
 
 import os

@@ -32,14 +32,14 @@ AsOf = Annotated[
     ),
 ]
 AcceptChange = Annotated[
-    bool, typer.Option("--accept-change", help="Accept this time that the input differs from the champion's.")
+    bool, typer.Option("--accept-change", help="Accept for this time an input that differs from the champion's.")
 ]
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write a page with pictures.")]
 NumResults = Annotated[int, typer.Option("-k", min=1, help="How many to show.")]
 
 TRY, NIGHT, MEASURE, RELEASE, CHAMPION, UPKEEP = (
     "Try it",
-    "A night: run does all of it, the others a part each",
+    "A night: run does all of it, each other command a part",
     "Measure models",
     "Use a release",
     "Champion",

@@ -33,7 +33,7 @@ def embed(
 
 @app.command(rich_help_panel=RELEASE)
 def increment(config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Publish vectors for what is new in the catalogue, beside the champion's release."""
+    """Publish vectors of the catalogue's new items, beside the champion's release."""
     from pipeline.serving.increment import add_increment
 
     show(add_increment(load(config, overrides), Reporter()), as_json)
@@ -43,7 +43,7 @@ def increment(config: ConfigFile = None, overrides: Overrides = None, as_json: A
 def recommend(
     user: Annotated[str, typer.Option("--user", help="A user id.")],
     k: NumResults = 20,
-    with_seen: Annotated[bool, typer.Option("--with-seen", help="Do not leave out what the user already has.")] = False,
+    with_seen: Annotated[bool, typer.Option("--with-seen", help="Also list items that the user already has.")] = False,
     why: Annotated[bool, typer.Option("--why", help="Say where each score comes from.")] = False,
     html: Html = None,
     release: Release = None,
@@ -51,7 +51,7 @@ def recommend(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a user's best items, titles beside ids; without those that the user already has."""
+    """Show a user's best items with ids and titles, without those that the user already has."""
     from pipeline.cli.show import show_list
     from pipeline.serving.lookup import recommend_items
 
@@ -76,7 +76,7 @@ def similar(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the items nearest to one, titles beside ids."""
+    """Show the items nearest to an item, with ids and titles."""
     from pipeline.cli.show import show_list
     from pipeline.serving.lookup import similar_items
 
@@ -130,7 +130,7 @@ def verify(
     public_key: Annotated[
         Path | None,
         typer.Option(
-            "--public-key", help="Ed25519 key (PEM) whose owner must have signed it; default export.public_keys."
+            "--public-key", help="Public Ed25519 key (PEM) that must fit its signature; default export.public_keys."
         ),
     ] = None,
     config: ConfigFile = None,

@@ -57,7 +57,7 @@ def register(
 ) -> None:
     """Log the run to MLflow and register the model."""
     if bool(run_id) == bool(release) or (release and not again):
-        raise InputError("register: give --run-id ID, or --again --release ID for what only a release is left of")
+        raise InputError("register: give --run-id ID, or --again --release ID if only the release is left")
     if again:
         show(_register_again(config, overrides, run_id, release), as_json)
         return
@@ -82,7 +82,7 @@ def _register_again(
 
 @app.command(rich_help_panel=NIGHT)
 def changes(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Say what is new for a prepared run since the champion; where nothing is, training can be skipped."""
+    """Say what a prepared run has new since the champion. If nothing is new, training can be skipped."""
     from pipeline.stages.changes import find_changes
 
     show(find_changes(_open(config, overrides, run_id)), as_json)
@@ -135,7 +135,7 @@ def tune(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search hyper-parameters on validation; the same id continues, the best configuration is written as TOML."""
+    """Search hyper-parameters on validation and write the best configuration as TOML; the same id continues."""
     from pipeline.experiments.tune import tune as search
 
     this = _open(config, overrides, run_id)
@@ -175,7 +175,7 @@ def _open(config: Path | None, overrides: list[str] | None, run_id: str) -> "Run
 
 @contextmanager
 def _continuable(run: "Run") -> Iterator[None]:
-    """Tell whoever interrupts how to go on."""
+    """Say after an interrupt how to go on."""
     try:
         yield
     except KeyboardInterrupt:

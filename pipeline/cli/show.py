@@ -1,4 +1,4 @@
-"""What the commands print for a person. Nothing that a command works with is imported before it is there."""
+"""What the commands print for a person. A command's libraries are not imported before it has a result."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +100,7 @@ def _metric_table(measured: "dict[str, Metrics]") -> Table:
 
 
 def show_comparison(result: "Comparison | Waiting", console: Terminal) -> None:
-    """The table, and where it is; or what other shards have still to measure."""
+    """The table, and where it is; or what other shards still have to measure."""
     from pipeline.experiments.compare.compare import Waiting
 
     if isinstance(result, Waiting):

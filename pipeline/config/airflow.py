@@ -1,7 +1,7 @@
 """Section `[airflow]`: what the DAGs read of a configuration. No command uses it; all of them check it.
 
-dags/microrec_settings.py has the same keys, since Airflow's environment cannot import this one; a test holds the two
-alike.
+dags/microrec_settings.py has the same keys, because Airflow's environment cannot import this module; a test keeps the
+two alike.
 """
 
 from dataclasses import dataclass

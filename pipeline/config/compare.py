@@ -10,7 +10,7 @@ class CompareConfig:
     models: tuple[str, ...] = ()
     """Rows of the table, by name; empty: all."""
     seeds: int = 3
-    """Each is another split and another initialisation: `split.seed` and `train.seed` plus 0, 1, …
+    """Number of seeds. Each is another split and another start: `split.seed` and `train.seed` plus 0, 1, …
 
     The splits `given` and `time` stay the same.
     """

@@ -7,13 +7,13 @@ from pipeline.config.config import compose
 from pipeline.errors import ConfigError, DamagedError
 
 EXTENDABLE = ("tune.trials", "compare.seeds", "compare.models")
-"""A run may be continued with other values of these: more is then done, and what was done stays."""
+"""A run may continue with other values of these: more is then done, and finished work stays."""
 PUBLICATION = ("checks", "export", "gate", "mlflow")
 """Sections that decide whether, where and how a run's release is published: today's values count."""
 
 
 PLACE = "store.root"
-"""The run is where its record is: a store that was moved has another one, and its runs go on."""
+"""A run is where its record is: a moved store has another root, and its runs go on."""
 
 
 def is_frozen(key: str) -> bool:
@@ -24,7 +24,7 @@ def is_frozen(key: str) -> bool:
 def with_defaults(recorded: Any, wanted: dict[str, Any], where: object) -> dict[str, Any]:
     """The recorded configuration with the default of every setting that is not frozen, or was added since.
 
-    Raises `StoreError` that names `where` it stands, for what is no configuration.
+    Raises `StoreError` that names `where` it stands, if it is not a configuration.
     """
     if not isinstance(recorded, dict):
         raise DamagedError(f"{where} is damaged: it holds no configuration; use a new run id")
@@ -33,7 +33,7 @@ def with_defaults(recorded: Any, wanted: dict[str, Any], where: object) -> dict[
     try:
         frozen = {section: table for section, table in recorded.items() if section not in PUBLICATION}
         return compose(frozen, base=Path()).as_dict()
-    except ConfigError:  # of a setting that there is no longer: the record as it stands shows the difference
+    except ConfigError:  # a setting that no longer exists: the record as it stands shows the difference
         return recorded
 
 

@@ -47,14 +47,14 @@ class TuneConfig:
     """The search of the command `tune`."""
 
     trials: int = 50
-    """Trainings in all; with more of them, a finished study goes on."""
+    """Trainings in all. A higher number continues a finished study."""
     seed: int = 0
-    """Of the draws; every trial trains with `train.seed`."""
+    """Seed of the draws; every trial trains with `train.seed`."""
     metric: Literal["recall@10", "recall@20", "ndcg@10", "ndcg@20"] = "recall@20"
-    """What is maximised, on validation, at the epoch that training keeps: `recall@10`, `recall@20`, `ndcg@10` or
+    """Metric to maximise, on validation, at the epoch that training keeps: `recall@10`, `recall@20`, `ndcg@10` or
     `ndcg@20`."""
     startup_trials: int = 10
-    """Trials drawn at random before the sampler learns from them, and finished before any is pruned."""
+    """Trials that are drawn at random before the sampler learns, and finished before any is pruned."""
     warmup_epochs: int = 20
     """Epochs before a trial may be pruned."""
     space: dict[str, Dimension] = field(default_factory=_default_space)
@@ -71,7 +71,7 @@ class TuneConfig:
 
 
 def distributions(space: dict[str, Dimension]) -> dict[str, "BaseDistribution"]:
-    """The space as Optuna knows it; a choice goes by its JSON, for it may be a list."""
+    """The space as Optuna knows it. A choice is passed as JSON, because it may be a list."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     def distribution(dimension: Dimension) -> "BaseDistribution":

@@ -1,4 +1,4 @@
-"""Contents that were read before: a file that has not changed since need not be read to know its digest.
+"""Contents that were read before: the digest of an unchanged file is known without reading it.
 
 `part-*.parquet`, a row a reading, only ever added to. Of several readings of the same version the latest counts.
 A reading is trusted later only where every later write has another version, as git's index has it: of a file that was

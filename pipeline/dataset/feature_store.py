@@ -124,7 +124,7 @@ class FeatureStore:
             yield pl.concat(waiting)
 
     def parts_of(self, hashes: pl.Series) -> list[str]:
-        """Names of the parts that hold any of some contents, sorted: what whoever asked for these refers to."""
+        """Names of the parts that hold any of some contents, sorted: a run that needs these contents refers to them."""
         asked = hashes.alias(CONTENT_HASH).to_frame().lazy()
         with blaming_parts(self.folder, _sound_rows):
             rows = self._scan(_FILE).select(CONTENT_HASH, _FILE).join(asked, on=CONTENT_HASH, how="semi")

@@ -91,10 +91,9 @@ def hash_contents(
 
 
 def fitting(specs: Sequence[EncoderSpec], name: str, store: Store, hashes: pl.Series) -> EncoderSpec:
-    """Of encoders that may be used for a modality, the one whose vectors the store lacks least of; else the first.
+    """Of a modality's possible encoders, the one of whose vectors the store lacks fewest; otherwise the first.
 
-    Nothing is computed twice where a store has vectors of torch, and prepared are those that were extracted, whoever
-    extracted them.
+    Nothing is computed twice if a store has vectors of torch. `prepare` takes the extracted vectors, from any worker.
     """
     if len(specs) == 1:
         return specs[0]

@@ -16,8 +16,8 @@ class EvaluationConfig:
     """What is measured beside the ranking."""
 
     kind: str | None = None
-    """Column of the catalogue that names the kind of an item, such as its product type: `evaluate` then measures how
-    many of an item's nearest neighbours are of its kind. Of a list, all of it is one kind."""
+    """Column of the catalogue that names the kind of an item, such as its product type. `evaluate` then measures how
+    many of an item's nearest neighbours are of its kind. A whole list is one kind."""
 
     @property
     def columns(self) -> list[str]:

@@ -27,7 +27,7 @@ def scan_parts(folder: UPath, empty: pl.DataFrame, file_column: str | None = Non
 
 @contextmanager
 def blaming_parts(folder: UPath, read: Callable[[UPath], Any]) -> Iterator[None]:
-    """Name the part that is damaged; a fault of the store, which may pass, is raised as it is.
+    """Name the part that is damaged; a temporary fault of the store is raised as it is.
 
     Args: read: reads one part, or raises `DamagedError`.
     """

@@ -1,4 +1,4 @@
-"""What is written down of a dataset, and of a model measured on it; without torch, for whoever only reads it."""
+"""Records of a dataset, and of a model measured on it; without torch, for programs that only read them."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal

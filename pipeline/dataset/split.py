@@ -21,13 +21,13 @@ class SplitConfig:
     """How held-out interactions are chosen."""
 
     strategy: Strategy = "random"
-    """`random` per user, `time` one global cut, `cold-items` whole items, `given` a column, `none`."""
+    """`random`: for each user. `time`: one global cut. `cold-items`: whole items. `given`: by a column. `none`."""
     validation: float = 0.1
     """Share of the interactions (of the items, for `cold-items`) held out for validation."""
     test: float = 0.1
     """The same for test."""
     seed: int = 0
-    """Of the draws."""
+    """Seed of the draws."""
 
     def __post_init__(self) -> None:
         for name in ("validation", "test"):

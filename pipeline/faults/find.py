@@ -22,7 +22,7 @@ def find_fault(error: BaseException | None) -> Fault | None:
 
 
 def raise_if_passing(error: BaseException, where: object) -> None:
-    """Raise `PassingError` for an error of reading `where` that is no fault of what was read."""
+    """Raise `PassingError` if reading `where` failed, but not because of the content."""
     fault = find_fault(error)
     if fault and fault.passing:
         raise PassingError(f"{where}: {fault.message}") from error

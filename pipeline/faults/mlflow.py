@@ -14,7 +14,7 @@ _PASSING = (
 )
 _REFUSED = ("CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED", "UNAUTHENTICATED")
 _NOT_MLFLOW = "not in a valid JSON format"
-_ADDRESS = "is it up, and mlflow.tracking_uri its address?"
+_ADDRESS = "is it running, and is mlflow.tracking_uri its address?"
 
 
 def mlflow_fault(error: BaseException, deeper: Fault | None) -> Fault | None:
@@ -28,7 +28,7 @@ def mlflow_fault(error: BaseException, deeper: Fault | None) -> Fault | None:
     if code in _PASSING or _NOT_MLFLOW in words or (code == "INTERNAL_ERROR" and is_named(error, _ANSWER)):
         return Fault(message=f"MLflow: {words}; {_ADDRESS}", passing=True)
     if code in _REFUSED:
-        mend = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD must be ones it knows"
+        mend = "correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         return Fault(message=f"MLflow: {words}; {mend}", passing=False)
     if code == "ENDPOINT_NOT_FOUND":
         return Fault(message=f"MLflow: {words}; is mlflow.tracking_uri its address?", passing=False)

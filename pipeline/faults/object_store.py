@@ -80,14 +80,14 @@ def _answered(code: str, message: str, status: int) -> Fault:
     if code == "NoSuchBucket":
         return _fault(f"{said}; create the bucket or correct its name")
     if code in _UNKNOWN_KEY:
-        return _fault(f"{said}; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) must be ones it knows")
+        return _fault(f"{said}; correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE)")
     if code in _RENEWED:
         return _fault(f"{said}; try again once the credentials are renewed", passing=True)
     return _fault(said, passing=code in PASSING_CODES or passes(status))
 
 
 def _unreached(words: str) -> Fault:
-    return _fault(f"{words}; is the store up, and AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) its address?", passing=True)
+    return _fault(f"{words}; is it running, and is AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL its address?", passing=True)
 
 
 def _fault(message: str, *, passing: bool = False) -> Fault:

@@ -1,4 +1,4 @@
-"""Whether a registered model answers: it is loaded as a consumer loads it, and asked once."""
+"""Whether a registered model answers. It is loaded as a consumer loads it, and asked once."""
 
 import warnings
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`champion.json`: which release downstream systems should read, and which one a command means."""
+"""`champion.json`: the release that downstream systems should read, and the release that a command means."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -55,13 +55,13 @@ class Champion:
     manifest_sha256: str | None = None
     """Of the release's `manifest.json`; None where an earlier version promoted it."""
     metric: str | None = None
-    """What the gate compared; None where it was off or nothing was held out."""
+    """What the gate compared; None if it was off or nothing was held out."""
     value: float | None = None
     as_of: str | None = None
     """The moment the release stands for, ISO 8601."""
     promoted_at: str | None = None
     reason: str | None = None
-    """Why this one stands; None where nobody said."""
+    """Why this one stands; None if no reason was given."""
     held: Hold | None = None
     """While held, only `promote --force` and `rollback` replace it."""
     history: tuple[Event, ...] = ()
@@ -110,7 +110,7 @@ def read_champion(store: Store) -> Champion | None:
 
 
 def find_champion(store: Store) -> Found:
-    """The same, for who means to replace it."""
+    """The same, for a caller that means to replace it."""
     try:
         payload = read_bytes(store.champion)
     except FileNotFoundError:

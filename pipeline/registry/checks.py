@@ -1,4 +1,4 @@
-"""The checks of the input: how far it may differ from the champion's, what they came to, and how that is told.
+"""The checks of the input: how far it may differ from the champion's, their result, and how it is shown.
 
 `check_rows` makes a row of each comparison, `input_check` asks about today's champion.
 """
@@ -39,7 +39,7 @@ class ChecksConfig:
     """How far the input may differ from the champion's, and how small it may be."""
 
     enabled: bool = True
-    """Off: nothing is compared and nothing refused."""
+    """Off: nothing is compared, and nothing is refused."""
     max_fall: float = 0.1
     """Allowed relative fall of the numbers of items, users and interactions: 0.1 lets 90 % pass."""
     max_falls: MaxFallsConfig = field(default_factory=MaxFallsConfig)
@@ -80,8 +80,8 @@ class Check:
     note: str = ""
     """Why it was not compared."""
     margin: float | None = None
-    """How much more it may change before it is refused, as a share: of the champion's count (of the floor), or of items
-    or rows where the figure is itself a share. Negative: refused, or accepted. None of what has no such room."""
+    """Share that may still change before it is refused: of the champion's count (of the floor), or of items or rows if
+    the figure is itself a share. Negative: refused, or accepted. None if the row has no such margin."""
     floor: bool = False
     """An absolute floor, which holds also where the change is accepted."""
 

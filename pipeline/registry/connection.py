@@ -47,10 +47,10 @@ def absolute_uri(uri: str, base: Path) -> str:
 
 
 def connect(uri: str, database: Path | None, artifacts: Path | None = None, *, reading: bool = False) -> "MlflowClient":
-    """Make a client; one process at a time creates `database`, for MLflow itself does not see to that.
+    """Make a client; one process at a time creates `database`, because MLflow itself does not ensure that.
 
     A database that was moved or copied is told first where its artifacts lie now (`registry.relocation`).
-    Who only reads gets a client of a copy where the database may not be written to: MLflow opens none without writing.
+    A reader gets a client of a copy if the database may not be written to: MLflow opens none without writing.
     Raises `ConfigError` where the credentials in the environment are another server's. MLflow's loggers are set to
     warnings. What only the environment can tell it is `pipeline.process`'s to set.
     """

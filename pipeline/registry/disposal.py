@@ -28,7 +28,7 @@ class Registered:
 
 
 def aliases(tracking: Tracking) -> dict[tuple[str, str], str]:
-    """By the model's name and version the alias that names it, whoever set that."""
+    """Model name and version to the alias that names it, set by any program."""
     return {
         (name, str(version)): alias
         for name in (tracking.model_name, tracking.embedder_name)

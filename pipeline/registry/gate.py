@@ -25,20 +25,20 @@ class GateConfig:
     metric: str = "recall@20"
     """Metric compared with the champion's on the same held-out interactions; "none" switches the gate off."""
     max_regression: float = 0.02
-    """Allowed loss relative to the champion: refused where the whole confidence interval lies beyond it."""
+    """Allowed loss relative to the champion. Refused if the whole confidence interval lies beyond it."""
     confidence: float = 0.95
-    """Of the two-sided intervals."""
+    """Confidence of the two-sided intervals."""
     previous_champions: int = 5
-    """So many champions before the present one are compared with, too, so that quality cannot slide."""
+    """Number of earlier champions that are compared as well, so that quality cannot slide."""
     baselines: tuple[Baseline, ...] = ("popularity", "item-knn")
-    """Refused where the model is significantly worse than one of these."""
+    """Refused if the model is significantly worse than one of these."""
     max_users: int = 20_000
-    """At most so many users are compared, drawn by a hash of their ids."""
+    """Most users compared; they are drawn by a hash of their ids."""
 
     def __post_init__(self) -> None:
         if self.metric.startswith("coverage@"):
             raise ValueError(
-                f"gate.metric is {self.metric!r}, which is no figure of single users and so has no confidence "
+                f"gate.metric is {self.metric!r}, which is not a figure of single users, so it has no confidence "
                 "interval; the gate looks at coverage in any case, so choose a metric such as 'recall@20'"
             )
         if self.metric != NO_GATE and not METRIC.fullmatch(self.metric):

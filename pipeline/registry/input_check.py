@@ -1,4 +1,4 @@
-"""The question to the checks: may today's input follow that of today's champion?
+"""Asks the checks whether today's input may follow that of today's champion.
 
 Only counts are compared, so asking costs nothing; it is asked anew each time.
 """

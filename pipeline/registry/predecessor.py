@@ -32,7 +32,7 @@ class Predecessor:
 def predecessor(folder: UPath, store: Store) -> Predecessor:
     """The one that stands in a run's folder; today's champion where none does yet.
 
-    A damaged `champion.json` is no reason to miss the night's release: it stands on nothing, and says why.
+    A damaged `champion.json` does not cost the night's release: the run then has no predecessor, and says why.
     """
     file = folder / PREDECESSOR
     try:

@@ -56,7 +56,7 @@ def relocate(database: Path, artifacts: Path) -> int:
     """
     if not database.exists():
         return 0
-    # What a killed process has half written is taken back by the next who reads, and may write.
+    # The next reader that may write takes back what a killed process has half written.
     mode = "rw" if database.with_name(f"{database.name}-journal").exists() else "ro"
     with closing(sqlite3.connect(f"{database.as_uri()}?mode={mode}", uri=True, timeout=WAIT)) as reader:
         if not _changes(reader, database, artifacts):

@@ -1,4 +1,4 @@
-"""What an operator asks and tells of the champion without moving it: which one stands, its history, hold and free.
+"""What an operator asks and sets without moving the champion: which one stands, its history, hold and free.
 
 None of this needs the registry, so a champion can be held while MLflow does not answer.
 """
@@ -89,7 +89,7 @@ def hold(store: Store, reason: str, reporter: Reporter) -> Held:
     Raises `InputError` where there is no champion, or no reason.
     """
     if not reason.strip():
-        raise InputError("--reason is empty; say why the champion is held, for whoever finds it held")
+        raise InputError("--reason is empty; say why the champion is held; others will read it")
     return _write(store, Hold(reason=reason, since=now()), "held", reason, reporter)
 
 

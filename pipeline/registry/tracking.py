@@ -186,7 +186,7 @@ class Tracking:
         )
 
     def log_metrics(self, run: "MlflowRun", metrics: list[Metric]) -> None:
-        """Log the finite ones; the same again changes nothing, for their times count from the start of the run."""
+        """Log the finite ones. The same again changes nothing, because times count from the start of the run."""
         from mlflow.entities import Metric as Logged
 
         start = run.info.start_time
@@ -365,7 +365,7 @@ class Tracking:
         self._set_alias(self.model_name, version)
 
     def _set_alias(self, name: str, version: str) -> None:
-        """Set the alias; once more where another process has made it meanwhile, for which MLflow has an error."""
+        """Set the alias. MLflow raises an error if another process has made it meanwhile: then set it once more."""
         from mlflow.exceptions import MlflowException
 
         try:

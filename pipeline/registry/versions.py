@@ -1,7 +1,7 @@
-"""Which version in the registry is which release, and what to do where the registry was lost.
+"""Which version in the registry is which release, and what to do if the registry was lost.
 
-A number of a version means nothing to another registry: a fresh one gives the same numbers to other releases. What
-counts are the tags of a version, the release's run id and digest.
+Version numbers mean nothing to another registry: a fresh one gives the same numbers to other releases. Only the tags
+of a version count, the release's run id and digest.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ def require_version_of(tracking: Tracking, version: str, run_id: str, digest: st
     if not is_release(tracking, version, run_id, digest):
         raise InputError(
             f"run {run_id} was registered as {tracking.model_name} version {version}; on {tracking.shown_uri} that is "
-            f"{_called(tracking, version)}. Where MLflow was lost or is another one, "
+            f"{_called(tracking, version)}. If MLflow was lost or is another one, "
             f"`microrec register --again --run-id {run_id}` registers the run there"
         )
 

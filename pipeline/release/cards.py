@@ -1,4 +1,4 @@
-"""Items for people: a card with title and small picture; pictures travel in the page, for it refers to nothing."""
+"""Items for people: a card with title and small picture. The page contains its pictures and refers to no file."""
 
 import base64
 import io

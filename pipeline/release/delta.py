@@ -1,4 +1,4 @@
-"""What a release changes of the champion's: `delta/{items,users}`, for who keeps the vectors and loads what is new.
+"""What a release changes: `delta/{items,users}`, for consumers that keep the champion's vectors and load the rest.
 
 An id that both know has `moved` where its row differs in anything at all, vectors or other columns, by one bit or
 more: the champion's rows without those of the delta, with the release's rows of the delta, are the release exactly.
@@ -46,7 +46,7 @@ def make_delta(then: pa.Table, now: pa.Table, key: str) -> pa.Table:
 
 
 def changed_rows(delta: pa.Table, now: pa.Table, key: str) -> pa.Table:
-    """The release's rows that somebody who holds the champion's needs, besides the delta."""
+    """The release's rows that a consumer with the champion's rows needs, besides the delta."""
     return now.filter(pc.is_in(now.column(key), value_set=_ids(delta, ID)))
 
 

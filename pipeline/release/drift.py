@@ -1,7 +1,7 @@
 """How far the vectors of a release have moved from the champion's, in numbers, by slice.
 
-Only users and items that both know are compared, among themselves: what is new or gone is the delta's matter. Cosines
-and norms are of all of them; neighbours and recommendations of some, drawn with a fixed seed, so many that a catalogue
+Only users and items that both know are compared, among themselves: the delta has what is new or gone. Cosines
+and norms are of all of them. Neighbours and recommendations are of some, drawn with a fixed seed, so that a catalogue
 of a million items takes seconds. Shapes: I items, U users, A drawn ones, D dimension, K = 20.
 """
 
@@ -17,7 +17,7 @@ from pipeline.release.space import DriftRow
 
 PLACES = 20
 TAIL = 0.05
-"""Quantile of the cosines that is told beside their median."""
+"""Quantile of the cosines that is shown beside their median."""
 MOST_DRAWN = 2000
 MOST_PRODUCTS = 1 << 35
 """Multiplications of one search: at a million items of 64 columns 536 are drawn."""

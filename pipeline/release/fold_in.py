@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 UNOBSERVED = 10.0
-"""What all pairs weigh together, in the weight of the observed ones together: as in training.
+"""Total weight of all user-item pairs, relative to the total weight of the observed pairs, as in training.
 
 Chosen on validation with the next (`python -m bench.fold_in --search`, docs/decisions/0034-folding-in.md).
 """

@@ -1,4 +1,4 @@
-"""What a release comes to, in plain words: the first thing in its report."""
+"""How good a release is, in plain words: the first thing in its report."""
 
 from dataclasses import dataclass
 

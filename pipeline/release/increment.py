@@ -95,8 +95,8 @@ class Published:
 
 
 def mend_of(folder: UPath) -> str:
-    """How to come by a sound increment; its number is not given again while it stands, for consumers know it."""
-    return f"`microrec increment` publishes another, if the release is the champion; else delete {folder}"
+    """How to get a sound increment. Its number is not given again while it stands, because consumers know it."""
+    return f"`microrec increment` publishes another, if the release is the champion; otherwise delete {folder}"
 
 
 def find_increment(increments: UPath, release_digest: str) -> Published | None:
@@ -116,7 +116,7 @@ def find_increment(increments: UPath, release_digest: str) -> Published | None:
 def newest_sound(
     increments: UPath, release_digest: str, keys: "Sequence[Ed25519PublicKey]" = ()
 ) -> tuple[Published | None, list[str]]:
-    """The newest increment beside a release that verifies by itself, and why each newer one does not.
+    """The newest increment beside a release that verifies by itself, and why each newer one does not verify.
 
     An increment holds all that was new when it was made, so an earlier one is right, only less fresh.
 

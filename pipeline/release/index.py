@@ -39,7 +39,7 @@ def write_index(kind: IndexKind, item_ID: np.ndarray, user_UD: np.ndarray, path:
 
 
 def _recall(index: Any, item_ID: np.ndarray, query_QD: np.ndarray) -> float:
-    """Mean share of the exact results that the index finds; 1 where nobody asks."""
+    """Mean share of the exact results that the index finds; 1 without queries."""
     exact, count = _flat(item_ID), min(FOUND, len(item_ID))
     if not len(query_QD) or not count:
         return 1.0

@@ -82,7 +82,7 @@ def read_manifest(release: UPath, sha256: str | None = None) -> Manifest:
     """Manifest of a complete release.
 
     Args:
-        sha256: of the file, as whoever refers to the release has recorded it; None: an earlier version did not.
+        sha256: of the file, as recorded by what refers to the release; None: an earlier version did not record it.
 
     Raises `StoreError` where the release does not exist, i.e. has no `_SUCCESS`, or the manifest is damaged.
     """
@@ -92,7 +92,7 @@ def read_manifest(release: UPath, sha256: str | None = None) -> Manifest:
 
 
 def mend_of(release: UPath) -> str:
-    """How to come by a sound release."""
+    """How to get a sound release."""
     return (
         f"restore the release from a copy, or delete {release} and export it again "
         f"(`microrec run --run-id {release.name}`)"
@@ -117,7 +117,7 @@ def manifest_of(folder: UPath, sha256: str | None = None) -> Manifest:
     if sha256 and hashlib.sha256(payload).hexdigest() != sha256:
         raise DamagedError(
             f"{folder / MANIFEST} is not the one that was registered: its sha256 is not {sha256}; restore it from a "
-            f"copy, or where it was exported anew: `microrec register --again --release {folder.name}`"
+            f"copy, or if it was exported anew: `microrec register --again --release {folder.name}`"
         )
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version not in list(TABLES_OF):

@@ -1,6 +1,6 @@
 """Neighbour grids: items and their nearest neighbours in pictures, an SVG for each group of the report.
 
-MLflow shows such a file on a run's page. Pictures travel in it, for it refers to nothing.
+MLflow shows such a file on a run's page. It contains its pictures and refers to no file.
 """
 
 import re

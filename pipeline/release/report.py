@@ -39,7 +39,7 @@ class Neighbourhood:
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbourhoods:
-    """Some of a kind: the best, the worst."""
+    """A group of items, such as the best or the worst."""
 
     title: str
     lead: str
@@ -112,7 +112,7 @@ class CatalogueMap:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something odd in the data, with some of the items that have it."""
+    """An oddity of the data, with some of its items."""
 
     title: str
     items: list[Shown]
@@ -131,7 +131,7 @@ class InputRow:
 
 @dataclass(frozen=True, kw_only=True)
 class InputContent:
-    """What the input was compared with, and what was found odd in it."""
+    """What the input was compared with, and what is odd in it."""
 
     lead: str = ""
     """What the comparison came to; empty where there was none."""

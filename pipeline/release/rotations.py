@@ -1,4 +1,4 @@
-"""How vectors of a training come into the space of the release that was made of it."""
+"""How vectors of a training come into the space of its release."""
 
 from dataclasses import dataclass
 

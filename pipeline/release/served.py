@@ -25,7 +25,7 @@ from pipeline.storage.files import as_json
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """What a release comes to for who serves it; users and items in order of their ids."""
+    """A release in the form that serving needs; users and items in order of their ids."""
 
     user_id: pa.Array
     user_UD: np.ndarray

@@ -1,7 +1,7 @@
 """Who published a release or an increment: a signature (Ed25519, RFC 8032) over the document that has the sha256 of
 every file.
 
-Digests tell damage. Who can write the store can write digests, too; without the key they cannot sign them.
+Digests show damage. A person who can write the store can write digests, too, but cannot sign them without the key.
 """
 
 import base64
@@ -53,7 +53,7 @@ def read_signing_key(file: Path) -> "Ed25519PrivateKey":
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"export.signing_key: {file} cannot be read as a key; make one with `{MAKE_KEY}`") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"export.signing_key: {file} is no Ed25519 key; make one with `{MAKE_KEY}`")
+        raise ConfigError(f"export.signing_key: {file} is not an Ed25519 key; make one with `{MAKE_KEY}`")
     return key
 
 
@@ -72,7 +72,7 @@ def read_public_key(file: Path, named: str) -> "Ed25519PublicKey":
     except (OSError, ValueError) as error:
         raise InputError(f"{named}: {file} cannot be read as a key; make one with `{MAKE_PUBLIC}`") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise InputError(f"{named}: {file} is no Ed25519 key; make one with `{MAKE_KEY}` and `{MAKE_PUBLIC}`")
+        raise InputError(f"{named}: {file} is not an Ed25519 key; make one with `{MAKE_KEY}` and `{MAKE_PUBLIC}`")
     return key
 
 
@@ -102,15 +102,15 @@ def require_signed(folder: UPath, keys: "Sequence[Ed25519PublicKey]", kind: Kind
         signature = base64.b64decode(read_bytes(folder / kind.signature), validate=False)
     except FileNotFoundError as error:
         raise DamagedError(
-            f"{folder} is not signed: it has no {kind.signature}. Where it is yours, delete it and make it again with "
-            "export.signing_key; else take one that is signed"
+            f"{folder} is not signed: it has no {kind.signature}. If it is yours, delete it and make it again with "
+            "export.signing_key; otherwise take one that is signed"
         ) from error
     except binascii.Error:
         signature = b""
     if not any(_is_by(key, signature, _message(kind, document)) for key in keys):
         raise DamagedError(
-            f"{folder}: {kind.signature} is no signature of this {kind.document} by a key that is trusted here. "
-            "Restore it from a copy, or name the public key of who signed it; ask who writes to this store"
+            f"{folder}: {kind.signature} is not a signature of this {kind.document} by a trusted key. "
+            "Restore it from a copy, or name the signer's public key; ask who writes to this store"
         )
     return hashlib.sha256(document).hexdigest()
 

@@ -23,7 +23,7 @@ class Listed:
     files: list[FileEntry]
     document: str
     mend: str
-    """How to come by sound files."""
+    """How to get sound files."""
 
     def table(self, name: str, rows: pc.Expression | None = None) -> pa.Table:
         """One table, as `format.read_table` reads it, after its files were found to be those of the document.

@@ -1,4 +1,4 @@
-"""In which space a release's vectors lie, the champion's or that of a new line, and how far they moved in it."""
+"""The space of a release's vectors, the champion's or that of a new line, and how far they moved in it."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,17 +13,17 @@ class ExportConfig:
     """How a release is written."""
 
     align: Literal["champion", "none"] = "champion"
-    """`champion`: rotate users and items into the champion's space; scores stay. `none`: leave them in a space of their
-    own."""
+    """`champion`: rotate users and items into the champion's space; scores stay. `none`: leave them in their own
+    space."""
     signing_key: str | None = None
     """File of an Ed25519 key (PEM) that signs the release; relative to the configuration file
     (docs/explanation/security.md#signed-releases)."""
     public_keys: tuple[str, ...] = ()
-    """Files of Ed25519 public keys (PEM). Where there are any, `promote`, `rollback`, `verify` and `to-pgvector` refuse
-    a release or an increment that none of these keys' owners has signed."""
+    """Files of Ed25519 public keys (PEM). If there are any, `promote`, `rollback`, `verify` and `to-pgvector` refuse
+    a release or an increment that no such key has signed."""
     index: IndexKind = "flat"
-    """What `index.faiss` is: `flat`, exact; `hnsw`, fast and twice the size; `int8`, a quarter of the size; `ivf-pq`,
-    an eighth, with far lower recall, and exact below 1,000 items. The manifest has the measured recall."""
+    """Kind of `index.faiss`. `flat`: exact. `hnsw`: fast, twice the size. `int8`: a quarter of the size. `ivf-pq`: an
+    eighth of the size, with far lower recall; exact below 1,000 items. The manifest has the measured recall."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,10 +27,10 @@ class Row:
     interval: tuple[float, float] | None = None
     """Confidence interval of the figure."""
     limit: float | None = None
-    """The interval, or the figure where it has none, may not lie wholly beyond it."""
+    """The interval (or the figure, if it has none) may not lie wholly beyond it."""
     margin: float | None = None
-    """How far the figure, or the better end of its interval, is from where it would be refused; negative: refused.
-    None where the row was not judged, has no limit, or was let pass for another reason."""
+    """Distance of the figure, or of the better end of its interval, to a refusal; negative: refused.
+    None if the row was not judged, has no limit, or passed for another reason."""
     percent: bool = False
     """Whether people read the figure as a percentage."""
     note: str = ""
@@ -66,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the gate said of a run, and against whom."""
+    """What the gate said of a run, and what it compared the run with."""
 
     run_id: str
     verdict: Literal["passed", "refused", "superseded", "off"]
@@ -78,7 +78,7 @@ class Verdict:
     """Runs of the champions before that one, which it was compared with, too."""
     metric: str
     value: float | None = None
-    """The metric on what the run holds out, validation and test; None where that is nothing."""
+    """The metric on what the run holds out, validation and test; None if it holds out nothing."""
     rows: list[Row] = field(default_factory=list)
     gate: dict[str, Any] = field(default_factory=dict)
     """The settings, section `[gate]`."""
@@ -90,7 +90,7 @@ class Verdict:
 
     @property
     def against(self) -> str:
-        """Whom it was compared with, for people."""
+        """What it was compared with, for people."""
         if self.champion is None:
             return "no champion to compare with"
         others = f" and {len(self.previous)} before it" if self.previous else ""
@@ -98,7 +98,7 @@ class Verdict:
 
     @property
     def headline(self) -> str:
-        """The verdict and against whom, in a line."""
+        """The verdict and the comparison, in a line."""
         told = {
             PASSED: f"passed, {self.against}",
             REFUSED: f"refused, {self.against}",

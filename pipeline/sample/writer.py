@@ -20,7 +20,7 @@ from pipeline.sample.texts import write_text
 MARKER = "sample.json"
 CONFIG = "microrec.toml"
 FAMILIES = "families.parquet"
-"""The planted structure, for whoever wants to check what was found; the pipeline never reads it."""
+"""The planted structure, to check what was found; the pipeline never reads it."""
 FEWEST_ITEMS, FEWEST_USERS = 20, 10
 _RENDERERS = 4
 _EVERY_PNG = 15  # most pictures are JPEG, every 15th is PNG
@@ -96,7 +96,7 @@ def _claim(folder: Path, wanted: dict[str, int]) -> None:
                 "choose another folder or delete it"
             )
     elif folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder} holds something that is no sample; choose an empty or a new folder")
+        raise InputError(f"{folder} holds something that is not a sample; choose an empty or a new folder")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     marker.write_text(text, encoding="utf-8")
 

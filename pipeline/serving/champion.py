@@ -1,4 +1,4 @@
-"""`load_champion`: the champion's release for a service of one's own, pinned and verified."""
+"""`load_champion`: the champion's release for your own service, pinned and verified."""
 
 import logging
 import os
@@ -44,7 +44,7 @@ _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A release that stays what it is, whichever is promoted after it."""
+    """A release that stays the same, whatever is promoted later."""
 
     run_id: str
     digest: str
@@ -164,7 +164,7 @@ def _own_cache() -> Path:
     place.mkdir(mode=0o700, exist_ok=True)
     found = place.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise InputError(f"{place} is not this user's alone to write, so it is not used; remove it, or name a cache")
+        raise InputError(f"{place} may be written by other users, so it is not used; remove it, or name a cache")
     return place
 
 
@@ -177,7 +177,7 @@ def _is_whole(folder: Path) -> bool:
     except (OSError, DamagedError):
         whole = False
     if not whole:
-        (folder / SUCCESS).unlink(missing_ok=True)  # what has no marker is replaced
+        (folder / SUCCESS).unlink(missing_ok=True)  # a folder without a marker is replaced
     return whole
 
 

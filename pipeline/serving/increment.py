@@ -1,7 +1,7 @@
-"""`microrec increment`: vectors of what is new in the catalogue since the champion's release, published beside it.
+"""`microrec increment`: vectors of items that are new since the champion's release, published beside it.
 
-Nothing is locked. What is published is bound to one release and has a number that one attempt can take; whoever finds
-the number taken, or another champion, starts over (docs/decisions/0043-increments.md).
+Nothing is locked. An increment is bound to one release and has a number that one attempt can take. An attempt that
+finds the number taken, or another champion, starts over (docs/decisions/0043-increments.md).
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ class Incremented:
     digest: str
     """Of the release."""
     increment: str | None
-    """Folder of the increment that counts; None: there is none, for nothing is new."""
+    """Folder of the increment that counts; None: nothing is new, so there is none."""
     number: int | None
     changed: bool
     """Whether it was published now."""
@@ -129,7 +129,7 @@ class _Attempt:
         manifest = champion_manifest(self.store, self.champion)
         model = ContentModel.of(self.config, self.store, manifest, self.reporter)
         increments = self.store.increments_of(self.champion.run_id)
-        number = last_number(increments) + 1  # first of all, so that whoever publishes from here on takes it
+        number = last_number(increments) + 1  # first of all, so that a later publication takes it
         key = self._key()
         before, damaged = newest_sound(increments, manifest.release_digest, [key.public_key()] if key else [])
         for problem in damaged:

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 Reader = Callable[[str, Catalogue | None, tuple[str, ...]], Rows | None]
-"""From a table's name, the catalogue and its columns to the rows that lead to the target; None where none differ."""
+"""From a table's name, the catalogue and its columns to the rows that lead to the target; None if none differ."""
 
 
 @dataclass(frozen=True)
 class State:
-    """The row of `vectors_release`, but for the moment."""
+    """The row of `vectors_release`, except its moment."""
 
     run_id: str
     digest: str
     columns: str
     number: int | None
-    """Of the increment."""
+    """Number of the increment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class Target:
         return self.manifest.counts[source] + added
 
     def reader(self, there: State | None, num_items: Callable[[], int], *, delta: bool) -> Reader:
-        """How to come from what stands there to this.
+        """The way from what stands there to this.
 
         Args: num_items: counts the items that stand there.
 

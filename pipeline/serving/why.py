@@ -1,4 +1,4 @@
-"""Why items are recommended: what of a score comes from what others bought, and what from content.
+"""Why items are recommended: which part of a score comes from what others bought, and which from content.
 
 `stages.score_parts` has the parts, this file the items that the user has and that are nearest.
 

@@ -135,8 +135,8 @@ def _aligned(run: Run, former: Former, vectors: dict[str, np.ndarray]) -> Aligne
         known_R = (former.row_U if side == USERS else former.row_I) >= 0
         turned[side][known_R] = settled(*former.pair(side, turned[side]))
     run.reporter.say(
-        f"export: rotated into the space of release {space.champion}, in the line of {space.first}; what no rotation "
-        f"takes away: {space.residual['items']:.3f} of the items' vectors, {space.residual['users']:.3f} of the users'"
+        f"export: rotated into the space of release {space.champion}, in the line of {space.first}; residual: "
+        f"{space.residual['items']:.3f} of the items' vectors, {space.residual['users']:.3f} of the users'"
     )
     return Aligned(
         vectors={**vectors, **turned},

@@ -1,7 +1,7 @@
-"""Contents read and prepared for an encoder, batch after batch, in an order that does not depend on who prepares them.
+"""Contents read and prepared for an encoder, in batches whose order does not depend on which process prepares them.
 
-On a CPU the encoder's threads have every core, and each layer waits for the one whose core was taken: there a batch is
-prepared, on every core, right before it is encoded, the next one being read meanwhile. Beside a GPU batches are
+On a CPU the encoder's threads use every core, and each layer waits for a thread whose core was taken. So there a batch
+is prepared on every core right before it is encoded, while the next one is read. Beside a GPU batches are
 prepared ahead, and many pictures in processes: preparing is many short calls, of which Python makes one at a time
 (docs/decisions/0022-gpu.md).
 """
@@ -209,7 +209,7 @@ def _told_of_its_end() -> Iterator[None]:
         yield
     except (EOFError, OSError) as error:
         raise MicrorecError(
-            "a process that prepares pictures was ended, perhaps for want of memory; run `microrec extract` again: "
+            "a process that prepares pictures died, perhaps because memory ran out; run `microrec extract` again: "
             "what is encoded stays"
         ) from error
 

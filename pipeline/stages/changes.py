@@ -1,4 +1,4 @@
-"""What is new since the champion: a night on unchanged input need not train."""
+"""What is new since the champion. A night on unchanged input need not train."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _NO_MATTER = ("device", "processes", "trust")
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What a run would be trained on that the champion was not."""
+    """What a run would be trained on and the champion was not."""
 
     champion: str | None
     """Its run; None where there is none to compare with."""
@@ -36,7 +36,7 @@ def find_changes(run: Run) -> Changes:
 
     Tables are compared by the sha256 of their files, contents (pictures, texts, vectors) by that of what stands in
     them, the configuration by value, but for what changes no vector; a setting that the champion's version did not have
-    is a difference, for it may have done something else then.
+    is a difference, because that version may have done something else.
 
     Raises `InputError` before stage `prepare`.
     """

@@ -21,7 +21,7 @@ from pipeline.stages.batches import MANY
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How contents are cut; the vectors are the same but for `batches_per_group`."""
+    """How contents are cut; only `batches_per_group` changes the vectors."""
 
     batches_per_group: int = 8
     """Batches that are published as one part."""
@@ -30,7 +30,7 @@ class Limits:
     many_pictures: int = MANY
     """Pictures from which on processes prepare them."""
     remembered_at_once: int = 4096
-    """Pictures that are remembered as one part: those that a killed extraction reads again."""
+    """Pictures that are remembered as one part; a killed extraction reads at most these again."""
 
 
 DEFAULT = Limits()
@@ -54,7 +54,7 @@ class Job:
         return self.modality.batch_size * self.limits.batches_per_group
 
     def fitting(self, specs: Sequence[EncoderSpec], hashes: pl.Series) -> EncoderSpec:
-        """The encoder to go on with (`dataset.features.fitting`)."""
+        """The encoder to continue with (`dataset.features.fitting`)."""
         return fitting(specs, self.name, self.run.store, hashes)
 
     def features(self, spec: EncoderSpec) -> FeatureStore:

@@ -1,7 +1,7 @@
 """Pictures that were not seen before: read once, hashed, decoded and encoded in one pass, by the shard that owns them.
 
-Who owns a picture is known before anything is read: its `image_path` decides. What a picture's vector is does not
-depend on which pictures are encoded with it (`encode_batch`), so it does not matter how they are shared, and two
+The owner of a picture is known before anything is read: its `image_path` decides. A picture's vector does not
+depend on the pictures that are encoded with it (`encode_batch`). So it does not matter how they are divided, and two
 shards that find one content in two places write the same vector.
 
 Pictures are remembered after their features are written. A killed extraction therefore reads again what it had not

@@ -1,4 +1,4 @@
-"""Texts that were not seen before, encoded in groups that do not depend on who encodes them.
+"""New texts, encoded in groups that do not depend on which process encodes them.
 
 Texts come out bit for bit the same however they are cut: float results depend on which texts share a batch, so texts
 not seen before are sorted by (length, hash) and cut into groups of whole batches, and a group is published as one

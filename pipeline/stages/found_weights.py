@@ -1,4 +1,4 @@
-"""Weights that are `auto`: what the champion's training has found, where it had the settings of this run.
+"""Weights that are `auto`: those that the champion's training found, if it had the settings of this run.
 
 The champion is the one that stood when the run began, so that a killed and resumed run trains with the same weights.
 """
@@ -27,27 +27,27 @@ MOST_GROWTH = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class FoundWeights:
-    """Of an earlier training; None: nothing was found that this one may use."""
+    """Weights of an earlier training; None: nothing was found that this one may use."""
 
     run_id: str | None = None
-    """Whose training searched them."""
+    """The run whose training searched them."""
     training: dict[str, float] | None = None
     """By the names of `model.config.Weights`."""
     taste: dict[str, float] | None = None
     """By modality."""
     interactions: int | None = None
-    """Of training, on which they were searched."""
+    """Number of training interactions on which they were searched."""
     searches_on: bool = False
-    """Whether they are only where a search begins: the earlier one was cut off, or the data is another now."""
+    """Whether a new search begins from them: the earlier one was cut off, or the data has changed."""
 
 
 NOTHING_FOUND = FoundWeights()
 
 
 def found_weights(run: Run, modalities: list[str]) -> FoundWeights:
-    """What an earlier training knows for a model with these modalities; decided once in a run.
+    """An earlier training's weights for a model with these modalities; decided once in a run.
 
-    A champion that is damaged or was trained otherwise is no reason to fail: weights are found anew. A run that the
+    A champion that is damaged or was trained otherwise does not fail the night: weights are found anew. A run that the
     training begins from by its id brings its own weights, without which its parameters are another model's.
     """
     file = run.path / RECORD

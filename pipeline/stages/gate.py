@@ -1,4 +1,4 @@
-"""The quality gate about an evaluated run, before its release is written: no stage, for it may be asked again."""
+"""The quality gate for an evaluated run, before its release is written. It is not a stage: it may be asked again."""
 
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from pipeline.stages.checkpoint import VECTORS
 
 
 def ask_gate(run: Run, as_of: datetime | None = None, *, again: bool = True) -> Verdict:
-    """Judge a run and write `gate.json` into its folder; nothing is moved, and a refusal is no error here.
+    """Judge a run and write `gate.json` into its folder; nothing is moved, and a refusal is not an error here.
 
     A champion that stands for a later moment than `as_of` stays in any case, so nothing is judged. Unless `again`,
     what was recorded is given back where it still counts.

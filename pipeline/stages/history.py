@@ -24,7 +24,7 @@ def as_rows(history: Sequence[EpochReport]) -> list[dict[str, Any]]:
 def as_history(rows: Any, where: object) -> list[EpochReport]:
     """The inverse of `as_rows`.
 
-    Raises `StoreError` that names `where` the rows stand, for what is no history.
+    Raises `StoreError` that names `where` the rows stand, if they are not a history.
     """
     nested = [_nested(row) for row in rows] if isinstance(rows, list) else rows
     return as_record(list[EpochReport], nested, where)

@@ -1,4 +1,4 @@
-"""Between `validate` and all that computes: what it warned of, and the checks of the input, asked anew each time."""
+"""After `validate`, before anything is computed: its warnings, and the checks of the input, asked anew each time."""
 
 from pipeline import stages
 from pipeline.columns import ITEM_ID, USER_ID

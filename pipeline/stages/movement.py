@@ -1,4 +1,4 @@
-"""What a release changes of the champion's: the delta that consumers load, and the drift that people read."""
+"""How a release differs from the champion's: the delta that consumers load, and the drift that people read."""
 
 from dataclasses import dataclass, field
 

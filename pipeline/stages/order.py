@@ -39,7 +39,7 @@ NEEDS: dict[Stage[Any], Stage[Any]] = {
     stages.EXPORT: stages.EVALUATE,
     stages.REGISTER: stages.EXPORT,
 }
-"""Which stage must have been done before."""
+"""The stage that must have been done before."""
 
 
 def new_run_id() -> str:
@@ -68,7 +68,7 @@ def do_stage(run: Run, stage: Stage[ResultType]) -> ResultType:
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """A run that stands on its input."""
+    """A run that is pinned to its input."""
 
     run: Run
     result: ValidateResult
@@ -97,7 +97,7 @@ def do_stages(run: Run, *, upto: Stage[Any]) -> None:
 
 
 def _work(stage: Stage[ResultType]) -> Any:
-    """The stage's function, which has its module's name; imported when needed, for a command pays for what it uses."""
+    """The stage's function, which has its module's name; imported when needed, so a command loads only what it uses."""
     return getattr(import_module(f"pipeline.stages.{stage.name}"), stage.name)
 
 

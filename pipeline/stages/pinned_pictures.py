@@ -1,7 +1,7 @@
 """The pictures of a run: `validate` lists them once, and keeps the listing and what it has read beside its result.
 
-Later stages take the listing, so that shards agree on who reads which picture, and no picture that `validate` has read
-is read again.
+Later stages take the listing. So shards agree on which of them reads a picture, and no picture that `validate` has
+read is read again.
 """
 
 import io

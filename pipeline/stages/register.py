@@ -114,7 +114,7 @@ def release_tags(release: UPath, manifest: Manifest, verdict: Verdict | None) ->
 
 
 def again_tags(left_out: Sequence[str] = ()) -> dict[str, str]:
-    """What a version says that was registered again: when, for MLflow's own times begin then, and without what."""
+    """Tags of a version that was registered again: when (MLflow's own times begin then), and what is missing."""
     tags = {"microrec.registered_again": now(), "microrec.registered_again.without": "\n".join(left_out)}
     return {name: value for name, value in tags.items() if value}
 

@@ -18,7 +18,7 @@ RANKER = Path(__file__).parents[1] / "serving" / "ranker.py"
 SERVED = "release"
 """Name of the folder of files that the ranker reads."""
 DEFAULTS = {"mode": "recommend", "k": 20, "exclude_seen": True, "unknown": "popular"}
-"""The ranker's parameters; it has them, too, for it imports nothing of ours."""
+"""The ranker's parameters. The ranker has its own copy, because it imports nothing of ours."""
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow")
 """What the ranker imports; registered with the versions that it was tried with here."""
 

@@ -1,4 +1,4 @@
-"""What of a score comes from what others bought, and what from content.
+"""Which part of a score comes from what others bought, and which from content.
 
 An item's vector is a sum: the trained one, what the item graphs bring of its neighbours in content, and its content in
 each modality (`model.finishing`). So is its score: the user's vector times each part. The trained vector of an item

@@ -1,4 +1,4 @@
-"""Stage `validate`: a catalogue is checked before anything is computed from it: what is there, missing, dropped."""
+"""Stage `validate`: a catalogue is checked before anything is computed: what is there, missing or dropped."""
 
 import dataclasses
 import statistics
@@ -38,7 +38,7 @@ from pipeline.stages.validation_report import (
 )
 
 TRIES = 3
-"""How often input that is replaced meanwhile is read."""
+"""How often input is read again if it is replaced meanwhile."""
 _ROWS, _ITEMS, _USERS, _LAST, _VALUES = "__rows", "__items", "__users", "__last", "__values "
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_A_YEAR = 365.2425 * 86_400 * 1e6
@@ -60,9 +60,7 @@ def validate(run: Run, folder: Path) -> ValidateResult:
         except InputMovedError as error:
             moved = str(error)
             run.reporter.say(f"validate: the input moved while it was read ({moved}); it is read again")
-    raise InputError(
-        f"the input moved {TRIES} times while it was read ({moved}); start when whoever writes it has finished"
-    )
+    raise InputError(f"the input moved {TRIES} times while it was read ({moved}); start when its writer has finished")
 
 
 def check_catalogue(config: Config, folder: Path | None = None, *, deep: bool = False) -> ValidationReport:
@@ -81,7 +79,7 @@ def check_catalogue(config: Config, folder: Path | None = None, *, deep: bool = 
     catalogue.require_columns(config.evaluation.columns, KIND_SETTING)
     items = clean_items(catalogue, [IMAGE_PATH])
     interactions, kept, users_before = _interactions(catalogue, items)
-    split_interactions(kept, config.split)  # what cannot be split is refused before anything is encoded
+    split_interactions(kept, config.split)  # data that cannot be split is refused before anything is encoded
     look = _look(config, catalogue, items, deep=deep)
     if look and folder:
         keep_pictures(folder, look.listing, look.checked)

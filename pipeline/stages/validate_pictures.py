@@ -80,7 +80,7 @@ def look_at_pictures(catalogue: Catalogue, contents: ContentStore, items: pl.Dat
 
 
 def _sample(unread: pl.DataFrame) -> pl.DataFrame:
-    """The same pictures whoever asks: by a hash of their names."""
+    """The same pictures in every call: by a hash of their names."""
     drawn = [hashlib.sha256(name.encode()).digest() for name in unread[IMAGE_PATH]]
     ordered = unread.with_columns(pl.Series(_DRAWN, drawn, dtype=pl.Binary)).sort(_DRAWN).head(SAMPLE)
     return ordered.filter(pl.col(SIZE).cum_sum() <= SAMPLE_BYTES)

@@ -1,4 +1,4 @@
-"""What `validate` found in a catalogue, and what of it deserves a warning."""
+"""What `validate` found in a catalogue, and which findings are warnings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,9 +32,9 @@ class ItemsReport:
     nulls: dict[str, int]
     """By column."""
     values: dict[str, int] | None = None
-    """Rows with a value, which blanks are none, by the columns that the modalities are made of."""
+    """Rows with a value (blanks are none), by the columns that the modalities are made of."""
     words_for_nothing: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By column: words such as `nan`, which other programs write for what is missing, and their rows."""
+    """By column: words such as `nan`, which other programs write for a missing value, and their rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class InteractionsReport:
     unknown_items: UnknownItems
     nulls: dict[str, int]
     last_timestamp: Moment | None = None
-    """Of all rows, dropped ones too: which are kept depends on the catalogue and the filters."""
+    """The latest of all rows, dropped ones too: which are kept depends on the catalogue and the filters."""
     timestamps: Timestamps | None
     words_for_nothing: dict[str, dict[str, int]] = field(default_factory=dict)
     """As of the items, in `user_id` and `item_id`."""
@@ -76,7 +76,7 @@ class InteractionsReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Of a count."""
+    """Spread of a count."""
 
     min: int
     median: float
@@ -134,7 +134,7 @@ class ContentReport:
     """Whether the rest of a longer text is left out."""
     long_items: list[Any] = field(default_factory=list)
     of_unknown_items: int | None = None
-    """Precomputed vectors of items that there are not."""
+    """Precomputed vectors of items that the catalogue lacks."""
     zero: int | None = None
     """Items whose precomputed vector is all zero: they count as missing."""
     scaled: int | None = None
@@ -150,7 +150,7 @@ class ContentReport:
     unread: int = 0
     """Items whose picture was not read before and not decoded now either."""
     estimated_unreadable: int = 0
-    """Of these, as many as the share of today's sample that cannot be decoded; `usable` is without them."""
+    """How many of these cannot be decoded, by today's sample; `usable` is without them."""
 
     def picture_problems(self) -> list[tuple[str, int, list[PictureProblem]]]:
         """Kind, number and the first of each kind of problem, of pictures only."""
@@ -176,7 +176,7 @@ class ValidationReport:
 
 
 def find_warnings(report: ValidationReport) -> list[str]:
-    """What deserves a look, though it stops nothing."""
+    """Warnings: what deserves a look but stops nothing."""
     items, interactions = report.items, report.interactions
     dropped, unknown = interactions.dropped, interactions.unknown_items
     missing_times = interactions.timestamps.missing if interactions.timestamps else 0
@@ -212,14 +212,14 @@ def _empty_columns(report: ValidationReport) -> list[str]:
 
 
 def _words(report: ValidationReport) -> list[str]:
-    """Words for nothing that were taken for something."""
+    """Words for a missing value that were read as values."""
     lines = []
     for table, found in (("items", report.items), ("interactions", report.interactions)):
         for name, counts in found.words_for_nothing.items():
             told = ", ".join(f"{word!r} in {count:,} rows" for word, count in counts.items())
             what = "each is one id like any other" if name in (USER_ID, ITEM_ID) else "they count as content"
             lines.append(
-                f"{table}: column {name} holds {told}: other programs write this where nothing is; {what}; leave such "
+                f"{table}: column {name} holds {told}: other programs write this for no value; {what}; leave such "
                 "values empty"
             )
     return lines

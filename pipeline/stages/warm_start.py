@@ -1,8 +1,8 @@
 """Which earlier run a training begins from, and whether it may (`train.warm_start`; docs/decisions/0012-warm-start.md).
 
 The champion is the one that stood when the run began (`registry.predecessor`). What was decided is written into the run
-before the first epoch, so that a killed and resumed run begins at the same place. A champion that cannot be used is no
-reason to miss the night's release: training starts fresh and says why. A run that was named by hand and cannot be used
+before the first epoch, so that a killed and resumed run begins at the same place. A champion that cannot be used does
+not cost the night's release: training starts fresh and says why. A run that was named by hand and cannot be used
 is an error.
 """
 
@@ -50,7 +50,7 @@ _DAMAGE = (
     SafetensorError,
     pl.exceptions.PolarsError,
 )
-"""What reading a run raises of which files are missing, cut or overwritten; other faults of a store may pass."""
+"""What reading raises if a run's files are missing, cut or overwritten; other faults of a store may pass."""
 
 
 class _UnusableError(Exception):
@@ -118,8 +118,8 @@ def _start(run: Run, record: WarmStart, trainer: Trainer[Micro], today: Dataset)
     most = max(MOST_TRAINED_BEFORE, min(MOST_OF_FEW, 1 / math.sqrt(max(1, len(pairs_by_id(today, HELD_OUT))))))
     if share > most:
         raise _UnusableError(
-            f"run {earlier.id} and those before it were trained on {share:.1%} of what run {run.id} holds out, at most "
-            f"{most:.1%} may be; was [split] changed?"
+            f"run {earlier.id} and those before it were trained on {share:.1%} of what run {run.id} holds out; at most "
+            f"{most:.1%} is allowed; was [split] changed?"
         )
     user_U, item_I = earlier_rows(then, today)
     if run.config.model.backbone == "mf" and (user_U < 0).any():

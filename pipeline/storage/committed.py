@@ -26,7 +26,7 @@ class Committed:
 
     @property
     def mend(self) -> str:
-        """How to come by sound files."""
+        """How to get sound files."""
         return f"delete {self.folder}: the run, continued under its id, does stage {self.folder.name} again"
 
     @property

@@ -1,4 +1,4 @@
-"""What lies in a folder of the store, with its size and age, and how a folder goes."""
+"""The files in a folder of the store, with size and age, and how a folder is removed."""
 
 import os
 import shutil

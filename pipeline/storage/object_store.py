@@ -5,10 +5,10 @@ A folder is published in four steps (docs/decisions/0008-publishing-without-rena
 1. the attempt uploads its files under a name of its own, `<folder>/_attempts/<attempt>/…`;
 2. `<folder>/_attempts/chosen` is created with the attempt's name on the condition that it does not exist: the
    store lets one attempt do that, and the answer never changes again;
-3. whoever comes by copies the files of the *chosen* attempt, its own or not, to their places in `<folder>`;
+3. any attempt copies the files of the *chosen* one, its own or not, to their places in `<folder>`;
 4. and writes `<folder>/_SUCCESS`, after which the uploads of step 1 are removed.
 
-Only one attempt's files are ever put into place, so it does not matter who copies, how often, or who dies on the way.
+Only one attempt's files are ever put into place, so it does not matter which attempt copies, how often, or dies.
 """
 
 import errno

@@ -13,7 +13,7 @@ def spelled(document: Any) -> str:
 
 
 def sealed(document: Any) -> Any:
-    """The same with its seal, also in the place of an earlier one; what is no object has none."""
+    """The same with its seal, also in the place of an earlier one; only objects have one."""
     return {**document, SEAL: _seal_of(document)} if isinstance(document, dict) else document
 
 

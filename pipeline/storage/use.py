@@ -1,6 +1,6 @@
 """Who uses a run and the features, and what is being removed: how a night and `gc` keep out of each other's way.
 
-A run that is opened signs first and looks for a claim then. `gc` claims first and looks for a signature then. Whichever
+A run that is opened signs first, then looks for a claim. `gc` claims first, then looks for a signature. The one that
 comes second sees the other, on a disk and in an object store.
 """
 

@@ -16,8 +16,8 @@ from pipeline.storage.files import is_absence, is_local, local_path
 AT_ONCE = 16
 """Files asked about at the same time."""
 SETTLES_NS = 2_000_000_000
-"""A write within so long before the reading, or after it, may have the same time as a later one: two seconds are what
-the coarsest file systems tell apart."""
+"""A write within this time before the reading, or after it, may have the same time as a later one. The coarsest file
+systems have a resolution of two seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`microrec gc`: what can go and how much room it gives; with `apply` it goes (docs/decisions/0037-gc.md)."""
+"""`microrec gc`: what can go, and how much room that gives; `apply` removes it (docs/decisions/0037-gc.md)."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime

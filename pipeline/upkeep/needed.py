@@ -1,4 +1,4 @@
-"""Which nights must stay, and why: the champion and those before it, what is in use, what somebody refers to."""
+"""Which nights must stay, and why: the champion and those before it, nights in use, and nights that others refer to."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Removing, beside whatever runs: each thing is asked for once more right before it goes.
+"""Removing, while other commands run: each thing is checked once more right before it goes.
 
 A night goes as its registered versions, increments, release and then run, so that what is cut short is found again.
 """

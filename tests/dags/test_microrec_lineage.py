@@ -102,7 +102,7 @@ def test_lineage_that_cannot_be_told_is_a_line_in_the_log(monkeypatch, caplog):
 
     monkeypatch.setattr(microrec_lineage, "get_current_context", broken)
     microrec_lineage.tell(written=["s3://lake/shop/releases/r1"])
-    assert "lineage is not told: no task runs here" in caplog.text
+    assert "lineage is not reported: no task runs here" in caplog.text
 
 
 def test_address_of_a_location_is_absolute_and_champion_stands_beside_the_releases(tmp_path):

@@ -71,7 +71,7 @@ def test_read_precomputed_amazon_damage_is_named_by_record(tmp_path):
     with pytest.raises(FeatureError, match=r"x\.b is cut off in record 2: its 32,688 bytes .* fetch it again"):
         read_precomputed(path, None, [])
     path.write_bytes(whole[:16_394] + b"\xff" * 10 + whole[16_394 + 10 :])
-    with pytest.raises(FeatureError, match=r"x\.b, record 2: the id .* no ASCII"):
+    with pytest.raises(FeatureError, match=r"x\.b, record 2: the id .* not ASCII"):
         read_precomputed(path, None, [])
     path.write_bytes(b"")
     with pytest.raises(FeatureError, match=r"x\.b: there is no vector"):
@@ -147,7 +147,7 @@ def test_read_precomputed_wrong_input_is_named(tmp_path):
     with pytest.raises(FeatureError, match="needs ids = 'FILE'"):
         read_precomputed(tmp_path / "v.npy", tmp_path, ids)
     (tmp_path / "ids.txt").write_bytes("1\né\n".encode("latin-1"))
-    with pytest.raises(FeatureError, match=r"ids\.txt is no UTF-8 text"):
+    with pytest.raises(FeatureError, match=r"ids\.txt is not UTF-8 text"):
         read_precomputed(tmp_path / "v.npy", tmp_path / "ids.txt", ids)
 
 

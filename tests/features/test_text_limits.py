@@ -87,5 +87,5 @@ def test_average_without_a_known_limit_is_refused(tmp_path):
     )
     with pytest.raises(FeatureError, match="long_texts = 'average' needs a model in a local folder"):
         find_encoder("text", config).load()
-    with pytest.raises(ValueError, match="long_texts is of texts"):
+    with pytest.raises(ValueError, match="long_texts is a setting of texts"):
         ModalityConfig(encoder="efficientnet-lite0", long_texts="average")

@@ -31,7 +31,7 @@ def test_model_config_unknown_backbone_names_the_nearest():
 
 
 def test_model_config_without_content_and_map_new_items_are_refused():
-    with pytest.raises(ValueError, match="content_weight = 0 leaves new_items"):
+    with pytest.raises(ValueError, match="with content_weight = 0, new_items = 'graphs' gives no vector"):
         ModelConfig(content_weight=0.0, new_items="graphs")
 
 

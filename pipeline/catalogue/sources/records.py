@@ -34,7 +34,7 @@ class RecordKind:
     batch: int = 10_000
     """Records in memory at once."""
     line_limit: int = LINE_LIMIT
-    """Bytes; a longer line is no record but a file of another kind."""
+    """Bytes; a longer line is not a record but a file of another kind."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -49,7 +49,7 @@ class RecordKind:
 
 
 def parse_literal(line: str) -> Any:
-    """One Python literal, or JSON where the line is JSON. Constants and containers are built, nothing is ever run.
+    """One Python literal, or JSON where the line is JSON. Constants and containers are built; no code is run.
 
     Nearly all lines are JSON but for their quotes, and `json` is 3.5 times as fast as `ast`: without a backslash a
     string ends at its next quote, so quotes can be exchanged. What then is no JSON (`None`, tuples …) goes to `ast`.

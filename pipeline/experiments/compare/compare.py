@@ -110,8 +110,8 @@ def _result(run: Run, row: Contestant, seed: int) -> FitResult | None:
     result = run.result(_fit(row, seed))
     if result is not None and result.definition != row.definition():
         raise InputError(
-            f"run {run.id}: {row.name}, seed {seed}, was measured by another version of microrec, with other settings "
-            f"or choices of them or without a record of these; use a new run id"
+            f"run {run.id}: {row.name}, seed {seed}, was measured with other settings or choices, or by a version of "
+            f"microrec that did not record them; use a new run id"
         )
     return result
 

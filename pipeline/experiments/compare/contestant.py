@@ -15,9 +15,9 @@ Settings = Mapping[str, Any]
 Group = Literal["baseline", "model", "ablation"]
 
 OWN = "own."
-"""Begins the names of settings that are arguments of the model that is trained, not of the run's configuration."""
+"""Prefix of settings that are arguments of the trained model, not of the run's configuration."""
 LOOKED_UP, NEIGHBOURS, FACTORS, SOLVED, TRAINED = range(5)
-"""Efforts: in this order rows are measured, so that a comparison has something to show early."""
+"""Efforts. Rows are measured in this order, so that a comparison has something to show early."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +41,10 @@ class Contestant:
     """What is trained."""
     effort: int = TRAINED
     cost: Callable[[TrainingData], Cost] = nothing
-    """Of one choice of a model that is computed."""
+    """Cost of one choice of a model that is computed."""
 
     def definition(self) -> dict[str, Any]:
-        """Its settings and the choices among them, as plain JSON: figures of others are not its own."""
+        """Its settings and choices, as plain JSON. Figures measured with other ones are not its own."""
         parts = {"settings": self.settings, "choices": self.choices}
         definition: dict[str, Any] = json.loads(json.dumps(parts | ({"steps": self.steps} if self.steps else {})))
         return definition

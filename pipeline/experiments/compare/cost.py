@@ -1,4 +1,4 @@
-"""What a row of the comparison will take, said before it is measured.
+"""Memory and time of a row of the comparison, said before it is measured.
 
 Shapes: U users, I items, T training interactions.
 """

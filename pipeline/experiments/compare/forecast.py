@@ -1,4 +1,4 @@
-"""What a row will take, told before it is measured, and why it is left out where memory does not suffice.
+"""What a row will take, said before it is measured, and why it is left out if memory does not suffice.
 
 A skip is a record beside the fits, of this machine and moment: the next `compare` of the run tries again.
 """

@@ -46,7 +46,7 @@ class SeedData:
         for part in (VALIDATION, TEST):
             if not len(self.dataset.pairs(part)[0]):
                 raise InputError(
-                    f"compare chooses settings on validation and measures them on test, and the split has no "
+                    f"compare chooses settings on validation and measures them on test, but the split has no "
                     f"{part} interactions; raise split.{part}, or use a split that has some"
                 )
 

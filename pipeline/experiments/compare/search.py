@@ -2,7 +2,7 @@
 
 A number that is searched has a factor. As long as the best choice has no other within that factor above it, or below
 it, all other settings alike, the next to be tried stands there. So a grid that is too narrow widens, and one that is
-too coarse becomes finer around its best; a bound of the number of tries ends what would go on for ever.
+too coarse becomes finer around its best; a bound on the number of tries ends the search.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What became of one contestant on one seed, and the comparison in MLflow: a run for the whole, a child run a fit."""
+"""The result of one contestant on one seed, and the comparison in MLflow: one run, with a child run for each fit."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,6 +1,6 @@
 """The gate's verdict: a candidate's vectors against the champions', on the same held-out interactions.
 
-No figure that a run has recorded is believed: all are computed from vectors and interactions.
+No recorded figure of a run is used: all are computed from vectors and interactions.
 """
 
 import dataclasses
@@ -94,14 +94,14 @@ def _against_champion(gate: GateConfig, candidate: Contender, champion: Contende
             rows += difference_rows(gate, name, found[name], caveat)
         else:
             rows.append(
-                Row(name=name, verdict=NOT_JUDGED, note=caveat or "no such interaction of users and items both know")
+                Row(name=name, verdict=NOT_JUDGED, note=caveat or "no such interaction of users and items in common")
             )
     first = next(iter(found.values()))
     return [*rows, _coverage_row(first, ground), _sharpness_row(gate, first)]
 
 
 def _incomparable_row(candidate: Contender, champion: Contender, ground: Ground) -> Row:
-    """Where there is no pair to compare on: no fault of a run that holds nothing out, and one of a run that does."""
+    """If there is no pair to compare on: expected of a run that holds nothing out, a fault of a run that does."""
     for one in (candidate, champion):
         if one.dataset is not None and held_out_users(one.dataset).is_empty():
             return Row(name=TODAY, verdict=NOT_JUDGED, note=f"run {one.run_id} holds nothing out (section [split])")
@@ -163,7 +163,7 @@ def difference_rows(gate: GateConfig, name: str, compared: Compared, caveat: str
 
 def _difference_row(gate: GateConfig, name: str, estimate: Estimate | None, note: str) -> Row:
     if estimate is None:
-        return Row(name=name, verdict=PASSED, note=f"{note}; the other is no better than nothing")
+        return Row(name=name, verdict=PASSED, note=f"{note}; the other finds nothing")
     return Row(
         name=name,
         verdict=REFUSED if estimate.interval[1] < -gate.max_regression else PASSED,
@@ -231,7 +231,7 @@ def best_of(found: Sequence[Compared]) -> Compared:
 def _before(
     store: Store, gate: GateConfig, candidate: Contender, before: Champion, confidence: float
 ) -> Compared | None:
-    """An earlier champion; None where it cannot be compared: that it is damaged is no fault of the candidate."""
+    """An earlier champion; None if it cannot be compared: its damage is not the candidate's fault."""
     try:
         other = released(store, before.run_id, before.manifest_sha256)
     except StoreError:

@@ -7,11 +7,11 @@ from pipeline.registry.judging.contender import Contender
 from pipeline.release.verdict import NOT_JUDGED, PASSED, REFUSED, Row
 
 MOST_ZERO_RISE = 0.05
-"""Of the share of zero vectors over the champion's."""
+"""Largest rise of the share of zero vectors over the champion's."""
 MOST_ZERO = 0.5
-"""The share without a champion."""
+"""Largest share of zero vectors without a champion."""
 LEAST_NORM = 0.1
-"""Of the items' median norm, relative to the champion's: more than any change of settings we know makes of it."""
+"""Least median norm of the items, relative to the champion's. No change of settings that we know falls below it."""
 
 
 def finite_row(candidate: Contender) -> Row:

@@ -13,7 +13,7 @@ import numpy as np
 FEWEST_USERS = 30
 """With fewer, a normal interval is too narrow, and nothing is judged by it."""
 POWER = 0.95
-"""Of the fall that is said to be detectable."""
+"""Probability that the gate refuses a fall that is called detectable."""
 
 
 @dataclass(frozen=True, kw_only=True)

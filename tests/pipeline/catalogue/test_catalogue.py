@@ -206,7 +206,7 @@ def test_read_interactions_files_that_differ_in_the_type_of_an_id_are_refused(tm
         ("u,a,five,1", r"bad\.csv: cannot be read: .*'?rating'?.*five"),
         (
             "u,a,5,yesterday",
-            r"bad\.csv, column timestamp: 'yesterday' is no moment with the year first",
+            r"bad\.csv, column timestamp: 'yesterday' is not a moment with the year first",
         ),
     ],
 )
@@ -255,7 +255,7 @@ def test_clean_items_exact_repetitions_go_and_conflicts_are_refused(tmp_path):
     assert clean_items(settle(tmp_path).open_catalogue()).rows() == [("a", ["x"]), ("b", ["x", "y"])]
     ids = [f"p{number}" for number in range(8)]
     write(tmp_path / "more.parquet", {"item_id": ids * 2, "title": ["x"] * 8 + ["y"] * 8})
-    with pytest.raises(InputError, match=r"8 ids stand on several rows that differ, such as 'p0', .* 'p4'; keep one"):
+    with pytest.raises(InputError, match=r"8 ids have several rows that differ, such as 'p0', .* 'p4'; keep one"):
         clean_items(settle(tmp_path, "more.parquet").open_catalogue())
 
 

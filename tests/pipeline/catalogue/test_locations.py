@@ -284,7 +284,7 @@ def test_links_to_files_are_followed(tmp_path):
 @pytest.mark.timeout(60)
 def test_what_is_no_regular_file_is_refused_or_passed_over(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
-    with pytest.raises(InputError, match=r"pipe\.csv is no regular file"):
+    with pytest.raises(InputError, match=r"pipe\.csv is not a regular file"):
         checked(shop(tmp_path, interactions="pipe.csv"))
     write(tmp_path / "inter/part-0.csv", INTERACTIONS)
     os.mkfifo(tmp_path / "inter/part-1.csv")

@@ -32,7 +32,7 @@ def timed(folder, values, ending=".csv"):
     ],
 )
 def test_texts_without_the_year_first_are_refused(tmp_path, ending, values):
-    with pytest.raises(InputError, match=rf"inter\{ending}, column timestamp: '.*' is no moment with the year first"):
+    with pytest.raises(InputError, match=rf"inter\{ending}, column timestamp: '.*' is not a moment with the year"):
         checked(timed(tmp_path, values, ending))
 
 

@@ -18,7 +18,7 @@ REFUSED = {
     "gz_cut_csv": r"inter\.csv\.gz is damaged .*fetch it again",
     "pq_delta": r"inter is a table of Delta: .*export its present rows",
     "pq_image_bytes": r"items\.parquet, column image_path: values are Binary",
-    "ts_us_months": r"inter\.csv, column timestamp: '01/01/2023' is no moment with the year first",
+    "ts_us_months": r"inter\.csv, column timestamp: '01/01/2023' is not a moment with the year first",
 }
 READ = {
     "az_json_true": (6, 16, ""),

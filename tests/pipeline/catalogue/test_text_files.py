@@ -140,7 +140,7 @@ def test_packed_file_that_is_damaged_is_told_so(tmp_path, suffix, damage, capsys
     (tmp_path / f"inter{suffix}.gz").write_bytes(payload)
     config = shop(tmp_path, interactions=f"inter{suffix}.gz")
     assert exit_status(lambda: checked(config) and 0) == 2
-    assert f"inter{suffix}.gz is damaged or no gzip file" in capsys.readouterr().err
+    assert f"inter{suffix}.gz is damaged or not a gzip file" in capsys.readouterr().err
 
 
 def test_packed_file_under_the_name_of_a_plain_one_is_told_so(tmp_path):
@@ -169,7 +169,7 @@ def test_json_nan_is_null(tmp_path, place):
 
 @pytest.mark.parametrize("value", [float("inf"), -float("inf")])
 def test_json_infinity_is_refused_with_its_line(tmp_path, value):
-    with pytest.raises(InputError, match=r"items\.jsonl, line 2: holds -?Infinity, which is no number"):
+    with pytest.raises(InputError, match=r"items\.jsonl, line 2: holds -?Infinity, which is not a number"):
         checked(json_shop(tmp_path, '{"item_id": "A1"}', json.dumps({"item_id": "A2", "title": "x", "n": value})))
 
 
@@ -183,7 +183,7 @@ def test_json_infinity_is_refused_with_its_line(tmp_path, value):
         ("[" * 50_000, "is not JSON"),
         ('{"item_id": "A2"} {"item_id": "A3"}', "is not JSON"),
         ('{"item_id": "A2", "item_id": "A3"}', "has the name 'item_id' twice"),
-        ('{"item_id": "A2", "a\\ud800": 1}', r"has the name 'a\\ud800', which is no text"),
+        ('{"item_id": "A2", "a\\ud800": 1}', r"has the name 'a\\ud800', which is not text"),
     ],
 )
 def test_json_wrong_line_is_named(tmp_path, line, message):

@@ -88,7 +88,7 @@ def test_command_store_that_answers_with_a_fault_ends_with_its_status(
 def test_command_store_that_does_not_answer_is_status_1(shop, impatient, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_ports(1)[0]}")
     done = microrec("validate", "-c", shop, "--set", "catalogue.items=s3://bucket/items.parquet")
-    assert_told(done, 1, "is the store up")
+    assert_told(done, 1, "is it running")
 
 
 def test_command_store_that_goes_away_while_polars_reads_is_status_1(shop, impatient, monkeypatch):
@@ -100,7 +100,7 @@ def test_command_store_that_goes_away_while_polars_reads_is_status_1(shop, impat
 
     monkeypatch.setattr(pl.LazyFrame, "collect", gone)
     done = microrec("validate", "-c", shop)
-    assert_told(done, 1, "is the store up")
+    assert_told(done, 1, "is it running")
     assert "correct the value" not in done.stderr
 
 
@@ -224,7 +224,7 @@ def test_command_panic_of_polars_is_one_message_without_a_traceback(capsys):
 
     assert exit_status(command) == 1
     said = capsys.readouterr().err
-    assert said.startswith("microrec: Polars has failed inside itself (index out of bounds: the len is 3); ")
+    assert said.startswith("microrec: Polars failed internally (index out of bounds: the len is 3); ")
     assert said.count("\n") == 1
 
 

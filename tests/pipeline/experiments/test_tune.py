@@ -301,7 +301,7 @@ def test_tune_object_store_keeps_the_study_between_processes(folder, first, tmp_
         ('{"train.learning_rate" = {low = 0, high = 1, log = true}}', "low must be positive where log is true, got 0"),
         ('{"train.learning_rate" = []}', "nothing to choose from for 'train.learning_rate'"),
         ("{}", "nothing to choose from; name values"),
-        ('{"train.seed" = [0, 1]}', "'train.seed' is no hyper-parameter; leave it out"),
+        ('{"train.seed" = [0, 1]}', "'train.seed' is not a hyper-parameter; leave it out"),
         ('{"train.objective" = [{l2 = 1.0}]}', "'train.objective' is a table; name its keys one by one"),
     ],
 )

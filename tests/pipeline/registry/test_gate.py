@@ -46,7 +46,7 @@ def test_gate_config_metric_that_is_not_measured_is_refused(metric):
 
 
 def test_gate_config_coverage_has_no_interval_and_is_refused():
-    with pytest.raises(ValueError, match="no figure of single users"):
+    with pytest.raises(ValueError, match="not a figure of single users"):
         GateConfig(metric="coverage@20")
 
 

@@ -439,7 +439,7 @@ def keys(tmp_path):
 
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize(
-    ("signed_by", "problem"), [(None, "is not signed"), ("theirs", "by a key that is trusted"), ("ours", None)]
+    ("signed_by", "problem"), [(None, "is not signed"), ("theirs", "by a trusted key"), ("ours", None)]
 )
 def test_promote_where_a_public_key_is_configured_takes_only_what_it_signed(config, keys, signed_by, problem, force):
     version, (_, trusted) = add_version(config, "r1"), keys["ours"]
@@ -499,5 +499,5 @@ def test_run_asks_for_the_keys_that_are_configured(tmp_path, keys, name):
     if name == "ours":
         assert order._promote(run, version, digest) == (None, None)
         return
-    with pytest.raises(DamagedError, match="by a key that is trusted"):
+    with pytest.raises(DamagedError, match="by a trusted key"):
         order._promote(run, version, digest)

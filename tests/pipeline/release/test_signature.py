@@ -54,14 +54,14 @@ def test_signature_of_one_of_several_keys_is_enough(release, tmp_path):
 
 def test_signature_of_another_key_is_refused(release, tmp_path):
     _, public = write_pair(tmp_path, "theirs")
-    with pytest.raises(DamagedError, match=r"is no signature of this manifest\.json by a key that is trusted"):
+    with pytest.raises(DamagedError, match=r"is not a signature of this manifest\.json by a trusted key"):
         require_signed(release, read_public_keys([public]))
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"AAAA", b"\xff\xfe"])
 def test_signature_that_is_none_is_refused(release, tmp_path, content):
     (release / SIGNATURE).write_bytes(content)
-    with pytest.raises(DamagedError, match=r"is no signature of this manifest\.json by a key that is trusted"):
+    with pytest.raises(DamagedError, match=r"is not a signature of this manifest\.json by a trusted key"):
         require_signed(release, read_public_keys([tmp_path / "ours.pub"]))
 
 
@@ -74,7 +74,7 @@ def test_release_that_is_not_signed_is_refused(release, tmp_path):
 def test_manifest_that_was_changed_consistently_verifies_by_digests_and_not_by_signature(release, tmp_path):
     write_json(release / MANIFEST, {**read_json(release / MANIFEST), "created": "2"})
     check_release(release)
-    with pytest.raises(DamagedError, match=r"is no signature of this manifest\.json by a key that is trusted"):
+    with pytest.raises(DamagedError, match=r"is not a signature of this manifest\.json by a trusted key"):
         require_signed(release, read_public_keys([tmp_path / "ours.pub"]))
 
 
@@ -90,7 +90,7 @@ def test_verify_command_asks_for_the_signature(release, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     refused = microrec(*command, theirs)
     assert refused.returncode == 2
-    assert "manifest.sig is no signature of this manifest.json by a key that is trusted here" in refused.stderr
+    assert "manifest.sig is not a signature of this manifest.json by a trusted key" in refused.stderr
     absent = microrec(*command, tmp_path / "absent.pub")
     assert absent.returncode == 2
     assert "--public-key: " in absent.stderr

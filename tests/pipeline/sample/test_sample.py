@@ -78,7 +78,7 @@ def test_write_sample_again_into_the_same_folder_keeps_an_edited_configuration(t
 @pytest.mark.parametrize("name", ["items.parquet", "images", "note.txt", ".hidden"])
 def test_write_sample_folder_with_foreign_content_is_refused(tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(InputError, match="holds something that is no sample; choose an empty or a new folder"):
+    with pytest.raises(InputError, match="holds something that is not a sample; choose an empty or a new folder"):
         write_sample(tmp_path, num_items=20, num_users=10)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 

@@ -113,7 +113,7 @@ def killed(text):
 
 
 def test_prepared_batches_a_process_that_is_killed_is_said():
-    with pytest.raises(MicrorecError, match="was ended, perhaps for want of memory"):
+    with pytest.raises(MicrorecError, match="died, perhaps because memory ran out"):
         list(prepared_batches(groups(500), encoder_on("cuda", killed), PER_TASK, MANY))
 
 
@@ -129,7 +129,7 @@ def test_prepared_batches_a_process_that_is_killed_while_it_sends_is_said():
     for child in children:
         os.kill(child, signal.SIGKILL)
     assert process in children
-    with pytest.raises(MicrorecError, match="was ended, perhaps for want of memory"):
+    with pytest.raises(MicrorecError, match="died, perhaps because memory ran out"):
         next(batches)
 
 

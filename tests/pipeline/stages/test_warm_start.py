@@ -200,7 +200,7 @@ def test_train_without_a_champion_starts_fresh_and_stays_so(begin, monkeypatch):
         ({"model": {"embedding_dim": 4}}, r"has another model \(model.embedding_dim: 8 then, 4 now\)"),
         ({"model": {"backbone": "mf"}}, "backbone: 'lightgcn' then, 'mf' now"),
         ({"model": {"modalities": []}}, r"modalities: \['content'\] then, \[\] now"),
-        ({"split": {"seed": 1}}, r"were trained on \d\d\.\d% of what run night holds out, at most \d+\.\d%"),
+        ({"split": {"seed": 1}}, r"were trained on \d\d\.\d% of what run night holds out; at most \d+\.\d%"),
         ({"gone": True}, "there is no finished training in .*first"),
     ],
 )

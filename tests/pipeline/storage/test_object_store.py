@@ -98,8 +98,8 @@ def test_publish_folder_late_copier_finds_it_done(root):
 @pytest.mark.parametrize(
     ("changed", "message", "kind"),
     [
-        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch.*must be ones it knows", InputError),
-        ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId.*must be ones it knows", InputError),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch.*correct AWS_ACCESS_KEY_ID", InputError),
+        ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId.*correct AWS_ACCESS_KEY_ID", InputError),
         ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "Could not connect.*AWS_ENDPOINT_URL_S3", PassingError),
         ({"AWS_ENDPOINT_URL_S3": "localhost"}, "Invalid endpoint: localhost", InputError),
         (

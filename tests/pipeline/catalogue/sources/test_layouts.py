@@ -83,7 +83,7 @@ def test_amazon_2014_repeated_asin_is_one_item_unless_its_rows_differ(baby):
     )
     assert len(clean_items(config.open_catalogue())) == 3
     write_lines(baby / "twice.json", ["{'asin': 'full', 'title': 'x'}", "{'asin': 'full', 'title': 'y'}"])
-    with pytest.raises(InputError, match=r"twice\.json, column item_id: 1 ids stand on several rows .*'full'"):
+    with pytest.raises(InputError, match=r"twice\.json, column item_id: 1 ids have several rows .*'full'"):
         clean_items(config.open_catalogue())
 
 

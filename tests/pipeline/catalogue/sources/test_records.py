@@ -94,7 +94,7 @@ def test_scan_records_damaged_files_are_named_with_the_last_good_line(tmp_path):
     with pytest.raises(InputError, match=r"cut\.json\.gz is damaged .*ended before.*fetch it again"):
         scan(tmp_path / "cut.json.gz")
     (tmp_path / "plain.json.gz").write_bytes(b'{"asin": "a"}\n')
-    with pytest.raises(InputError, match=r"plain\.json\.gz is damaged or no gzip file \(Not a gzipped file"):
+    with pytest.raises(InputError, match=r"plain\.json\.gz is damaged or not a gzip file \(Not a gzipped file"):
         scan(tmp_path / "plain.json.gz")
     (tmp_path / "latin.json").write_bytes(b'{"asin": "a"}\n{"asin": "\xe9"}\n')
     with pytest.raises(InputError, match=r"latin\.json, line 2, byte 24: b'\\xe9' is not UTF-8"):

@@ -289,7 +289,7 @@ def test_compare_figures_of_other_choices_are_refused(folder, monkeypatch):
     assert pipeline.experiments.compare.compare.compare(run).rows == first.rows
     fewer = dataclasses.replace(row, choices=row.choices[:2])
     monkeypatch.setattr(pipeline.experiments.compare.compare, "choose_contestants", lambda config: [fewer])
-    with pytest.raises(InputError, match="ease, seed 0, was measured by another version of microrec"):
+    with pytest.raises(InputError, match="ease, seed 0, was measured with other settings or choices"):
         pipeline.experiments.compare.compare.compare(run)
 
 
