@@ -16,7 +16,7 @@ def render(template, task_id):
         pod_id=task_id,
         dag_id="microrec_nightly",
         task_id=task_id,
-        kube_image="microrec/worker:0.1.0",
+        kube_image="microrec/worker:1.0.0",
         try_number=1,
         map_index=-1,
         date=None,
@@ -32,7 +32,7 @@ def test_pod_template_limits(template, gpus):
     pod = render(KUBERNETES / template, "train")
     container = pod.spec.containers[0]
     assert container.name == "base"
-    assert container.image == "microrec/worker:0.1.0"
+    assert container.image == "microrec/worker:1.0.0"
     assert container.resources.limits.get("nvidia.com/gpu") == gpus
     assert container.resources.limits["memory"]
     assert pod.spec.security_context.run_as_non_root

@@ -1,5 +1,6 @@
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,12 @@ def test_compose_files_it_names_are_there(containers):
         if "build" in service:
             dockerfile = Path(service["build"]["context"]) / service["build"]["dockerfile"]
             assert re.search(rf"^FROM .* AS {service['build']['target']}$", dockerfile.read_text(), re.M)
+
+
+def test_images_everywhere_carry_the_version_of_the_program():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    files = [ROOT / "docker-compose.yml", *sorted((ROOT / "deploy" / "kubernetes").glob("*.*"))]
+    tags = r"image: microrec/\w+:(\S+)|WORKER_CONTAINER_TAG=(\S+)"
+    found = [tag for file in files for pair in re.findall(tags, file.read_text()) for tag in pair if tag]
+    assert len(found) >= 6
+    assert set(found) == {version}
