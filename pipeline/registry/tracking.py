@@ -130,7 +130,7 @@ class Tracking:
             self._client.delete_run(made.info.run_id)
         return first
 
-    def rather(self, noted: str, run: "MlflowRun") -> "MlflowRun":
+    def preferred(self, noted: str, run: "MlflowRun") -> "MlflowRun":
         """The MLflow run that was noted first for this run of ours, and `run` is deleted; `run` where that is gone."""
         first = unless_missing(lambda: self._client.get_run(noted))
         is_same = first is not None and first.data.tags.get(RUN_TAG) == run.data.tags[RUN_TAG]

@@ -97,7 +97,7 @@ def _agreed(run: Run, tracking: Tracking, mlflow_run: "MlflowRun") -> "MlflowRun
     """The one MLflow run of all attempts: MLflow has no way to make one only where there is none."""
     file = run.path / RECORD
     noted = parse_json(file, create_bytes(file, as_json({"mlflow_run_id": mlflow_run.info.run_id})))
-    return tracking.rather(str(noted["mlflow_run_id"]), mlflow_run)
+    return tracking.preferred(str(noted["mlflow_run_id"]), mlflow_run)
 
 
 def release_tags(release: UPath, manifest: Manifest, verdict: Verdict | None) -> dict[str, str]:
