@@ -131,10 +131,9 @@ class Tracking:
         return first
 
     def preferred(self, noted: str, run: "MlflowRun") -> "MlflowRun":
-        """The MLflow run that was noted first for this run of ours, and `run` is deleted; `run` where that is gone."""
-        first = unless_missing(lambda: self._client.get_run(noted))
-        is_same = first is not None and first.data.tags.get(RUN_TAG) == run.data.tags[RUN_TAG]
-        if first is None or noted == run.info.run_id or not is_same or first.info.lifecycle_stage != "active":
+        """The MLflow run that was noted first for this run of ours, and `run` is deleted; `run` if that is gone."""
+        first = None if noted == run.info.run_id else unless_missing(lambda: self._client.get_run(noted))
+        if first is None or _place(first) != _place(run):
             return run
         self._client.delete_run(run.info.run_id)
         return first
@@ -384,6 +383,11 @@ class Tracking:
             self._set_alias(name, max(of_release, key=int))
         else:
             unless_missing(lambda: self._client.delete_registered_model_alias(name, CHAMPION))
+
+
+def _place(run: "MlflowRun") -> tuple[str, str, str | None]:
+    """What is alike for MLflow runs of one run of ours, if both are there."""
+    return run.info.lifecycle_stage, run.info.experiment_id, run.data.tags.get(RUN_TAG)
 
 
 def _source(model_id: str) -> str:

@@ -255,11 +255,13 @@ def test_register_whose_run_began_first_but_was_seen_last_takes_the_one_that_was
     assert len(client.search_model_versions("name = 'microrec'")) == len(client.search_logged_models([experiment])) == 1
 
 
-def test_register_on_another_server_than_the_noted_run_is_on_makes_a_run_there(registered, tmp_path):
+def test_register_on_another_server_or_experiment_than_the_noted_run_makes_a_run_there(registered, tmp_path):
     run, result = registered
     moved = make_config(tmp_path, mlflow={"tracking_uri": f"sqlite:///{tmp_path}/other.db"})
     again = register(Run("r1", moved, run.store, quiet()), tmp_path)
-    assert again.run_id != result.run_id
+    elsewhere = make_config(tmp_path, mlflow={"experiment": "another"})
+    third = register(Run("r1", elsewhere, run.store, quiet()), tmp_path)
+    assert len({again.run_id, third.run_id, result.run_id}) == 3
     assert client_of(run).get_run(result.run_id).info.lifecycle_stage == "active"
 
 
