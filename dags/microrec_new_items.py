@@ -1,4 +1,4 @@
-"""Gives new items of the catalogue vectors between two nights: an increment beside the champion's release.
+"""Gives the catalogue's new items vectors between two nights: an increment beside the champion's release.
 
 Off until somebody turns it on: it is paused when it is created. Then it runs every hour and whenever the asset
 `microrec_catalogue` is updated. If nothing is new, its task is skipped. Otherwise the asset `microrec_increment` tells

@@ -15,12 +15,13 @@ def hashed_words(config: ModalityConfig, dim: str) -> EncoderSpec:
     """How often each word stands in a text, hashed to `dim` columns; length 1.
 
     A word is what stands between blanks, in lower case. The cosine of two texts is that of their counts of words,
-    except for words that fall on one column. Counts keep their sign, so no two words cancel.
+    except for words that fall on one column. Counts keep their sign, so no two words cancel,
+    and no text has a vector of zeros.
 
-    Raises `FeatureError` if the number of columns is not a number.
+    Raises `FeatureError` if `dim` is not a whole number above 0.
     """
     if not dim.isdecimal() or int(dim) < 1:
-        raise FeatureError(f"{config.encoder}: write hashed-words:<dim>, such as hashed-words:256")
+        raise FeatureError(f"{config.encoder}: write hashed-words:<dim> (columns), such as hashed-words:256")
     return EncoderSpec(name=config.encoder, content="text", revision="1", load=lambda: _load(int(dim)))
 
 

@@ -127,7 +127,7 @@ def _load() -> Any:
 
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """If it finds this package, OpenVINO reports each import to its makers and leaves a file in the home folder."""
+    """With `openvino_telemetry`, OpenVINO reports each import to its makers and leaves a file in the home folder."""
     name = "openvino_telemetry"
     before = sys.modules.get(name)
     sys.modules[name] = None  # type: ignore[assignment]  # importing it fails, which OpenVINO expects

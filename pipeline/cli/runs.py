@@ -82,7 +82,7 @@ def _register_again(
 
 @app.command(rich_help_panel=NIGHT)
 def changes(run_id: RunId, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Say what a prepared run has new since the champion. If nothing is new, training can be skipped."""
+    """Say what is new in a prepared run since the champion. If nothing is new, training can be skipped."""
     from pipeline.stages.changes import find_changes
 
     show(find_changes(_open(config, overrides, run_id)), as_json)

@@ -1,4 +1,4 @@
-"""What the commands print for a person. A command's libraries are not imported before it has a result."""
+"""What the commands print for a person. Nothing of a command is imported before its result is there."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""What a release changes: `delta/{items,users}`, for consumers that keep the champion's vectors and load the rest.
+"""What a release changes: `delta/{items,users}`, for consumers that keep the champion's vectors and load what is new.
 
 An id that both know has `moved` where its row differs in anything at all, vectors or other columns, by one bit or
 more: the champion's rows without those of the delta, with the release's rows of the delta, are the release exactly.

@@ -38,7 +38,7 @@ from pipeline.stages.validation_report import (
 )
 
 TRIES = 3
-"""How often input is read again if it is replaced meanwhile."""
+"""How often input is read at most, if it is replaced meanwhile."""
 _ROWS, _ITEMS, _USERS, _LAST, _VALUES = "__rows", "__items", "__users", "__last", "__values "
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_A_YEAR = 365.2425 * 86_400 * 1e6

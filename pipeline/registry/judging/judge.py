@@ -163,7 +163,7 @@ def difference_rows(gate: GateConfig, name: str, compared: Compared, caveat: str
 
 def _difference_row(gate: GateConfig, name: str, estimate: Estimate | None, note: str) -> Row:
     if estimate is None:
-        return Row(name=name, verdict=PASSED, note=f"{note}; the other finds nothing")
+        return Row(name=name, verdict=PASSED, note=f"{note}; the other is no better than nothing")
     return Row(
         name=name,
         verdict=REFUSED if estimate.interval[1] < -gate.max_regression else PASSED,
