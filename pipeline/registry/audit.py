@@ -13,7 +13,7 @@ from pipeline.registry.answer import answer_problem
 from pipeline.registry.champion import Champion, read_champion
 from pipeline.registry.promotion import champion_problems
 from pipeline.registry.tracking import CHAMPION, Tracking
-from pipeline.release.increment import find_increment, require_signed_as_read, require_sound
+from pipeline.release.increment import find_increment, require_sound
 from pipeline.release.manifest import manifest_sha256
 from pipeline.release.verify import Verified, verify_release
 from pipeline.storage.files import SUCCESS, is_complete, resolve
@@ -66,10 +66,9 @@ def audit_release(
         PassingError: MLflow or its artifacts cannot be reached now.
     """
     run_id = UPath(checked.release).name
-    increment = find_increment(store.increments_of(run_id), checked.digest)
+    increment = find_increment(store.increments_of(run_id), checked.digest, keys)
     if increment:
         require_sound(increment, store.release(run_id))
-        require_signed_as_read(increment, keys)
     versions, manifest = tracking.versions_of(run_id), manifest_sha256(store.release(run_id))
     problems = [
         f"model version {version.version} carries digest {version.digest}"

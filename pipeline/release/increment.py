@@ -6,7 +6,6 @@ none of its ids is the release's. A release that is promoted later has these ite
 """
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,25 +30,31 @@ from pipeline.release.format import (
     write_table,
 )
 from pipeline.release.manifest import FileEntry
-from pipeline.release.signature import Kind, require_signed, sign
+from pipeline.release.signature import Kind, require_signature, sign
 from pipeline.release.sound import Listed, sound_table
 from pipeline.storage.arrow import arrow_filesystem, vectors_of
 from pipeline.storage.files import (
     SUCCESS,
-    file_sha256,
+    as_json,
+    is_absence,
     list_files,
     parse_json,
+    publish_bytes,
     publish_folder,
     read_bytes,
     scratch,
-    write_json,
 )
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 INCREMENT = "increment.json"
-SIGNED = Kind(INCREMENT, "increment.sig", b"microrec increment 1\n")
+SIGNED = Kind(
+    INCREMENT,
+    "increment.sig",
+    b"microrec increment 1\n",
+    "`microrec increment` with export.signing_key publishes another, if the release is the champion",
+)
 _PUBLISHED = re.compile(rf"(\d{{5,}})/{SUCCESS}")
 _DIGITS = 5
 
@@ -82,8 +87,6 @@ class Published:
 
     folder: UPath
     increment: Increment
-    sha256: str
-    """Of `increment.json` as it was read."""
 
     @cached_property
     def table(self) -> pa.Table:
@@ -99,17 +102,18 @@ def mend_of(folder: UPath) -> str:
     return f"`microrec increment` publishes another, if the release is the champion; otherwise delete {folder}"
 
 
-def find_increment(increments: UPath, release_digest: str) -> Published | None:
+def find_increment(increments: UPath, release_digest: str, keys: "Sequence[Ed25519PublicKey]" = ()) -> Published | None:
     """The increment that counts beside a release.
 
     Args:
         increments: folder of the release's increments.
         release_digest: the release's; an increment of another release that had its id counts as none.
+        keys: of which one's owner must have signed it; none: it need not be signed.
 
-    Raises `DamagedError` where it does not say what it is.
+    Raises `DamagedError` if it does not say what it is, or is not signed.
     """
     last = last_number(increments)
-    found = read_increment(increments, last) if last else None
+    found = read_increment(increments, last, keys) if last else None
     return found if found and found.increment.release_digest == release_digest else None
 
 
@@ -120,15 +124,12 @@ def newest_sound(
 
     An increment holds all that was new when it was made, so an earlier one is right, only less fresh.
 
-    Args:
-        increments, release_digest: as `find_increment` has them.
-        keys: of which one's owner must have signed it; none: it need not be signed.
+    Args: increments, release_digest, keys: as `find_increment` has them.
     """
     damaged: list[str] = []
     for number in sorted(published_numbers(list_files(increments)), reverse=True):
         try:
-            found = read_increment(increments, number)
-            require_signed_as_read(found, keys)
+            found = read_increment(increments, number, keys)
             require_sound(found, None)
         except StoreError as error:
             damaged.append(str(error))
@@ -138,18 +139,27 @@ def newest_sound(
     return None, damaged
 
 
-def read_increment(increments: UPath, number: int) -> Published:
-    """One increment of a release; raises `DamagedError` where it does not say what it is, or is gone."""
+def read_increment(increments: UPath, number: int, keys: "Sequence[Ed25519PublicKey]" = ()) -> Published:
+    """One increment of a release.
+
+    Args: keys: of which one's owner must have signed it, or its record is not even parsed; none: it need not be signed.
+
+    Raises `DamagedError` if it does not say what it is, is gone, or is not signed.
+    """
     folder = folder_of(increments, number)
     file = folder / INCREMENT
     try:
-        payload = read_bytes(file)
-    except FileNotFoundError as error:
+        document = read_bytes(file)
+    except OSError as error:
+        if not is_absence(error):
+            raise
         raise DamagedError(f"{file} is missing; {mend_of(folder)}") from error
-    record = as_record(Increment, parse_json(file, payload, mend_of(folder)), file)
+    if keys:
+        require_signature(folder, document, keys, SIGNED)
+    record = as_record(Increment, parse_json(file, document, mend_of(folder)), file)
     if record.number != number:
         raise DamagedError(f"{file} says number {record.number}; {mend_of(folder)}")
-    return Published(folder, record, hashlib.sha256(payload).hexdigest())
+    return Published(folder, record)
 
 
 def folder_of(increments: UPath, number: int) -> UPath:
@@ -191,18 +201,14 @@ def publish_increment(
         write_table(table, folder / ITEM_EMBEDDINGS, record.release_digest, sorted_by=SORTED_BY[ITEM_EMBEDDINGS])
         files = [FileEntry.of(path, folder) for path in sorted(folder.rglob("*.parquet"))]
         record = dataclasses.replace(record, files=files, table_digest=table_digest(table))
-        write_json(UPath(str(folder / INCREMENT)), as_document(record))
+        document = as_json(as_document(record))
+        written = Published(UPath(str(folder)), record)
+        publish_bytes(written.folder / INCREMENT, document)
         if key:
-            sign(UPath(str(folder)), key, SIGNED)
-        written = Published(UPath(str(folder)), record, file_sha256(folder / INCREMENT))
+            sign(written.folder, key, SIGNED)
+            require_signature(written.folder, document, [key.public_key()], SIGNED)  # what was signed is what was made
         require_sound(written, None)
         return dataclasses.replace(written, folder=target) if publish_folder(folder, target) else None
-
-
-def require_signed_as_read(found: Published, keys: "Sequence[Ed25519PublicKey]") -> None:
-    """Raise `DamagedError` unless the owner of one of the keys has signed it; where there are none, it need not be."""
-    if keys and require_signed(found.folder, keys, SIGNED) != found.sha256:
-        raise DamagedError(f"{found.folder / INCREMENT} changed while it was read; do it again")
 
 
 def require_sound(found: Published, release: UPath | None) -> None:

@@ -16,7 +16,7 @@ from upath import UPath
 
 from pipeline.errors import ConfigError, DamagedError, InputError
 from pipeline.release.manifest import MANIFEST
-from pipeline.storage.files import publish_bytes, read_bytes
+from pipeline.storage.files import is_absence, publish_bytes, read_bytes
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -32,10 +32,17 @@ class Kind:
     """The file of the signature: base64, one line."""
     purpose: bytes
     """Signed with the digest, so that a signature made for something else is none of this."""
+    mend: str
+    """How to come by a signed one."""
 
 
 SIGNATURE = "manifest.sig"
-RELEASE = Kind(MANIFEST, SIGNATURE, b"microrec release 1\n")
+RELEASE = Kind(
+    MANIFEST,
+    SIGNATURE,
+    b"microrec release 1\n",
+    "If it is yours, delete it and make it again with export.signing_key; otherwise take one that is signed",
+)
 MAKE_KEY = "openssl genpkey -algorithm ed25519 -out release.pem"
 MAKE_PUBLIC = "openssl pkey -in release.pem -pubout -out release.pub"
 
@@ -95,16 +102,21 @@ def sign(folder: UPath, key: "Ed25519PrivateKey", kind: Kind = RELEASE) -> None:
 def require_signed(folder: UPath, keys: "Sequence[Ed25519PublicKey]", kind: Kind = RELEASE) -> str:
     """sha256 of the document that the owner of one of the keys has signed as it is.
 
-    Raises `DamagedError` where none has.
+    Raises `DamagedError` if none has.
     """
     document = read_bytes(folder / kind.document)
+    require_signature(folder, document, keys, kind)
+    return hashlib.sha256(document).hexdigest()
+
+
+def require_signature(folder: UPath, document: bytes, keys: "Sequence[Ed25519PublicKey]", kind: Kind) -> None:
+    """Raise `DamagedError` unless the owner of one of the keys has signed `document`, as it was read there."""
     try:
         signature = base64.b64decode(read_bytes(folder / kind.signature), validate=False)
-    except FileNotFoundError as error:
-        raise DamagedError(
-            f"{folder} is not signed: it has no {kind.signature}. If it is yours, delete it and make it again with "
-            "export.signing_key; otherwise take one that is signed"
-        ) from error
+    except OSError as error:
+        if not is_absence(error):
+            raise
+        raise DamagedError(f"{folder} is not signed: it has no {kind.signature}. {kind.mend}") from error
     except binascii.Error:
         signature = b""
     if not any(_is_by(key, signature, _message(kind, document)) for key in keys):
@@ -112,7 +124,6 @@ def require_signed(folder: UPath, keys: "Sequence[Ed25519PublicKey]", kind: Kind
             f"{folder}: {kind.signature} is not a signature of this {kind.document} by a trusted key. "
             "Restore it from a copy, or name the signer's public key; ask who writes to this store"
         )
-    return hashlib.sha256(document).hexdigest()
 
 
 def _is_by(key: "Ed25519PublicKey", signature: bytes, message: bytes) -> bool:

@@ -24,7 +24,7 @@ from pipeline.progress import Reporter
 from pipeline.registry.champion import Champion, champion_manifest, read_champion
 from pipeline.release.format import ITEM_EMBEDDINGS
 from pipeline.release.increment import Increment, Published, last_number, newest_sound, publish_increment
-from pipeline.release.signature import read_signing_key
+from pipeline.release.signature import read_public_keys, read_signing_key
 from pipeline.release.sound import sound_table
 from pipeline.serving.content_model import ContentModel
 from pipeline.stages.extract import extract_features
@@ -96,8 +96,8 @@ class New:
 def add_increment(config: Config, reporter: Reporter) -> Incremented:
     """Publish vectors of the items that the champion's release lacks, unless the same stand beside it already.
 
-    Their features go into the feature store, where the next night finds them. Where the last increment is damaged, or
-    not signed by `export.signing_key`, one is published in any case.
+    Their features go into the feature store, where the next night finds them. If the last increment is damaged, one is
+    published in any case; so it is if there is a signing key and the last is signed by neither it nor a trusted one.
 
     Raises:
         InputError: there is no champion, or its model cannot say anything of new items (`ContentModel.of`).
@@ -131,7 +131,8 @@ class _Attempt:
         increments = self.store.increments_of(self.champion.run_id)
         number = last_number(increments) + 1  # first of all, so that a later publication takes it
         key = self._key()
-        before, damaged = newest_sound(increments, manifest.release_digest, [key.public_key()] if key else [])
+        trusted = [*read_public_keys(self.config.public_keys), key.public_key()] if key else []
+        before, damaged = newest_sound(increments, manifest.release_digest, trusted)
         for problem in damaged:
             self.reporter.say(f"increment: {problem}; it is published anew")
         known = sound_table(self.store.release(self.champion.run_id), ITEM_EMBEDDINGS)

@@ -80,9 +80,7 @@ def load_release(
         raise InputError("MICROREC_PGVECTOR_DSN is not set; give it an address such as postgresql://user@host/database")
     if schema and not _SCHEMA.fullmatch(schema):
         raise InputError(f"--schema {schema!r}: use small letters, digits and _, beginning with a letter or _")
-    target = Target.of(store, choose_release(store, name), columns)
-    if keys:
-        target.require_signed(keys)
+    target = Target.of(store, choose_release(store, name), columns, keys)
     _require_readable(dsn)
     with _connected(dsn) as connection:
         with connection, connection.cursor() as cursor:

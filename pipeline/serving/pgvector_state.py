@@ -10,7 +10,7 @@ from upath import UPath
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.errors import DamagedError, InputError
 from pipeline.release.format import ITEM_EMBEDDINGS
-from pipeline.release.increment import Published, find_increment, read_increment, require_signed_as_read
+from pipeline.release.increment import Published, find_increment, read_increment
 from pipeline.release.manifest import Manifest, read_manifest
 from pipeline.release.signature import require_signed
 from pipeline.serving.pgvector_rows import Rows, rows_of_delta, rows_of_release, rows_of_step
@@ -43,21 +43,19 @@ class Target:
     manifest: Manifest
     increment: Published | None
     state: State
+    keys: "Sequence[Ed25519PublicKey]"
+    """Of which one's owner must have signed what is read; none: it need not be signed."""
 
     @classmethod
-    def of(cls, store: Store, release: UPath, columns: tuple[str, ...]) -> "Target":
-        """Read them; raises `StoreError` where one is damaged."""
-        manifest = read_manifest(release)
-        increment = find_increment(store.increments_of(release.name), manifest.release_digest)
+    def of(
+        cls, store: Store, release: UPath, columns: tuple[str, ...], keys: "Sequence[Ed25519PublicKey]" = ()
+    ) -> "Target":
+        """Read them; raises `StoreError` if one is damaged, or not signed by the owner of one of the keys."""
+        manifest = read_manifest(release, require_signed(release, keys) if keys else None)
+        increment = find_increment(store.increments_of(release.name), manifest.release_digest, keys)
         number = increment.increment.number if increment else None
         state = State(release.name, manifest.release_digest, ",".join(columns), number)
-        return cls(store=store, release=release, manifest=manifest, increment=increment, state=state)
-
-    def require_signed(self, keys: "Sequence[Ed25519PublicKey]") -> None:
-        """Raise `DamagedError` where release or increment was not signed by the owner of one of the keys."""
-        require_signed(self.release, keys)
-        if self.increment:
-            require_signed_as_read(self.increment, keys)
+        return cls(store=store, release=release, manifest=manifest, increment=increment, state=state, keys=keys)
 
     def expected(self, source: str) -> int:
         """Rows that a table is to have."""
@@ -101,7 +99,7 @@ class Target:
         """The increment whose rows stand there, with its table."""
         if there.number is None:
             return None
-        found = read_increment(self.store.increments_of(there.run_id), there.number)
+        found = read_increment(self.store.increments_of(there.run_id), there.number, self.keys)
         return found if found.table.num_rows else None
 
     def _require_base(self, there: State | None, whole: str) -> State:

@@ -8,7 +8,7 @@ from typing import Any
 
 from model.config import ModelConfig, Weights, given_weights, starting_weights
 from pipeline import stages
-from pipeline.columns import TRAIN
+from pipeline.columns import TRAIN, VALIDATION
 from pipeline.config.config import WARM_START_CHAMPION, WARM_START_NONE
 from pipeline.config.recorded import differences, with_defaults
 from pipeline.dataset.records import Training
@@ -85,13 +85,15 @@ def _champions(run: Run, modalities: list[str]) -> FoundWeights:
         return NOTHING_FOUND
     manifest = read_manifest(run.store.release(before.run_id), before.manifest_sha256)
     training = manifest.training
-    if manifest.release_digest != before.digest or training is None:
+    if manifest.release_digest != before.digest or training is None or not training.weights:
         return NOTHING_FOUND
     if not _same_settings(run, manifest, training, modalities):
         return NOTHING_FOUND
     then, now = training.weights_interactions or manifest.counts.get(TRAIN_INTERACTIONS, 0), train_interactions(run)
+    if training.weights_of is None and not run.require(stages.PREPARE).counts[f"{VALIDATION}_interactions"]:
+        return NOTHING_FOUND  # nothing can be searched
     if training.weights_of is None:
-        why = f"the search of {manifest.run_id} did not come to its end"
+        why = f"{manifest.run_id} has no finished search"
     elif abs(now - then) > MOST_GROWTH * then:
         why = f"they were found on {then:,} interactions, now there are {now:,}"
     else:

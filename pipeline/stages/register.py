@@ -38,7 +38,17 @@ from pipeline.stages.input_checks import kept_checks
 from pipeline.stages.register_embedder import can_embed, log_embedder
 from pipeline.stages.register_ranker import log_ranker
 from pipeline.stages.results import ExtractResult, RegisterResult
-from pipeline.storage.files import as_json, create_bytes, file_sha256, is_complete, local_copy, parse_json, resolve
+from pipeline.storage.files import (
+    as_json,
+    create_bytes,
+    file_sha256,
+    is_complete,
+    local_copy,
+    parse_json,
+    read_bytes,
+    resolve,
+    swap_bytes,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -95,9 +105,14 @@ def register(run: Run, folder: Path, *, anew: bool = False) -> RegisterResult:
 
 def _agreed(run: Run, tracking: Tracking, mlflow_run: "MlflowRun") -> "MlflowRun":
     """The one MLflow run of all attempts: MLflow has no way to make one only where there is none."""
-    file = run.path / RECORD
-    noted = parse_json(file, create_bytes(file, as_json({"mlflow_run_id": mlflow_run.info.run_id})))
-    return tracking.preferred(str(noted["mlflow_run_id"]), mlflow_run)
+    file, own = run.path / RECORD, as_json({"mlflow_run_id": mlflow_run.info.run_id})
+    noted = create_bytes(file, own)
+    while True:
+        run_id = str(parse_json(file, noted)["mlflow_run_id"])
+        agreed = tracking.preferred(run_id, mlflow_run)
+        if agreed.info.run_id == run_id or swap_bytes(file, noted, own):  # what was noted may be lost, or elsewhere
+            return agreed
+        noted = read_bytes(file)
 
 
 def release_tags(release: UPath, manifest: Manifest, verdict: Verdict | None) -> dict[str, str]:

@@ -98,9 +98,10 @@ def parse_json(path: UPath, payload: bytes, mend: str = MEND) -> Any:
     """The document in `payload`, which was read from `path`; its seal, where it has one, is held against the rest."""
     try:
         document = json.loads(payload)
-    except ValueError as error:
+        sound = is_sound(document)
+    except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} is not valid JSON ({error}): it is damaged; {mend}") from error
-    if not is_sound(document):
+    if not sound:
         raise DamagedError(f"{path} is damaged: it does not fit its own seal; {mend}")
     return {key: value for key, value in document.items() if key != SEAL} if isinstance(document, dict) else document
 

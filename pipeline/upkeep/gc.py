@@ -9,6 +9,7 @@ from pipeline.progress import Reporter
 from pipeline.registry.disposal import Registered, aliases, artifact_bytes, registered_versions
 from pipeline.registry.tracking import Tracking
 from pipeline.release.manifest import MANIFEST, manifest_of
+from pipeline.release.signature import read_public_keys
 from pipeline.storage.layout import Store
 from pipeline.upkeep.inventory import Files, Inventory, Night, take_inventory
 from pipeline.upkeep.needed import ONE_DAY, Rules, reasons, rules
@@ -78,7 +79,7 @@ def collect(
     rule = rules(config, keep, keep_days, now or datetime.now(UTC))
     inventory, versions = take_inventory(store), registered_versions(tracking)
     needed = reasons(store, config, _aliased(tracking, versions), inventory, rule)
-    sweep = Sweep(store, tracking, reporter, inventory)
+    sweep = Sweep(store, tracking, reporter, inventory, read_public_keys(config.public_keys))
     items = _nights(store, tracking, sweep, needed, versions, apply=apply)
     items += _outdated_increments(sweep, needed, rule, apply=apply)
     waiting = why_none(inventory, rule)

@@ -4,8 +4,10 @@ A night goes as its registered versions, increments, release and then run, so th
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pipeline.errors import StoreError
 from pipeline.progress import Reporter
@@ -21,6 +23,9 @@ from pipeline.upkeep.inventory import Files, Inventory, Night
 from pipeline.upkeep.needed import champions
 from pipeline.upkeep.unused import Unused
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -30,6 +35,8 @@ class Sweep:
     tracking: Tracking
     reporter: Reporter
     inventory: Inventory
+    keys: "Sequence[Ed25519PublicKey]"
+    """Of which one's owner must have signed an increment that readers take; none: it need not be signed."""
     notes: list[str] = field(default_factory=list)
     """Why something stayed all the same."""
 
@@ -64,11 +71,11 @@ class Sweep:
         return True
 
     def must_leave_increments(self, night: Night) -> bool:
-        """Whether a later increment of a night is damaged: readers take the newest sound one, so all stay."""
+        """Whether a later increment of a night is damaged or unsigned: readers take one before it, so all stay."""
         if MANIFEST not in night.release.stored:
             return False
         digest = manifest_of(self.store.release(night.id)).release_digest
-        damaged = newest_sound(self.store.increments_of(night.id), digest)[1]
+        damaged = newest_sound(self.store.increments_of(night.id), digest, self.keys)[1]
         if damaged:
             self._leave(f"increments of {night.id} stay: {damaged[0]}")
         return bool(damaged)

@@ -167,6 +167,13 @@ def damage(folder, file, how):
         place.write_bytes(payload[: len(payload) // 2])
     elif how == "empty":
         place.write_bytes(b"")
+    elif how == "nested":
+        place.write_bytes(b"[" * 200_000)
+    elif how == "no text":
+        place.write_bytes(rb'{"number": "\ud800", "seal": "x"}')
+    elif how == "a folder":
+        place.unlink()
+        place.mkdir()
     elif how == "flipped":
         payload[len(payload) // 2] ^= 1
         place.write_bytes(payload)
@@ -185,6 +192,9 @@ def damage(folder, file, how):
         (RECORD, "empty", r"increment\.json is not valid JSON"),
         (RECORD, "flipped", r"increment\.json is (not valid JSON|damaged)"),
         (RECORD, "gone", r"increment\.json is missing"),
+        (RECORD, "a folder", r"increment\.json is missing"),
+        (RECORD, "nested", r"increment\.json is not valid JSON"),
+        (RECORD, "no text", r"increment\.json is not valid JSON"),
         (RECORD, {"items": 7}, r"00002 does not verify: it has 2 items, increment\.json says 7"),
         (RECORD, {"number": 7}, r"increment\.json says number 7"),
         (RECORD, {"table_digest": "ab" * 32}, "00002 does not verify: its rows give another digest"),
@@ -274,7 +284,10 @@ def test_load_champion_with_a_public_key_serves_the_newest_increment_that_is_sig
     assert "serving r1 with no increment" in caplog.text
     assert re.search(r"00001 is not signed: it has no increment\.sig", caplog.text)
     sign(found.folder, read_signing_key(tmp_path / "ours.pem"), SIGNED)
-    give_increment(run.config, run.id, ["new-1", "new-2"])
+    second = give_increment(run.config, run.id, ["new-1", "new-2"])
+    local_path(second.folder / SIGNED.signature).mkdir()
+    assert load_champion(str(run.store.root), tmp_path / "cache", [trusted]).increment == 1
+    local_path(second.folder / SIGNED.signature).rmdir()
     assert load_champion(str(run.store.root), tmp_path / "cache", [trusted]).increment == 1
     assert load_champion(str(run.store.root), tmp_path / "cache").increment == 2
 

@@ -15,9 +15,9 @@ from pipeline.opening import open_run
 from pipeline.registry.audit import audit_release, verify_named_release
 from pipeline.release import increment as release_increment
 from pipeline.release.format import FOOTER_DIGEST, read_table
-from pipeline.release.increment import SIGNED, find_increment, last_number, require_signed_as_read, require_sound
+from pipeline.release.increment import SIGNED, find_increment, last_number, require_sound
 from pipeline.release.manifest import read_manifest
-from pipeline.release.signature import read_public_keys, read_signing_key, require_signed, sign
+from pipeline.release.signature import read_public_keys, require_signed, sign
 from pipeline.run import run_stage
 from pipeline.serving import increment, load_champion
 from pipeline.serving.embed import embed_items
@@ -373,15 +373,30 @@ def test_add_increment_publishes_anew_what_was_not_signed_by_its_key(shop):
     assert not add_increment(dataclasses.replace(shop.config, export=signing), quiet()).changed
 
 
-def test_increment_exchanged_after_it_was_read_is_not_taken_for_signed(shop):
-    private, public = write_pair(shop.base, "ours")
+def test_add_increment_by_two_keys_that_are_both_trusted_publishes_once(shop):
+    pairs = [write_pair(shop.base, name) for name in ("ours", "theirs")]
+    public = tuple(str(public) for _, public in pairs)
     shop.add(shop.new_ids(1))
-    shop.increment()
-    found, file = shop.found, shop.found.folder / "increment.json"
-    write_json(file, {**read_json(file), "left_out": 7})
-    sign(found.folder, read_signing_key(private), SIGNED)
-    with pytest.raises(DamagedError, match=r"increment\.json changed while it was read"):
-        require_signed_as_read(found, read_public_keys([public]))
+    published = []
+    for private, _ in [*pairs, *pairs]:
+        export = dataclasses.replace(shop.config.export, signing_key=str(private), public_keys=public)
+        published.append(add_increment(dataclasses.replace(shop.config, export=export), quiet()).changed)
+    assert published == [True, False, False, False]
+
+
+def test_increment_exchanged_before_it_is_signed_is_not_published(shop, monkeypatch):
+    private, _ = write_pair(shop.base, "ours")
+
+    def exchanged(folder, key, kind):
+        write_json(folder / "increment.json", {**read_json(folder / "increment.json"), "left_out": 7})
+        sign(folder, key, kind)
+
+    monkeypatch.setattr(release_increment, "sign", exchanged)
+    export = dataclasses.replace(shop.config.export, signing_key=str(private))
+    shop.add(shop.new_ids(1))
+    with pytest.raises(DamagedError, match=r"increment\.sig is not a signature of this increment\.json"):
+        add_increment(dataclasses.replace(shop.config, export=export), quiet())
+    assert last_number(shop.store.increments_of("r1")) == 0
 
 
 def test_increment_table_of_another_file_in_its_place_is_damaged(shop):

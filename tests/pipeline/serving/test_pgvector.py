@@ -322,6 +322,23 @@ def test_load_release_increment_that_is_gone_or_a_changed_table_is_loaded_whole(
         load_release(store, "r2", dsn, quiet(), delta=True)
 
 
+def test_load_release_with_a_key_takes_no_step_from_an_unsigned_increment(dsn, tmp_path):
+    config = make_config(tmp_path)
+    store = make_run(config, "r1").store
+    private, public = write_pair(tmp_path, "ours")
+    sign(store.release("r1"), read_signing_key(private))
+    first = give_increment(config, "r1", ["new-a"])
+    load_release(store, "r1", dsn, quiet())
+    shutil.rmtree(local_path(first.folder))
+    (known,) = query(dsn, "SELECT min(item_id) FROM item_vectors")[0]
+    give_increment(config, "r1", [known])  # forged: the step would take the release's own item away
+    sign(give_increment(config, "r1", ["new-b"]).folder, read_signing_key(private), SIGNED)
+    keys = read_public_keys([public])
+    load_release(store, "r1", dsn, quiet(), keys=keys)
+    load_release(store, "r1", dsn, quiet(), "whole", keys=keys)
+    assert everything(dsn) == everything(dsn, "whole.")
+
+
 def test_load_release_with_public_keys_refuses_what_they_did_not_sign_before_it_asks_the_database(tmp_path):
     config = make_config(tmp_path, database=False)
     store, nowhere = make_run(config, "r1").store, "postgresql://127.0.0.1:1/none"

@@ -32,7 +32,7 @@ from pipeline.release.space import DriftRow, Space
 from pipeline.run import Run, run_stage
 from pipeline.stages.register import parameters, register, space_metrics
 from pipeline.stages.register_ranker import DEFAULTS
-from pipeline.storage.files import file_sha256
+from pipeline.storage.files import file_sha256, write_json
 from tests.pipeline.release_factory import INPUT_DIGESTS, NUM_ITEMS, commit_anew, make_config, make_run, quiet
 
 
@@ -233,9 +233,12 @@ def test_register_overtaken_by_another_attempt_leaves_one_of_each(tmp_path, monk
     assert client.get_model_version("microrec", result.model_version).source == f"models:/{logged.model_id}"
 
 
-def test_register_whose_run_began_first_but_was_seen_last_takes_the_one_that_was_noted(tmp_path, monkeypatch):
+@pytest.mark.parametrize("noted", ["nothing", "gone"])
+def test_register_whose_run_began_first_but_was_seen_last_takes_the_one_that_was_noted(tmp_path, monkeypatch, noted):
     """The moment that orders runs is the client's; a database that is held can let the later one in before."""
     run = make_run(make_config(tmp_path), "r1")
+    if noted == "gone":
+        write_json(run.path / "mlflow_run.json", {"mlflow_run_id": "0" * 32})
     original, others = MlflowClient.create_run, []
 
     def late(*args, **kwargs):

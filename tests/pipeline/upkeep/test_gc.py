@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import mlflow
@@ -22,8 +23,9 @@ from pipeline.errors import InputError, MicrorecError
 from pipeline.opening import open_run
 from pipeline.registry import promotion
 from pipeline.registry.standing import hold
-from pipeline.release.increment import find_increment
+from pipeline.release.increment import SIGNED, find_increment
 from pipeline.release.manifest import read_manifest
+from pipeline.release.signature import read_signing_key, sign
 from pipeline.release.verify import verify_release
 from pipeline.run import run_stage
 from pipeline.serving import load_champion
@@ -33,6 +35,7 @@ from pipeline.storage.files import create_bytes, is_complete, local_path, read_j
 from pipeline.storage.listing import list_stored
 from pipeline.upkeep import sweep
 from pipeline.upkeep.gc import collect
+from tests.pipeline.release.test_signature import write_pair
 from tests.pipeline.release_factory import give_increment, make_config, make_run, quiet
 from tests.pipeline.tiny import make_tiny
 
@@ -261,6 +264,21 @@ def test_gc_increments_before_a_damaged_one_stay_for_readers_take_the_newest_sou
     give_increment(config, "n4", ["new-4"])
     assert names(gc(config, apply=True), "increments") == ["n4: earlier ones"]
     assert load_champion(str(store.root), local_path(store.root).parent / "cache").increment == 4
+
+
+def test_gc_increments_before_one_that_is_not_signed_stay(config, tmp_path):
+    private, public = write_pair(tmp_path, "ours")
+    store, key = config.open_store(), read_signing_key(private)
+    sign(store.release("n4"), key)
+    for number in (1, 2, 3):
+        found = give_increment(config, "n4", [f"new-{number}"])
+        if number < 3:
+            sign(found.folder, key, SIGNED)
+    asking = replace(config, export=replace(config.export, public_keys=(str(public),)))
+    collected = gc(asking, apply=True)
+    assert names(collected, "increments") == []
+    assert "00003 is not signed" in collected.notes[0]
+    assert load_champion(str(store.root), tmp_path / "cache", [public]).increment == 2
 
 
 def test_gc_increments_of_the_release_that_a_rollback_may_bring_back_stay(config):
