@@ -25,6 +25,7 @@ SETTINGS = {
     "train.max_epochs": 30,
     "train.check_every": 2,
     "train.device": "cpu",
+    "train.warm_start": "none",  # else a night would go on from the one before
     "model.embedding_dim": 16,
     "catalogue.items": "s3://nightly/in/items.parquet",
     "catalogue.interactions": ["s3://nightly/in/interactions.parquet"],
