@@ -1,4 +1,7 @@
-"""Whether a registered model answers. It is loaded as a consumer loads it, and asked once."""
+"""Whether a registered model answers, and the one for new items beside it is whole.
+
+The first is loaded as a consumer loads it, and asked once.
+"""
 
 import warnings
 from collections.abc import Mapping
@@ -10,7 +13,7 @@ import numpy as np
 from pipeline.columns import EMBEDDING, ITEM_ID, SCORE, USER_ID
 from pipeline.faults.fault import one_line
 from pipeline.faults.find import raise_if_passing
-from pipeline.registry.tracking import Tracking
+from pipeline.registry.tracking import ModelVersion, Tracking
 from pipeline.release.format import ITEM_EMBEDDINGS, USER_VECTORS
 from pipeline.release.sound import sound_table
 from pipeline.storage.arrow import vectors_of
@@ -59,6 +62,27 @@ def answer_problem(
     if _is_best(answer, items.column(ITEM_ID).to_pylist(), item_ID @ user_D):
         return None
     return f"{uri} does not answer as release {run_id} would: it holds other vectors"
+
+
+def embedder_problem(tracking: Tracking, version: ModelVersion) -> str | None:
+    """What is wrong with the files of the model for new items that goes with a version; None if they are whole.
+
+    Raises `PassingError` where MLflow or its artifacts cannot be reached now.
+    """
+    if version.embedder is None:
+        return None
+    name = f"/{version.embedder}"
+    uri, found = f"models:/{tracking.embedder_name}{name}", tracking.embedder_of(version)
+    again = f"`microrec register --again --run-id {version.run_id}` registers it anew"
+    if found is None:
+        return f"{uri}, which goes with version {version.version}, is gone; {again}"
+    try:
+        with tracking.files_of(name, tracking.embedder_name) as folder:
+            damaged = _damaged(folder, found.files)
+    except Exception as error:  # noqa: BLE001  whatever MLflow's store raises
+        raise_if_passing(error, uri)
+        return f"{uri} cannot be read: {one_line(error)}; {again}"
+    return f"{uri} is damaged: {', '.join(damaged)} are not as they were registered; {again}" if damaged else None
 
 
 def load(folder: Path) -> "PyFuncModel":

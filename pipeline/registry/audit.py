@@ -9,7 +9,7 @@ from upath import UPath
 
 from pipeline.documents import as_document
 from pipeline.errors import DamagedError, InputError
-from pipeline.registry.answer import answer_problem
+from pipeline.registry.answer import answer_problem, embedder_problem
 from pipeline.registry.champion import Champion, read_champion
 from pipeline.registry.promotion import champion_problems
 from pipeline.registry.tracking import CHAMPION, Tracking
@@ -87,6 +87,7 @@ def audit_release(
     numbers = [version.version for version in versions]
     name = f"@{CHAMPION}" if is_champion else f"/{numbers[-1]}" if numbers else None
     problem = answer_problem(store, tracking, run_id, name, asked[-1].files if asked else None) if name else None
+    problem = problem or (embedder_problem(tracking, asked[-1]) if asked else None)
     if problem:
         raise DamagedError(f"release {run_id} is sound, but {problem}")
     return Audited(

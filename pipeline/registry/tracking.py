@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -331,8 +331,14 @@ class Tracking:
         found = self._client.search_model_versions(f"name = '{self.model_name}' AND tags.`{RUN_TAG}` = '{run_id}'")
         return sorted((self._version(one) for one in found), key=lambda one: int(one.version))
 
+    def embedder_of(self, version: ModelVersion) -> ModelVersion | None:
+        """The model for new items that was registered with a version; None if it is gone, or the version names none."""
+        number, name = version.embedder, self.embedder_name
+        found = unless_missing(lambda: self._client.get_model_version(name, number)) if number else None
+        return None if found is None else replace(self._version(found), name=name)
+
     @contextmanager
-    def files_of(self, name: str) -> Iterator[Path]:
+    def files_of(self, name: str, model: str | None = None) -> Iterator[Path]:
         """The files of a version's model (`@champion`, `/3`), as MLflow has them; what is fetched for it goes again."""
         import mlflow
 
@@ -340,7 +346,7 @@ class Tracking:
             warnings.simplefilter("ignore")  # MLflow's own
             # A folder on this machine is read where it is; MLflow writes to it.
             place = None if self._artifacts and os.access(self._artifacts, os.W_OK) else folder
-            yield Path(mlflow.artifacts.download_artifacts(f"models:/{self.model_name}{name}", dst_path=place))
+            yield Path(mlflow.artifacts.download_artifacts(f"models:/{model or self.model_name}{name}", dst_path=place))
 
     def artifacts_of(self, name: str) -> str:
         """Where MLflow says that the files of a version's model lie."""

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.documents import as_document
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
-from pipeline.registry.answer import answer_problem
+from pipeline.registry.answer import answer_problem, embedder_problem
 from pipeline.registry.champion import Champion, find_champion, read_champion
 from pipeline.registry.promotion import move_alias
 from pipeline.registry.tracking import ModelVersion, Tracking
@@ -47,6 +47,7 @@ def answering_version(
     found = [one for one in tracking.versions_of(run_id) if one.digest == digest]
     for version in sorted(found, key=lambda one: (one.version in named, int(one.version)), reverse=True):
         problem = answer_problem(store, tracking, run_id, f"/{version.version}", version.files)
+        problem = problem or embedder_problem(tracking, version)
         if problem is None:
             return version
         reporter.say(f"register: {problem}")

