@@ -163,6 +163,14 @@ MUTATIONS = [
         "tests/pipeline/serving/test_increment.py::test_increment_exchanged_before_it_is_signed_is_not_published",
     ),
     Mutation(
+        "verify: the model for new items is not looked at",
+        "pipeline/registry/audit.py",
+        "problem = problem or (embedder_problem(tracking, asked[-1]) if asked else None)",
+        "problem = problem or None",
+        "tests/pipeline/serving/test_embedder.py::"
+        "test_verify_names_a_damaged_model_for_new_items_and_registering_again_mends_it",
+    ),
+    Mutation(
         "gc: the signed increment goes that readers have fallen back on",
         "pipeline/upkeep/sweep.py",
         "newest_sound(self.store.increments_of(night.id), digest, self.keys)",
