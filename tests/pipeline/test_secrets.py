@@ -151,7 +151,7 @@ def test_address_of_vectors_is_told_without_its_secret(tmp_path, planted, monkey
     monkeypatch.setenv("MICROREC_PGVECTOR_DSN", dsn)
     monkeypatch.setattr("pipeline.serving.pgvector.choose_release", lambda *_: tmp_path)
     monkeypatch.setattr(
-        "pipeline.serving.pgvector_state.read_manifest", lambda _: type("M", (), {"release_digest": "d"})
+        "pipeline.serving.pgvector_state.read_manifest", lambda *_: type("M", (), {"release_digest": "d"})
     )
     done = microrec("to-pgvector", "-c", write_shop(tmp_path))
     assert done.returncode in (1, 2)

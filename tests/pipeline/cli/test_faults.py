@@ -148,7 +148,7 @@ def test_command_database_that_does_not_answer_is_status_1_and_names_no_password
 def test_command_pgvector_that_does_not_answer_is_status_1(shop, monkeypatch):
     monkeypatch.setattr("pipeline.serving.pgvector.choose_release", lambda *_: shop)
     monkeypatch.setattr(
-        "pipeline.serving.pgvector_state.read_manifest", lambda _: type("M", (), {"release_digest": "d"})
+        "pipeline.serving.pgvector_state.read_manifest", lambda *_: type("M", (), {"release_digest": "d"})
     )
     monkeypatch.setenv("MICROREC_PGVECTOR_DSN", f"postgresql://me@127.0.0.1:{free_ports(1)[0]}/db")
     assert_told(microrec("to-pgvector", "-c", shop), 1, "Connection refused")
