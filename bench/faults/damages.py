@@ -105,7 +105,9 @@ def _go_on(shop: Shop, store: Path, damage: Damage) -> Damage:
     said, result = shop.finish(store)
     if said.status:
         return _judged(damage, said)
-    if result != shop.undisturbed:
+    cold, cold_list = shop.cold
+    is_cold = result == cold and any(one in said.err for one in _names(damage))
+    if result != shop.undisturbed and not is_cold:
         return _seen(damage, WRONG, f"another result: {result}")
     for run_id in (SECOND, FIRST):
         verified = shop.microrec(store, "verify", run_id)
@@ -114,15 +116,21 @@ def _go_on(shop: Shop, store: Path, damage: Damage) -> Damage:
     listed, embedded = shop.recommend(store), shop.embed(store)
     if listed.status or embedded.status:
         return _judged(damage, listed if listed.status else embedded)
-    return damage if listed.out == shop.list else _seen(damage, WRONG, f"another list: {listed.out}")
+    if listed.out != (cold_list if is_cold else shop.list):
+        return _seen(damage, WRONG, f"another list: {listed.out}")
+    return _seen(damage, NAMED, "begins from random parameters, and says why") if is_cold else damage
 
 
 def _judged(damage: Damage, said: Said) -> Damage:
     """Whether one message names the file, or the folder that it is the marker of."""
-    name = Path(damage.file)
-    names = (name.name, name.parent.name) if name.name == "_SUCCESS" else (name.name,)
-    told = said.status == 2 and any(one in said.message for one in names)
+    told = said.status == 2 and any(one in said.message for one in _names(damage))
     return _seen(damage, NAMED if told else WRONG, f"status {said.status}: {said.message or said.err[-600:]}")
+
+
+def _names(damage: Damage) -> tuple[str, ...]:
+    """By which a message may name the file; a marker is named by its folder, too."""
+    name = Path(damage.file)
+    return (name.name, name.parent.name) if name.name == "_SUCCESS" else (name.name,)
 
 
 def _seen(damage: Damage, seen: str, said: str) -> Damage:

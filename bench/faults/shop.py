@@ -119,6 +119,12 @@ class Shop:
         found: dict[str, Any] = json.loads((self.folder / "undisturbed.json").read_text())
         return found
 
+    @property
+    def cold(self) -> tuple[dict[str, Any], str]:
+        """What the second night comes to, and its list, where nothing of the first one's training can be read."""
+        found: dict[str, Any] = json.loads((self.folder / "cold.json").read_text())
+        return found["result"], found["list"]
+
 
 def environment() -> dict[str, str]:
     """Of a process that may run beside others."""
@@ -145,7 +151,7 @@ def open_shop(folder: Path, write: Callable[[Path], object] = write_catalogue) -
     Args: write: puts the catalogue and `microrec.toml` into the folder.
     """
     shop = Shop(folder=folder)
-    if (folder / "undisturbed.json").exists():
+    if (folder / "cold.json").exists():
         return shop
     write(folder)
     store = folder / "first"
@@ -163,6 +169,11 @@ def open_shop(folder: Path, write: Callable[[Path], object] = write_catalogue) -
     (folder / "list.json").write_text(shop.recommend(store).out)
     write_list(shop.modules)
     (folder / "undisturbed.json").write_text(json.dumps(result))
+    without = shop.copy("prepare")
+    shutil.rmtree(without / "runs" / FIRST / "train")
+    said, result = shop.finish(without)
+    _require(said)
+    (folder / "cold.json").write_text(json.dumps({"result": result, "list": shop.recommend(without).out}))
     return shop
 
 

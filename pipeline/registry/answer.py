@@ -23,6 +23,8 @@ from pipeline.storage.layout import Store
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
+MLMODEL = "MLmodel"
+"""The file in which MLflow describes a model; it alone is not made of the release."""
 TOLERANCE = 1e-4
 """Relative, of a score that another machine may have added up in another order."""
 
@@ -44,7 +46,8 @@ def answer_problem(
     try:
         with tracking.files_of(name) as folder:
             damaged = _damaged(folder, files or {})
-            answer = None if damaged else load(folder).predict(asked, params={"k": 1, "exclude_seen": False})
+            answer = None if damaged else _answer(folder, asked)
+            damaged = damaged or ([] if answer is not None else [MLMODEL])
     except Exception as error:  # noqa: BLE001  loading runs the code of MLflow, of its store and of the model
         raise_if_passing(error, uri)
         return (
@@ -93,6 +96,22 @@ def load(folder: Path) -> "PyFuncModel":
         warnings.simplefilter("ignore")  # MLflow's own
         model: PyFuncModel = mlflow.pyfunc.load_model(str(folder))
         return model
+
+
+def _answer(folder: Path, asked: Any) -> Any:
+    """What the model in a folder answers; None if MLflow's own description of it is not one."""
+    from mlflow.models import Model
+
+    try:
+        return load(folder).predict(asked, params={"k": 1, "exclude_seen": False})
+    except Exception:
+        try:
+            described = "python_function" in Model.load(str(folder)).flavors
+        except Exception:  # noqa: BLE001  whatever a damaged file makes of it
+            described = False
+        if described:
+            raise
+        return None
 
 
 def _damaged(folder: Path, files: Mapping[str, str]) -> list[str]:

@@ -212,6 +212,16 @@ def test_verify_copy_in_mlflow_that_is_altered_is_named_and_registered_anew(run)
     assert audit_release(run.store, tracking, checked).champion
 
 
+@pytest.mark.parametrize("left", [b"", b"flavors:\n  other: {}\n", b"\t{", None])
+def test_verify_model_whose_description_is_damaged_is_told_by_its_name(run, left):
+    tracking, checked = run.config.open_tracking(), verify_named_release(run.store, "r1")
+    with tracking.files_of("@champion") as folder:
+        file = folder / "MLmodel"
+    file.unlink() if left is None else file.write_bytes(left)
+    with pytest.raises(DamagedError, match=r"is damaged: MLmodel are not as they were registered; .*register --again"):
+        audit_release(run.store, tracking, checked)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_sound_table_of_a_damaged_part_names_it(run, change):
     release = run.store.release("r1")
