@@ -105,9 +105,9 @@ def _go_on(shop: Shop, store: Path, damage: Damage) -> Damage:
     said, result = shop.finish(store)
     if said.status:
         return _judged(damage, said)
-    cold, cold_list = shop.cold
-    is_cold = result == cold and any(one in said.err for one in _names(damage))
-    if result != shop.undisturbed and not is_cold:
+    is_told = any(one in said.err for one in _names(damage))
+    cold = next((one for one in shop.cold if is_told and one["result"] == result), None)
+    if result != shop.undisturbed and not cold:
         return _seen(damage, WRONG, f"another result: {result}")
     for run_id in (SECOND, FIRST):
         verified = shop.microrec(store, "verify", run_id)
@@ -116,9 +116,9 @@ def _go_on(shop: Shop, store: Path, damage: Damage) -> Damage:
     listed, embedded = shop.recommend(store), shop.embed(store)
     if listed.status or embedded.status:
         return _judged(damage, listed if listed.status else embedded)
-    if listed.out != (cold_list if is_cold else shop.list):
+    if listed.out != (cold["list"] if cold else shop.list):
         return _seen(damage, WRONG, f"another list: {listed.out}")
-    return _seen(damage, NAMED, "begins from random parameters, and says why") if is_cold else damage
+    return _seen(damage, NAMED, "begins from random parameters, and says why") if cold else damage
 
 
 def _judged(damage: Damage, said: Said) -> Damage:

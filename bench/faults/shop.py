@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,10 +120,10 @@ class Shop:
         return found
 
     @property
-    def cold(self) -> tuple[dict[str, Any], str]:
-        """What the second night comes to, and its list, where nothing of the first one's training can be read."""
-        found: dict[str, Any] = json.loads((self.folder / "cold.json").read_text())
-        return found["result"], found["list"]
+    def cold(self) -> Sequence[dict[str, Any]]:
+        """`result` of the second night and its `list`, if the first one's training, or its data, cannot be read."""
+        found: Sequence[dict[str, Any]] = json.loads((self.folder / "cold.json").read_text())
+        return found
 
 
 def environment() -> dict[str, str]:
@@ -169,12 +169,17 @@ def open_shop(folder: Path, write: Callable[[Path], object] = write_catalogue) -
     (folder / "list.json").write_text(shop.recommend(store).out)
     write_list(shop.modules)
     (folder / "undisturbed.json").write_text(json.dumps(result))
-    without = shop.copy("prepare")
-    shutil.rmtree(without / "runs" / FIRST / "train")
-    said, result = shop.finish(without)
-    _require(said)
-    (folder / "cold.json").write_text(json.dumps({"result": result, "list": shop.recommend(without).out}))
+    (folder / "cold.json").write_text(json.dumps([_without(shop, stage) for stage in ("train", "prepare")]))
     return shop
+
+
+def _without(shop: Shop, stage: str) -> dict[str, Any]:
+    """The second night and its list, without what a stage of the first one has made."""
+    store = shop.copy("prepare")
+    shutil.rmtree(store / "runs" / FIRST / stage)
+    said, result = shop.finish(store)
+    _require(said)
+    return {"result": result, "list": shop.recommend(store).out}
 
 
 def _require(said: Said) -> None:
