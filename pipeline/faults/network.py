@@ -31,13 +31,15 @@ _FULL = re.compile(r"No space left on device|Disk quota exceeded|\d+ requested a
 """What libraries say of a full disk: those in Rust by its number, faiss by words, NumPy by counts."""
 _SHORT = re.compile("failed to map segment|cannot allocate memory|too many open files|cannot enable executable", re.I)
 """What the dynamic loader says where it has no room for a library."""
+_NO_MEMORY = re.compile("can(not|'t) allocate memory|failed to allocate|failed to map segment", re.I)
+"""What torch and OpenVINO say, which raise no `MemoryError`."""
 
 
 def network_fault(error: BaseException, deeper: Fault | None) -> Fault | None:
     """What an error of an HTTP client, a socket, a disk or the memory means; None for any other."""
     if is_named(error, _OFFLINE):
         return Fault(message=f"{one_line(error)}; HF_HUB_OFFLINE is set", passing=False)
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
         return Fault(message=f"not enough memory ({one_line(error)}); end other programs, or use less", passing=True)
     if isinstance(error, ImportError) and _SHORT.search(str(error)):
         mend = "end other programs, or allow more memory and open files"

@@ -204,6 +204,24 @@ def test_memory_error_is_status_1_with_one_message(capsys):
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried 9 bytes",
+        "Exception from core.cpp:117:\nCheck 'ptr' failed:\nFailed to allocate 192675840 bytes of memory",
+        'Exception from core.cpp:117:\nCannot load library "plugin.so": failed to map segment from shared object',
+    ],
+)
+def test_memory_that_torch_or_openvino_lacks_is_status_1_with_one_message(capsys, said):
+    def fail():
+        raise RuntimeError(said)
+
+    assert exit_status(fail) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("microrec: not enough memory (")
+    assert told.count("\n") == 1
+
+
 @pytest.mark.parametrize("decoder", ["features.pictures.decode", "pipeline.release.cards.thumbnail"])
 def test_picture_for_which_memory_is_short_is_not_recorded_as_unreadable(monkeypatch, decoder):
     module, _, function = decoder.rpartition(".")
