@@ -14,6 +14,8 @@ Strategy = Literal["random", "time", "cold-items", "given", "none"]
 
 _ORDINAL = "__ordinal"
 _COUNT = "__count"
+_KNOWN = "__known"
+_NEW = "__new"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +39,30 @@ class SplitConfig:
             raise ValueError(f"validation + test must stay below 1, got {self.validation + self.test}")
 
 
-def split_interactions(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
-    """Return the interactions with a column `split`; the same rows and seed give the same split.
+def split_interactions(
+    interactions: pl.DataFrame, config: SplitConfig, trained: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Return the interactions with a column `split`; the same rows, seed and `trained` give the same split.
 
     Args:
         interactions: unique (user_id, item_id) pairs sorted by both.
+        trained: pairs that an earlier run was trained on, ids as text. `random` and `cold-items` hold out none of
+            them; the other strategies draw nothing and take no notice.
 
     Raises:
         InputError: `time` without complete timestamps, `given` without a proper column, or nothing left to train on.
     """
-    splitters = {"random": _random, "time": _time, "cold-items": _cold_items, "given": _given}
-    splitter = splitters.get(config.strategy)
-    split = splitter(interactions, config) if splitter else interactions.with_columns(pl.lit(TRAIN).alias(SPLIT))
+    match config.strategy:
+        case "random":
+            split = _random(interactions, config, trained)
+        case "time":
+            split = _time(interactions, config)
+        case "cold-items":
+            split = _cold_items(interactions, config, trained)
+        case "given":
+            split = _given(interactions)
+        case "none":
+            split = interactions.with_columns(pl.lit(TRAIN).alias(SPLIT))
     if not (split[SPLIT] == TRAIN).any():
         raise InputError(
             f"split {config.strategy!r} left no interaction for training; lower split.validation and split.test"
@@ -56,29 +70,32 @@ def split_interactions(interactions: pl.DataFrame, config: SplitConfig) -> pl.Da
     return split
 
 
-def _random(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
+def _random(interactions: pl.DataFrame, config: SplitConfig, trained: pl.DataFrame | None) -> pl.DataFrame:
     """Per user at random: the share rounded down, but one each for users who can spare it.
 
-    A user with one interaction keeps it for training; with two, one goes to test. An interaction leaves training
-    on a later night only where its user has become entitled to one more held-out interaction.
+    A user with one interaction keeps it for training; with two, one goes to test. Where a user who has bought more is
+    entitled to one more held-out interaction, it is one that nothing has been trained on.
     """
-    draw = pl.Series(_ORDINAL, draws(config.seed, interactions[USER_ID], interactions[ITEM_ID]))
-    ordinal = interactions.with_columns(draw).with_columns(
-        pl.col(_ORDINAL).rank("ordinal").over(USER_ID), pl.len().over(USER_ID).cast(pl.Int64).alias(_COUNT)
+    known = _among(interactions.select(USER_ID, ITEM_ID), trained)
+    draw = _known_last(draws(config.seed, interactions[USER_ID], interactions[ITEM_ID]), known)
+    ordinal = interactions.with_columns(pl.Series(_ORDINAL, draw), pl.Series(_KNOWN, known)).with_columns(
+        pl.col(_ORDINAL).rank("ordinal").over(USER_ID),
+        pl.len().over(USER_ID).cast(pl.Int64).alias(_COUNT),
+        (~pl.col(_KNOWN)).sum().over(USER_ID).cast(pl.Int64).alias(_NEW),
     )
-    count = pl.col(_COUNT)
+    count, spare = pl.col(_COUNT), pl.min_horizontal(pl.col(_COUNT) - 1, _NEW)
 
     def share(fraction: float, available: pl.Expr) -> pl.Expr:
         if fraction == 0:
             return pl.lit(0, dtype=pl.Int64)
         wanted = pl.max_horizontal((count * fraction + 1e-9).floor().cast(pl.Int64), pl.lit(1, dtype=pl.Int64))
-        return pl.min_horizontal(wanted, pl.max_horizontal(available, pl.lit(0, dtype=pl.Int64)))
+        return pl.min_horizontal(wanted, available)
 
-    num_test = share(config.test, count - 1)
-    num_held = num_test + share(config.validation, count - 1 - num_test)
+    num_test = share(config.test, spare)
+    num_held = num_test + share(config.validation, spare - num_test)
     split = pl.when(pl.col(_ORDINAL) <= num_test).then(pl.lit(TEST)).when(pl.col(_ORDINAL) <= num_held)
     return ordinal.with_columns(split.then(pl.lit(VALIDATION)).otherwise(pl.lit(TRAIN)).alias(SPLIT)).drop(
-        _ORDINAL, _COUNT
+        _ORDINAL, _KNOWN, _COUNT, _NEW
     )
 
 
@@ -99,11 +116,14 @@ def _time(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     return interactions.with_columns(split.alias(SPLIT))
 
 
-def _cold_items(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
+def _cold_items(interactions: pl.DataFrame, config: SplitConfig, trained: pl.DataFrame | None) -> pl.DataFrame:
     """Whole items at random: all interactions of a held-out item are held out."""
     items = interactions[ITEM_ID].unique().sort()
-    order = np.argsort(draws(config.seed, items), kind="stable")
-    num_validation, num_test = int(len(items) * config.validation), int(len(items) * config.test)
+    known = _among(items.to_frame(), trained)
+    order = np.argsort(_known_last(draws(config.seed, items), known), kind="stable")
+    num_new = len(items) - int(known.sum())
+    num_test = min(int(len(items) * config.test), num_new)
+    num_validation = min(int(len(items) * config.validation), num_new - num_test)
     label = np.full(len(items), TRAIN, dtype=object)
     label[order[:num_test]] = TEST
     label[order[num_test : num_test + num_validation]] = VALIDATION
@@ -111,7 +131,22 @@ def _cold_items(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame
     return interactions.drop(SPLIT, strict=False).join(labels, on=ITEM_ID, how="left", maintain_order="left")
 
 
-def _given(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
+def _among(ids: pl.DataFrame, trained: pl.DataFrame | None) -> np.ndarray:
+    """Which rows of ids stand in `trained`, bool."""
+    if trained is None:
+        return np.zeros(len(ids), dtype=bool)
+    known = trained.select(ids.columns).unique().with_columns(pl.lit(True).alias(_KNOWN))
+    found = ids.with_columns(pl.all().cast(pl.String)).join(known, on=ids.columns, how="left", maintain_order="left")
+    return found[_KNOWN].fill_null(False).to_numpy()
+
+
+def _known_last(draw: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The order of draws, after which the known ones come in theirs; uint64."""
+    half = draw >> np.uint64(1)
+    return np.where(known, half | np.uint64(1 << 63), half)
+
+
+def _given(interactions: pl.DataFrame) -> pl.DataFrame:
     """As the user's own column says."""
     if SPLIT not in interactions.columns:
         raise InputError(

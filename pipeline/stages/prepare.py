@@ -11,11 +11,12 @@ from pipeline.dataset.dataset import Dataset, index_interactions
 from pipeline.dataset.features import ModalityFeatures, load_features
 from pipeline.dataset.kinds import KIND_SETTING, EvaluationConfig, with_kind
 from pipeline.dataset.records import EncoderRecord
-from pipeline.dataset.split import SplitConfig, split_interactions
+from pipeline.dataset.split import split_interactions
 from pipeline.run import Run
 from pipeline.stages.pinned import input_of
 from pipeline.stages.pinned_pictures import pinned_listing
 from pipeline.stages.results import PrepareResult
+from pipeline.stages.warm_start import trained_by_earlier
 
 
 def prepare(run: Run, folder: Path) -> PrepareResult:
@@ -27,7 +28,9 @@ def prepare(run: Run, folder: Path) -> PrepareResult:
     with input_of(run) as pin:
         items = read_items(catalogue, config.evaluation)
         features = load_features(catalogue, config.modalities, run.store, items, pinned_listing(run))
-        dataset = assemble(items, clean_interactions(catalogue, items), features, config.split)
+        interactions = clean_interactions(catalogue, items)
+    split = split_interactions(interactions, config.split, trained_by_earlier(run))
+    dataset = assemble(items, split, features)
     dataset.save(folder)
     return PrepareResult(
         counts=_counts(dataset),
@@ -65,11 +68,9 @@ def _counts(dataset: Dataset) -> dict[str, int]:
     }
 
 
-def assemble(
-    items: pl.DataFrame, interactions: pl.DataFrame, features: dict[str, ModalityFeatures], config: SplitConfig
-) -> Dataset:
-    """Split and index clean interactions, and join the features of the items, which are in the items' order."""
-    users, indexed = index_interactions(split_interactions(interactions, config), items)
+def assemble(items: pl.DataFrame, split: pl.DataFrame, features: dict[str, ModalityFeatures]) -> Dataset:
+    """Index split interactions, and join the features of the items, which are in the items' order."""
+    users, indexed = index_interactions(split, items)
     return Dataset(
         items=items,
         users=users,

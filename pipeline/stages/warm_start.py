@@ -6,7 +6,6 @@ not cost the night's release: training starts fresh and says why. A run that was
 is an error.
 """
 
-import math
 from typing import Any
 
 import polars as pl
@@ -34,10 +33,9 @@ from pipeline.storage.files import as_json, create_bytes, file_sha256, parse_jso
 
 RECORD = "warm_start.json"
 MOST_TRAINED_BEFORE = 0.01
-MOST_OF_FEW = 0.05
 """Share of the held-out interactions that the earlier run, or one before it, may have been trained on: metrics flatter.
 
-Of few interactions, n, it may be 1 / √n, at most `MOST_OF_FEW`. That may flatter by two standard errors of the metric.
+Stage `prepare` keeps in training what the earlier run was trained on, so the share is 0 but for another split.
 """
 
 _DAMAGE = (
@@ -61,6 +59,22 @@ def recorded_start(run: Run) -> WarmStart | None:
     """What this run's training began from, None where that has not been decided or is nothing."""
     file = run.path / RECORD
     return as_record(WarmStart, read_json(file), file) if file.exists() else None
+
+
+def trained_by_earlier(run: Run) -> pl.DataFrame | None:
+    """Pairs that the earlier run was trained on, ids as text; None where it cannot be read, or was split otherwise."""
+    wanted = run.config.train.warm_start
+    run_id = predecessor(run.path, run.store).run_id if wanted == WARM_START_CHAMPION else wanted
+    if wanted == WARM_START_NONE or run_id is None:
+        return None
+    try:
+        earlier = Run.present(run_id, run.config, run.store, run.reporter)
+        now = run.config.as_dict()
+        if with_defaults(read_json(earlier.record), now, earlier.record)["split"] != now["split"]:
+            return None
+        return pairs_by_id(load_dataset(earlier.folder(stages.PREPARE), with_features=False), TRAINED_ON)
+    except _DAMAGE:  # training says so, and starts fresh
+        return None
 
 
 def start_warm(run: Run, trainer: Trainer[Micro], today: Dataset) -> WarmStart | None:
@@ -115,11 +129,10 @@ def _start(run: Run, record: WarmStart, trainer: Trainer[Micro], today: Dataset)
         raise _UnusableError(f"run {record.run_id} is damaged ({_told(error)})") from error
     _require_sound(earlier, parameters, trainer, {USERS: len(then.users), ITEMS: len(then.items)})
     share = trained_before(then, today) + _trained_before_that(earlier)
-    most = max(MOST_TRAINED_BEFORE, min(MOST_OF_FEW, 1 / math.sqrt(max(1, len(pairs_by_id(today, HELD_OUT))))))
-    if share > most:
+    if share > MOST_TRAINED_BEFORE:
         raise _UnusableError(
             f"run {earlier.id} and those before it were trained on {share:.1%} of what run {run.id} holds out; at most "
-            f"{most:.1%} is allowed; was [split] changed?"
+            f"{MOST_TRAINED_BEFORE:.0%} is allowed; was [split] changed?"
         )
     user_U, item_I = earlier_rows(then, today)
     if run.config.model.backbone == "mf" and (user_U < 0).any():

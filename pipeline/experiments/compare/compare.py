@@ -16,6 +16,7 @@ from pipeline.columns import IMAGE_PATH, TITLE
 from pipeline.dataset.features import ModalityFeatures, load_features
 from pipeline.dataset.protocol import EvaluationProtocol
 from pipeline.dataset.records import SLOT_SHARE, Metrics
+from pipeline.dataset.split import split_interactions
 from pipeline.errors import InputError
 from pipeline.experiments.compare.contestant import Contestant, folder_name
 from pipeline.experiments.compare.contestants import choose_contestants
@@ -146,7 +147,7 @@ class _SeedLoader:
             train=dataclasses.replace(config.train, seed=config.train.seed + seed),
         )
         items, interactions, features = self._input
-        dataset = assemble(items, interactions, features, config.split)
+        dataset = assemble(items, split_interactions(interactions, config.split), features)
         return SeedData(config, dataset, EvaluationProtocol(dataset, config.split))
 
 

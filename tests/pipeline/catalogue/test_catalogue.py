@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 from pipeline.catalogue.cleaning import clean_interactions, clean_items
 from pipeline.catalogue.pin import take_pin
 from pipeline.config.config import compose
-from pipeline.dataset.split import SplitConfig
+from pipeline.dataset.split import SplitConfig, split_interactions
 from pipeline.errors import InputError
 from pipeline.stages.prepare import assemble
 from pipeline.stages.validate import check_catalogue
@@ -304,9 +304,8 @@ def test_training_data_weights_stand_with_their_interactions_and_an_empty_one_is
     pl.DataFrame({**PAIRS, "weight": [0.5, 2.0, None]}).write_parquet(tmp_path / "interactions.parquet")
     config = settle(tmp_path)
     items = clean_items(config.open_catalogue())
-    data = assemble(
-        items, clean_interactions(config.open_catalogue(), items), {}, SplitConfig(strategy="none")
-    ).training_data()
+    split = split_interactions(clean_interactions(config.open_catalogue(), items), SplitConfig(strategy="none"))
+    data = assemble(items, split, {}).training_data()
     assert list(zip(data.user_T.tolist(), data.item_T.tolist(), data.weight_T.tolist(), strict=True)) == [
         (0, 0, 0.5),
         (1, 0, 2.0),

@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -49,6 +50,53 @@ def test_split_new_rows_leave_the_draws_of_the_others(strategy):
     )
     assert joined.filter((pl.col(SPLIT) == TRAIN) & (pl.col(f"{SPLIT}_after") != TRAIN)).is_empty()
     assert (joined[SPLIT] == joined[f"{SPLIT}_after"]).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("strategy", "drawn"), [("random", [USER_ID, ITEM_ID]), ("cold-items", [ITEM_ID])], ids=["random", "cold-items"]
+)
+def test_split_through_thirty_nights_nothing_trained_on_is_held_out(strategy, drawn):
+    """Each night has 3 % more interactions and items; by the draws alone some would leave training."""
+    config, table = SplitConfig(strategy=strategy), interactions([60] * 120)
+    arrival = pl.Series(np.random.default_rng(0).permutation(len(table)))
+    later = {f"i{item:02d}": item - 29 for item in range(30, 60)}  # the night at which an item comes
+    comes = table[ITEM_ID].replace_strict(later, default=0)
+    trained, would_move = None, 0
+    for night in range(30):
+        tonight = table.filter((arrival < len(table) * (10 + night) // 60) & (comes <= night))
+        drawn_anew, split = split_interactions(tonight, config), split_interactions(tonight, config, trained)
+        if trained is not None:
+            would_move += len(held_out(drawn_anew).join(trained, on=drawn))
+            assert held_out(split).join(trained, on=drawn).is_empty()
+        trained = split.filter(pl.col(SPLIT) == TRAIN).select(USER_ID, ITEM_ID)
+    assert would_move > 0
+    parts = dict(split[SPLIT].value_counts().iter_rows())
+    plain = dict(drawn_anew[SPLIT].value_counts().iter_rows())
+    assert parts == pytest.approx(plain, rel=0.05)
+
+
+def held_out(split):
+    return split.filter(pl.col(SPLIT) != TRAIN)
+
+
+def test_split_ids_that_became_numbers_are_the_same_and_given_parts_stay():
+    table = interactions([20] * 10)
+    trained = table.select(pl.col(USER_ID), pl.col(ITEM_ID).str.tail(2).cast(pl.Int64).cast(pl.String))
+    table = table.with_columns(pl.col(ITEM_ID).str.tail(2).cast(pl.Int64))
+    assert set(split_interactions(table, SplitConfig(), trained)[SPLIT]) == {TRAIN}
+    given = table.with_columns(pl.lit(TEST).alias(SPLIT)).with_columns(
+        pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(TRAIN)).otherwise(SPLIT).alias(SPLIT)
+    )
+    assert split_interactions(given, SplitConfig(strategy="given"), trained).equals(given)
+
+
+def test_split_user_with_nothing_new_keeps_what_was_held_out_and_trains_on_one():
+    """Of u00's five, three were trained on; u01 is new and keeps one of two for training."""
+    table, config = interactions([5, 2]), SplitConfig(validation=0.3, test=0.3)
+    trained = table.filter((pl.col(USER_ID) == "u00") & ~pl.col(ITEM_ID).is_in(["i01", "i03"])).select(USER_ID, ITEM_ID)
+    split = split_interactions(table, config, trained)
+    assert sorted(held_out(split).filter(pl.col(USER_ID) == "u00")[ITEM_ID]) == ["i01", "i03"]
+    assert (parts_of(split, "u00"), parts_of(split, "u01")) == ((3, 1, 1), (1, 0, 1))
 
 
 def test_split_random_held_out_places_are_uniform():

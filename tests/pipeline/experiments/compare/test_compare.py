@@ -19,6 +19,7 @@ from model.divergence import DivergedError
 from model.evaluation import InnerProduct
 from pipeline.config.config import load_config
 from pipeline.dataset.protocol import EvaluationProtocol
+from pipeline.dataset.split import split_interactions
 from pipeline.documents import flatten
 from pipeline.errors import InputError
 from pipeline.experiments.compare.contestant import Contestant
@@ -126,7 +127,7 @@ def seed_data(folder, **split):
     items = pl.DataFrame({"item_id": [f"i{item:02}" for item in range(60)]})
     interactions = pl.DataFrame(liked, schema=["user_id", "item_id"], orient="row").sort("user_id", "item_id")
     config = load_config(folder / "microrec.toml", [f"split.{key}={value}" for key, value in split.items()])
-    dataset = assemble(items, interactions, {}, config.split)
+    dataset = assemble(items, split_interactions(interactions, config.split), {})
     return SeedData(config, dataset, Remembering(dataset, config.split))
 
 

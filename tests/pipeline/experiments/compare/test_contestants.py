@@ -19,6 +19,7 @@ from model.training import Trainer
 from pipeline.config.config import compose
 from pipeline.dataset.features import ModalityFeatures
 from pipeline.dataset.protocol import EvaluationProtocol
+from pipeline.dataset.split import split_interactions
 from pipeline.documents import flatten
 from pipeline.experiments.compare.contestant import LOOKED_UP, folder_name
 from pipeline.experiments.compare.contestant import TRAINED as LAST
@@ -226,7 +227,7 @@ def planted(config):
         features[name] = ModalityFeatures(matrix, rng.random(NUM_ITEMS) < 0.9, "", "", "")
     values = {"model.embedding_dim": DIM, "train.device": "cpu", "split.validation": 0.2, "split.test": 0.2}
     config = config.with_values(values)
-    dataset = assemble(items, interactions, features, config.split)
+    dataset = assemble(items, split_interactions(interactions, config.split), features)
     return SeedData(config, dataset, EvaluationProtocol(dataset, config.split))
 
 
