@@ -1,5 +1,7 @@
 """Memory and processors that this process has and may use."""
 
+import contextlib
+import resource
 from pathlib import Path
 
 MEMINFO, STATUS = Path("/proc/meminfo"), Path("/proc/self/status")
@@ -29,6 +31,14 @@ def processor_limit() -> int | None:
 def resident_memory_bytes() -> int:
     """Resident size of this process; 0 where unknown."""
     return _line(STATUS, "VmRSS") or 0
+
+
+def open_more_files() -> int:
+    """Raise the number of files that this process may have open to the most it is allowed; return that number."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # where the most is without limit, some systems refuse it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _cached_files() -> int:

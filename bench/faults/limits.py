@@ -50,8 +50,8 @@ def full_disk(kind: str, shop: Shop, seed: int, turn: int) -> Stop:
 
 
 def few_files(shop: Shop, seed: int, turn: int) -> Stop:
-    """So few open files that some stage cannot go on: a whole night has some twenty at once."""
-    count = int(np.random.default_rng([seed, 5, turn]).integers(8, 20))
+    """So few open files that the command refuses to begin, or hardly more than it asks for."""
+    count = int(np.random.default_rng([seed, 5, turn]).integers(8, 80))
     return _limited(shop, "open files", "NOFILE", count, f"{count}")
 
 

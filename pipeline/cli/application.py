@@ -7,6 +7,11 @@ from typer.core import TyperGroup
 
 from pipeline.cli import champion, data, releases, runs, store
 from pipeline.cli.failures import Interrupted, exit_status
+from pipeline.errors import PassingError
+from pipeline.resources import open_more_files
+
+LEAST_OPEN_FILES = 64
+"""A night has some twenty open at once. With fewer, Polars panics in the middle, and OpenVINO does not say why."""
 
 
 class Commands(TyperGroup):
@@ -29,4 +34,11 @@ for group in (data, runs, releases, champion, store):
 
 def run(arguments: list[str] | None) -> int:
     """Run a command line; None: this process's own. Return its exit status."""
-    return exit_status(lambda: app(arguments, standalone_mode=False))
+    return exit_status(lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> Any:
+    most = open_more_files()
+    if most < LEAST_OPEN_FILES:
+        raise PassingError(f"only {most} files may be open at once here; allow {LEAST_OPEN_FILES} (`ulimit -n`)")
+    return app(arguments, standalone_mode=False)

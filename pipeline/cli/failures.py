@@ -37,10 +37,15 @@ def exit_status(command: Callable[[], int | None]) -> int:
     except BaseException as panic:
         if type(panic).__name__ != "PanicException":  # by name: Polars itself is not loaded for it
             raise
-        return _say(
-            f"Polars failed internally ({one_line(panic)}); a file that it reads may be damaged: `microrec "
-            "validate` and `microrec verify` look",
-            MicrorecError.exit_status,
+        fault = _fault(panic)
+        return (
+            _say(*fault)
+            if fault
+            else _say(
+                f"Polars failed internally ({one_line(panic)}); a file that it reads may be damaged: `microrec "
+                "validate` and `microrec verify` look",
+                MicrorecError.exit_status,
+            )
         )
 
 
@@ -67,7 +72,7 @@ def _usage_error(error: Exception) -> tuple[str, int] | None:
     return None
 
 
-def _fault(error: Exception) -> tuple[str, int] | None:
+def _fault(error: BaseException) -> tuple[str, int] | None:
     """A store, a database, a server or the machine that failed half-way."""
     fault = find_fault(error)
     if fault is None:

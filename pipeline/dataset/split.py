@@ -23,7 +23,8 @@ class SplitConfig:
     """How held-out interactions are chosen."""
 
     strategy: Strategy = "random"
-    """`random`: for each user. `time`: one global cut. `cold-items`: whole items. `given`: by a column. `none`."""
+    """`random`: for each user. `time`: one global cut. `cold-items`: whole items. `given`: by a column. `none`. `random`
+    and `cold-items` hold out nothing that the run named by `train.warm_start` was trained on."""
     validation: float = 0.1
     """Share of the interactions (of the items, for `cold-items`) held out for validation."""
     test: float = 0.1

@@ -29,6 +29,8 @@ ERRNOS = frozenset(
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 _FULL = re.compile(r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written")
 """What libraries say of a full disk: those in Rust by its number, faiss by words, NumPy by counts."""
+_TOO_MANY_FILES = re.compile(r"too many open files|TooManyOpenFiles|can ?not open file .* for mapping", re.I)
+"""What Polars says of a limit of open files when it panics, and OpenVINO of a file that it has just found."""
 _SHORT = re.compile("failed to map segment|cannot allocate memory|too many open files|cannot enable executable", re.I)
 """What the dynamic loader says where it has no room for a library."""
 _NO_MEMORY = re.compile("can(not|'t) allocate memory|failed to allocate|failed to map segment", re.I)
@@ -61,9 +63,11 @@ def network_fault(error: BaseException, deeper: Fault | None) -> Fault | None:
 
 def _told_by_library(error: BaseException) -> Fault | None:
     """What a library has from the system and tells in words only: safetensors, Polars, faiss, NumPy."""
-    if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno):
+    if isinstance(error, OSError) and error.errno:
         return None
     words = one_line(error)
+    if _TOO_MANY_FILES.search(words):
+        return Fault(message=f"no more files can be opened ({words}); allow more (`ulimit -n`)", passing=True)
     number = int(found[1]) if (found := _NUMBER.search(words)) else None
     if number in ERRNOS or _FULL.search(words):
         return Fault(message=f"a file cannot be read or written ({words}); is the disk full?", passing=True)

@@ -3,6 +3,8 @@
 import http.client
 import importlib
 import io
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -244,6 +246,25 @@ def test_command_panic_of_polars_is_one_message_without_a_traceback(capsys):
     said = capsys.readouterr().err
     assert said.startswith("microrec: Polars failed internally (index out of bounds: the len is 3); ")
     assert said.count("\n") == 1
+
+
+def test_command_panic_for_want_of_open_files_says_so_and_may_pass(capsys):
+    def command():
+        raise pl.exceptions.PanicException("called `Result::unwrap()` on an `Err` value: Too many open files")
+
+    assert exit_status(command) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("microrec: no more files can be opened (called")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("soft", "hard", "status"), [(40, 40, 1), (40, 64, 0)])
+def test_command_with_few_open_files_says_so_before_it_begins_and_takes_what_it_may(soft, hard, status):
+    command = f"ulimit -Sn {soft}; ulimit -Hn {hard}; exec {sys.executable} -m pipeline.cli --help"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    wanted = "microrec: only 40 files may be open at once here; allow 64 (`ulimit -n`)\n" if status else ""
+    assert done.stderr == wanted
 
 
 def test_command_exit_is_passed_on():

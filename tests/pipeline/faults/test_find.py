@@ -87,6 +87,10 @@ PASSING = [
     RuntimeError("faiss: write error in x: 4051 != 1600000 (No space left on device)"),
     ImportError("libtorch_cpu.so: failed to map segment from shared object"),
     ImportError("libx.so: cannot open shared object file: Too many open files"),
+    pl.exceptions.PanicException(
+        "called `Result::unwrap()` on an `Err` value: Os { code: 24, kind: Uncategorized }: Too many open files"
+    ),
+    RuntimeError("Can not open file /x/model.bin for mapping. Ensure that file exists and has appropriate permissions"),
 ]
 STAYING = [
     *(answer(code, 403) for code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")),
