@@ -66,7 +66,7 @@ bench: .venv/.done ## Measure every hot path beside a plain formulation, write d
 	$(ML)/python -m bench
 
 test-stack: setup redis browser ## Run nights, a backfill, drills and mistakes on the whole stack
-	MICROREC_TEST_STACK=1 $(ML)/python -m pytest -q tests/deploy/test_stack.py tests/deploy/test_stack_drills.py tests/deploy/test_stack_mistakes.py
+	MICROREC_TEST_STACK=1 $(ML)/python -m pytest -q tests/deploy/test_stack.py tests/deploy/test_stack_drills.py tests/deploy/test_stack_mistakes.py tests/deploy/test_stack_three_nights.py
 
 test-recipes: .venv/.done ## Run the pages of docs/how-to/stores, with LanceDB, Qdrant, hnswlib and Spark, which it installs (Spark needs Java)
 	@$(call retry,$(INSTALL) --python .venv --constraints constraints/recipes.txt --group recipes)

@@ -27,7 +27,7 @@ from model.micro import Micro
 from model.training import WARM_RATE, Trainer
 from model.warm_start import carry_over
 from pipeline.columns import ITEM_ID, TIMESTAMP, USER_ID, VALIDATION
-from pipeline.dataset.alignment import earlier_rows
+from pipeline.dataset.alignment import TRAINED_ON, earlier_rows, pairs_by_id
 from pipeline.dataset.dataset import Dataset, index_interactions, load_dataset
 from pipeline.dataset.split import SplitConfig, split_interactions
 from pipeline.stages.warm_start import trained_before
@@ -58,10 +58,17 @@ def is_new(interactions: pl.DataFrame, seed: int) -> pl.Series:
     return interactions.select(by_age <= round(NEW_SHARE * len(interactions))).to_series()
 
 
-def make_dataset(catalogue: Dataset, interactions: pl.DataFrame, split: SplitConfig, known: pl.Series) -> Dataset:
-    """A run's dataset of these interactions and of the catalogue's items that are `known`."""
+def make_dataset(
+    catalogue: Dataset,
+    interactions: pl.DataFrame,
+    split: SplitConfig,
+    known: pl.Series,
+    earlier: Dataset | None = None,
+) -> Dataset:
+    """A run's dataset of these interactions and of the catalogue's items that are `known`, after an earlier run's."""
+    trained = pairs_by_id(earlier, TRAINED_ON) if earlier else None
     items, keep = catalogue.items.filter(known), known.to_numpy()
-    users, indexed = index_interactions(split_interactions(interactions, split), items)
+    users, indexed = index_interactions(split_interactions(interactions, split, trained), items)
     return Dataset(
         items=items,
         users=users,
@@ -102,7 +109,7 @@ def measure(
     before = interactions.filter(~new)
     only_new = interactions.join(before, on=ITEM_ID, how="anti")[ITEM_ID].unique()
     yesterday = make_dataset(catalogue, before, split, ~catalogue.items[ITEM_ID].is_in(only_new.implode()))
-    today = make_dataset(catalogue, interactions, split, catalogue.items[ITEM_ID].is_not_null())
+    today = make_dataset(catalogue, interactions, split, catalogue.items[ITEM_ID].is_not_null(), yesterday)
     rows = earlier_rows(yesterday, today)
     print(
         f"seed {seed}: {len(interactions)} interactions, {int(new.sum())} new; "

@@ -1,11 +1,11 @@
 """Memory and processors that this process has and may use."""
 
-import contextlib
 import resource
 from pathlib import Path
 
 MEMINFO, STATUS = Path("/proc/meminfo"), Path("/proc/self/status")
 CGROUP = Path("/sys/fs/cgroup")
+NOFILE, OPEN_FILES = resource.RLIMIT_NOFILE, 65_536
 
 
 def free_memory_bytes() -> int | None:
@@ -34,11 +34,12 @@ def resident_memory_bytes() -> int:
 
 
 def open_more_files() -> int:
-    """Raise the number of files that this process may have open to the most it is allowed; return that number."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # where the most is without limit, some systems refuse it
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    """Let this process have up to `OPEN_FILES` files open, or as many as it may; return how many that is."""
+    soft, hard = (OPEN_FILES if each == resource.RLIM_INFINITY else each for each in resource.getrlimit(NOFILE))
+    if soft < min(hard, OPEN_FILES):
+        soft = min(hard, OPEN_FILES)
+        resource.setrlimit(NOFILE, (soft, resource.getrlimit(NOFILE)[1]))
+    return soft
 
 
 def _cached_files() -> int:

@@ -21,6 +21,7 @@ from pipeline.release.format import ITEM_EMBEDDINGS, ITEM_GRAPH, SEEN, USER_VECT
 from pipeline.sample import write_sample
 from pipeline.storage.arrow import vectors_of
 from pipeline.storage.files import write_json
+from tests.how_to import STORES, blocks, run_page
 from tests.pipeline.release_factory import (
     give_delta,
     give_increment,
@@ -33,11 +34,10 @@ from tests.postgresql import postgresql
 
 pytestmark = pytest.mark.integration
 
-PAGES = Path(__file__).parents[1] / "docs/how-to/stores"
-TUTORIAL = PAGES.parents[1] / "tutorial/your-own-shop.md"
+TUTORIAL = STORES.parents[1] / "tutorial/your-own-shop.md"
 PACKAGE = {"spark": "pyspark", "qdrant": "qdrant_client", "pgvector": "psycopg2"}
 """Of a page that is not called by its package's name."""
-IN_PYTHON = sorted({page.stem for page in PAGES.glob("*.md")} - {"README", "pgvector", "increments"})
+IN_PYTHON = sorted({page.stem for page in STORES.glob("*.md")} - {"README", "pgvector", "increments"})
 OLD, NEW = (f"microrec-store/releases/night-{number}" for number in (1, 2))
 
 
@@ -61,11 +61,6 @@ def shop(tmp_path_factory):
     text = '[catalogue]\nitems = "items.parquet"\ninteractions = ["interactions.parquet"]\n'
     (folder / "microrec.toml").write_text(text)
     return folder
-
-
-def blocks(page, language):
-    text = (page if isinstance(page, Path) else PAGES / f"{page}.md").read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def on_the_path():
@@ -95,15 +90,6 @@ def store_with_increments(shop, folder):
     give_increment(config, "night-2", ["new-1", "new-2"], seed=4)
     give_increment(config, "night-2", ["new-2", "new-3", "new-4"], seed=5)
     return folder
-
-
-def run_page(page, folder, monkeypatch):
-    """The names that a page's Python code leaves."""
-    monkeypatch.chdir(folder)
-    names = {}
-    for block in blocks(page, "python"):
-        exec(compile(block, f"{page}.md", "exec"), names)
-    return names
 
 
 @pytest.mark.filterwarnings("ignore")  # of packages that are not ours
@@ -200,8 +186,8 @@ def test_page_increments_runs_as_written(shop, monkeypatch, tmp_path):
 
 
 def test_pages_are_all_listed():
-    listed = set(re.findall(r"\]\((\w+)\.md\)", (PAGES / "README.md").read_text()))
-    assert listed == {page.stem for page in PAGES.glob("*.md")} - {"README"}
+    listed = set(re.findall(r"\]\((\w+)\.md\)", (STORES / "README.md").read_text()))
+    assert listed == {page.stem for page in STORES.glob("*.md")} - {"README"}
 
 
 @pytest.fixture

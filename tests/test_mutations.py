@@ -492,6 +492,13 @@ MUTATIONS = [
         "tests/pipeline/dataset/test_split.py::test_split_same_seed_same_split_other_seed_another",
     ),
     Mutation(
+        "random split: an old interaction is held out where a user has bought more",
+        "pipeline/dataset/split.py",
+        "return np.where(known, half | np.uint64(1 << 63), half)",
+        "return half",
+        "tests/pipeline/dataset/test_split.py::test_split_through_thirty_nights_nothing_trained_on_is_held_out",
+    ),
+    Mutation(
         "the authors' protocol: validation items are masked",
         "pipeline/dataset/protocol.py",
         "paper_metrics(self._rank(scorer, relevant, [TRAIN]), relevant, CUTOFFS)",

@@ -5,7 +5,6 @@ Exit status 1 where something was lost or wrong.
 
 import argparse
 import os
-import resource
 import signal
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from bench.__main__ import commit
 from bench.faults import damages, limits, places, remote, stops, together
 from bench.faults.child import STAGES, take_interrupts
 from bench.faults.shop import Shop, environment, open_shop
+from pipeline.resources import open_more_files
 from tests.servers import s3_client, seaweedfs
 
 _Asked = TypeVar("_Asked")
@@ -70,8 +70,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for catalogue and stores; the same one is used again")
     parser.add_argument("--page", type=Path, default=PAGE)
     asked = parser.parse_args()
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # MLflow keeps every database open
+    open_more_files()  # MLflow keeps every database open
     os.environ.update(environment())  # vectors depend on the number of threads, which torch has read in this process
     with workers(1) as pool:
         shop = pool.submit(open_shop, (asked.out or Path(tempfile.mkdtemp(prefix="faults-"))).resolve()).result()

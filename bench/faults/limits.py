@@ -10,6 +10,7 @@ import numpy as np
 from bench.faults.child import CALL, FORKED, NOT_ENDED, Said
 from bench.faults.shop import FINISHED, SECOND, Shop, environment
 from bench.faults.stops import LIMIT, Stop, continued, left_behind, told_once
+from pipeline.cli.application import LEAST_OPEN_FILES
 
 BLOCK = 4096
 GOLDEN = 0.618
@@ -50,8 +51,9 @@ def full_disk(kind: str, shop: Shop, seed: int, turn: int) -> Stop:
 
 
 def few_files(shop: Shop, seed: int, turn: int) -> Stop:
-    """So few open files that the command refuses to begin, or hardly more than it asks for."""
-    count = int(np.random.default_rng([seed, 5, turn]).integers(8, 80))
+    """So few open files that the command refuses to begin, in every other turn hardly more than it asks for."""
+    least, most = (8, LEAST_OPEN_FILES) if turn % 2 == 0 else (LEAST_OPEN_FILES, LEAST_OPEN_FILES + 16)
+    count = int(np.random.default_rng([seed, 5, turn]).integers(least, most))
     return _limited(shop, "open files", "NOFILE", count, f"{count}")
 
 

@@ -37,16 +37,12 @@ def exit_status(command: Callable[[], int | None]) -> int:
     except BaseException as panic:
         if type(panic).__name__ != "PanicException":  # by name: Polars itself is not loaded for it
             raise
-        fault = _fault(panic)
-        return (
-            _say(*fault)
-            if fault
-            else _say(
-                f"Polars failed internally ({one_line(panic)}); a file that it reads may be damaged: `microrec "
-                "validate` and `microrec verify` look",
-                MicrorecError.exit_status,
-            )
-        )
+        return _say(*(_fault(panic) or _panic(panic)))
+
+
+def _panic(panic: BaseException) -> tuple[str, int]:
+    mend = "a file that it reads may be damaged: `microrec validate` and `microrec verify` look"
+    return f"Polars failed internally ({one_line(panic)}); {mend}", MicrorecError.exit_status
 
 
 def _say(message: str, status: int) -> int:

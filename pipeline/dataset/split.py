@@ -23,14 +23,20 @@ class SplitConfig:
     """How held-out interactions are chosen."""
 
     strategy: Strategy = "random"
-    """`random`: for each user. `time`: one global cut. `cold-items`: whole items. `given`: by a column. `none`. `random`
-    and `cold-items` hold out nothing that the run named by `train.warm_start` was trained on."""
+    """`random`: for each user. `time`: one global cut. `cold-items`: whole items. `given`: by a column. `none`. The run
+    that training begins from (`train.warm_start`), if it has the same `[split]`, was trained on nothing that `random`
+    and `cold-items` hold out; so they may hold out less than they are asked to."""
     validation: float = 0.1
     """Share of the interactions (of the items, for `cold-items`) held out for validation."""
     test: float = 0.1
     """The same for test."""
     seed: int = 0
     """Seed of the draws."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether what is held out depends on what an earlier run was trained on."""
+        return self.strategy in ("random", "cold-items")
 
     def __post_init__(self) -> None:
         for name in ("validation", "test"):
@@ -74,8 +80,8 @@ def split_interactions(
 def _random(interactions: pl.DataFrame, config: SplitConfig, trained: pl.DataFrame | None) -> pl.DataFrame:
     """Per user at random: the share rounded down, but one each for users who can spare it.
 
-    A user with one interaction keeps it for training; with two, one goes to test. Where a user who has bought more is
-    entitled to one more held-out interaction, it is one that nothing has been trained on.
+    A user with one interaction keeps it for training; with two, one goes to test. What stands in `trained` is not held
+    out: a user who buys more and is entitled to one more held-out interaction gives a new one, or none.
     """
     known = _among(interactions.select(USER_ID, ITEM_ID), trained)
     draw = _known_last(draws(config.seed, interactions[USER_ID], interactions[ITEM_ID]), known)
@@ -118,7 +124,7 @@ def _time(interactions: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
 
 
 def _cold_items(interactions: pl.DataFrame, config: SplitConfig, trained: pl.DataFrame | None) -> pl.DataFrame:
-    """Whole items at random: all interactions of a held-out item are held out."""
+    """Whole items at random, none of `trained`: all interactions of a held-out item are held out."""
     items = interactions[ITEM_ID].unique().sort()
     known = _among(items.to_frame(), trained)
     order = np.argsort(_known_last(draws(config.seed, items), known), kind="stable")
@@ -133,16 +139,17 @@ def _cold_items(interactions: pl.DataFrame, config: SplitConfig, trained: pl.Dat
 
 
 def _among(ids: pl.DataFrame, trained: pl.DataFrame | None) -> np.ndarray:
-    """Which rows of ids stand in `trained`, bool."""
+    """Which rows of some ids (N) stand in `trained`, whose ids are text: bool (N,)."""
     if trained is None:
         return np.zeros(len(ids), dtype=bool)
-    known = trained.select(ids.columns).unique().with_columns(pl.lit(True).alias(_KNOWN))
-    found = ids.with_columns(pl.all().cast(pl.String)).join(known, on=ids.columns, how="left", maintain_order="left")
-    return found[_KNOWN].fill_null(False).to_numpy()
+    numbered = ids.cast(pl.String).with_row_index(_ORDINAL)
+    known = np.zeros(len(ids), dtype=bool)
+    known[numbered.join(trained, on=ids.columns, how="semi")[_ORDINAL].to_numpy()] = True
+    return known
 
 
 def _known_last(draw: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The order of draws, after which the known ones come in theirs; uint64."""
+    """Draws (N,), uint64, in the same order but with all known ones behind all others."""
     half = draw >> np.uint64(1)
     return np.where(known, half | np.uint64(1 << 63), half)
 

@@ -29,8 +29,8 @@ ERRNOS = frozenset(
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 _FULL = re.compile(r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written")
 """What libraries say of a full disk: those in Rust by its number, faiss by words, NumPy by counts."""
-_TOO_MANY_FILES = re.compile(r"too many open files|TooManyOpenFiles|can ?not open file .* for mapping", re.I)
-"""What Polars says of a limit of open files when it panics, and OpenVINO of a file that it has just found."""
+_TOO_MANY_FILES = re.compile("too many open files", re.I)
+"""What Polars says of a limit of open files when it panics."""
 _SHORT = re.compile("failed to map segment|cannot allocate memory|too many open files|cannot enable executable", re.I)
 """What the dynamic loader says where it has no room for a library."""
 _NO_MEMORY = re.compile("can(not|'t) allocate memory|failed to allocate|failed to map segment", re.I)

@@ -70,6 +70,8 @@ class PrepareResult(StageResult):
     """By modality."""
     feature_parts: dict[str, list[str]] | None = None
     """Parts of the feature store that the items' contents stand in, by modality; None: an earlier version's."""
+    split_follows: str | None = None
+    """Run whose training interactions were not held out; None for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

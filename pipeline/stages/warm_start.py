@@ -35,7 +35,8 @@ RECORD = "warm_start.json"
 MOST_TRAINED_BEFORE = 0.01
 """Share of the held-out interactions that the earlier run, or one before it, may have been trained on: metrics flatter.
 
-Stage `prepare` keeps in training what the earlier run was trained on, so the share is 0 but for another split.
+Stage `prepare` holds out nothing that the earlier run was trained on, so a night adds to the share only where the split
+is another one, `time` or `given`. A night that adds nothing goes on whatever the share is.
 """
 
 _DAMAGE = (
@@ -61,19 +62,28 @@ def recorded_start(run: Run) -> WarmStart | None:
     return as_record(WarmStart, read_json(file), file) if file.exists() else None
 
 
-def trained_by_earlier(run: Run) -> pl.DataFrame | None:
-    """Pairs that the earlier run was trained on, ids as text; None where it cannot be read, or was split otherwise."""
+def run_to_begin_from(run: Run) -> str | None:
+    """The earlier run that `train.warm_start` means; None for none.
+
+    Raises `DamagedError` where the record of the run's predecessor is damaged.
+    """
     wanted = run.config.train.warm_start
-    run_id = predecessor(run.path, run.store).run_id if wanted == WARM_START_CHAMPION else wanted
-    if wanted == WARM_START_NONE or run_id is None:
+    if wanted == WARM_START_NONE:
         return None
+    return predecessor(run.path, run.store).run_id if wanted == WARM_START_CHAMPION else wanted
+
+
+def trained_on(run_id: str, run: Run) -> pl.DataFrame | None:
+    """Pairs (user_id, item_id) that an earlier run was trained on, as text.
+
+    None where it was split by other rules than `run` is, or cannot be read: training says so, and starts fresh.
+    """
     try:
-        earlier = Run.present(run_id, run.config, run.store, run.reporter)
-        now = run.config.as_dict()
+        earlier, now = Run.present(run_id, run.config, run.store, run.reporter), run.config.as_dict()
         if with_defaults(read_json(earlier.record), now, earlier.record)["split"] != now["split"]:
             return None
         return pairs_by_id(load_dataset(earlier.folder(stages.PREPARE), with_features=False), TRAINED_ON)
-    except _DAMAGE:  # training says so, and starts fresh
+    except _DAMAGE:
         return None
 
 
@@ -128,8 +138,9 @@ def _start(run: Run, record: WarmStart, trainer: Trainer[Micro], today: Dataset)
     except _DAMAGE as error:
         raise _UnusableError(f"run {record.run_id} is damaged ({_told(error)})") from error
     _require_sound(earlier, parameters, trainer, {USERS: len(then.users), ITEMS: len(then.items)})
-    share = trained_before(then, today) + _trained_before_that(earlier)
-    if share > MOST_TRAINED_BEFORE:
+    tonight = trained_before(then, today)
+    share = tonight + _trained_before_that(earlier)
+    if tonight and share > MOST_TRAINED_BEFORE:
         raise _UnusableError(
             f"run {earlier.id} and those before it were trained on {share:.1%} of what run {run.id} holds out; at most "
             f"{MOST_TRAINED_BEFORE:.0%} is allowed; was [split] changed?"

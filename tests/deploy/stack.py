@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -193,20 +194,21 @@ class TestStack:
         table.write_parquet(payload)
         self.store.pipe_file(f"{BUCKET}/catalogue/{name}.parquet", payload.getvalue())
 
+    def vectors_database(self) -> psycopg2.extensions.connection:
+        """A connection to the consumer's database, as the owner of its tables."""
+        password, port = (self.settings[name] for name in ("VECTORS_DB_PASSWORD", "POSTGRES_PORT"))
+        return psycopg2.connect(f"postgresql://vectors:{password}@127.0.0.1:{port}/vectors")
+
     def consumed(self, schema: str = "public") -> tuple[str, int] | None:
         """Digest and number of items that the consumer's tables in PostgreSQL hold; None before the first."""
-        password, port = (self.settings[name] for name in ("VECTORS_DB_PASSWORD", "POSTGRES_PORT"))
-        connection = psycopg2.connect(f"postgresql://vectors:{password}@127.0.0.1:{port}/vectors")
-        try:
-            with connection.cursor() as cursor:
+        with closing(self.vectors_database()) as connection, connection.cursor() as cursor:
+            try:
                 cursor.execute(
                     f"SELECT digest, (SELECT count(*) FROM {schema}.item_vectors) FROM {schema}.vectors_release"
                 )
-                row = cursor.fetchone()
-        except psycopg2.errors.UndefinedTable:
-            return None
-        finally:
-            connection.close()
+            except psycopg2.errors.UndefinedTable:
+                return None
+            row = cursor.fetchone()
         return (str(row[0]), int(row[1])) if row else None
 
     def read_json(self, place: str) -> Any:

@@ -56,7 +56,7 @@ def test_split_new_rows_leave_the_draws_of_the_others(strategy):
     ("strategy", "drawn"), [("random", [USER_ID, ITEM_ID]), ("cold-items", [ITEM_ID])], ids=["random", "cold-items"]
 )
 def test_split_through_thirty_nights_nothing_trained_on_is_held_out(strategy, drawn):
-    """Each night has 3 % more interactions and items; by the draws alone some would leave training."""
+    """Each night has more interactions and items; by the draws alone some would leave training."""
     config, table = SplitConfig(strategy=strategy), interactions([60] * 120)
     arrival = pl.Series(np.random.default_rng(0).permutation(len(table)))
     later = {f"i{item:02d}": item - 29 for item in range(30, 60)}  # the night at which an item comes
@@ -88,6 +88,22 @@ def test_split_ids_that_became_numbers_are_the_same_and_given_parts_stay():
         pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(TRAIN)).otherwise(SPLIT).alias(SPLIT)
     )
     assert split_interactions(given, SplitConfig(strategy="given"), trained).equals(given)
+
+
+@pytest.mark.parametrize("strategy", ["random", "cold-items"])
+def test_split_nothing_is_held_out_where_all_was_trained_on(strategy):
+    table = interactions([20] * 10)
+    config = SplitConfig(strategy=strategy)
+    assert set(split_interactions(table, config, table.select(USER_ID, ITEM_ID))[SPLIT]) == {TRAIN}
+
+
+@pytest.mark.parametrize("part", [VALIDATION, TEST])
+def test_split_a_part_of_0_stays_empty_beside_what_was_trained_on(part):
+    table = interactions([20] * 10)
+    config = SplitConfig(**{"validation" if part == VALIDATION else "test": 0.0})
+    split = split_interactions(table, config, table.select(USER_ID, ITEM_ID).filter(pl.col(ITEM_ID) > "i05"))
+    assert part not in set(split[SPLIT])
+    assert held_out(split)[ITEM_ID].max() <= "i05"
 
 
 def test_split_user_with_nothing_new_keeps_what_was_held_out_and_trains_on_one():

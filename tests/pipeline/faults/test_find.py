@@ -90,7 +90,6 @@ PASSING = [
     pl.exceptions.PanicException(
         "called `Result::unwrap()` on an `Err` value: Os { code: 24, kind: Uncategorized }: Too many open files"
     ),
-    RuntimeError("Can not open file /x/model.bin for mapping. Ensure that file exists and has appropriate permissions"),
 ]
 STAYING = [
     *(answer(code, 403) for code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")),

@@ -6,9 +6,6 @@ import re
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +22,7 @@ from pipeline.run import run_stage
 from pipeline.stages.register import register
 from pipeline.storage.files import local_path
 from tests.pipeline.release_factory import give_increment, make_config, make_run, quiet
-from tests.servers import free_ports
+from tests.pipeline.serving.served import post, served
 
 
 class Registered:
@@ -137,49 +134,12 @@ def test_model_signature_and_example_round_trip(registered):
     assert serving["params"] == {"mode": "recommend", "k": 20}
 
 
-@contextmanager
-def served(folder, model, champion, **more):
-    """`mlflow models serve`; the address that answers questions."""
-    (port,) = free_ports(1)
-    environment = {**champion.environment(folder), **more}
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model]
-    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait(f"http://127.0.0.1:{port}/ping", process, folder / "log")
-        yield f"http://127.0.0.1:{port}/invocations"
-    finally:
-        os.killpg(process.pid, 9)
-        process.wait()
-
-
 @pytest.fixture
 def server(tmp_path):
     """The champion that is served, and where."""
     champion = Registered(tmp_path / "registered", integer_ids=False)
-    with served(tmp_path, "models:/microrec@champion", champion) as address:
+    with served(tmp_path, "models:/microrec@champion", champion.environment(tmp_path)) as address:
         yield champion, address
-
-
-def _wait(address, process, log):
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            return urllib.request.urlopen(address, timeout=5).read()
-        except OSError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
-
-
-def _post(address, document, kind="application/json"):
-    body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    request = urllib.request.Request(address, body, {"Content-Type": kind})
-    try:
-        return 200, json.loads(urllib.request.urlopen(request, timeout=60).read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
 
 
 @pytest.mark.integration
@@ -197,11 +157,11 @@ def test_served_model_answers_every_format_alike_and_refuses_in_one_line(server)
         ("inputs", frame.to_dict("records")),
         ("instances", frame.to_dict("records")),
     ):
-        status, found = _post(address, {format_: data, "params": {"k": 4}})
+        status, found = post(address, {format_: data, "params": {"k": 4}})
         assert (status, [_key(one) for one in found["predictions"]]) == (200, [_key(one) for one in expected]), format_
-    status, found = _post(address, frame.to_parquet(), "application/vnd.apache.parquet")  # takes no parameters
+    status, found = post(address, frame.to_parquet(), "application/vnd.apache.parquet")  # takes no parameters
     assert [one["request"] for one in found["predictions"]] == [0] * 20 + [1] * 20
-    status, found = _post(
+    status, found = post(
         address, {"inputs": [{"history": items[:2]}, {"user_id": "nobody"}], "params": {"unknown": "empty"}}
     )
     assert found["predictions"][-1] == {
@@ -213,7 +173,7 @@ def test_served_model_answers_every_format_alike_and_refuses_in_one_line(server)
         "source": "empty",
     }
     for wrong in ({"inputs": {"user": users}}, {"inputs": {"user_id": users}, "params": {"kk": 3}}):
-        status, found = _post(address, wrong)
+        status, found = post(address, wrong)
         assert (status, found["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
         assert found["message"].startswith("there is no ")
         assert "\n" not in found["message"]
@@ -233,11 +193,11 @@ def test_docs_served_model_that_follows_takes_an_increment_and_leaves_out_a_dama
     subprocess.run(
         [sys.executable, "-c", once], cwd=tmp_path, env={**champion.environment(tmp_path), **store}, check=True
     )
-    with served(tmp_path, "following", champion, **store) as address:
+    with served(tmp_path, "following", {**champion.environment(tmp_path), **store}) as address:
         question = {"inputs": [{"user_id": "user-0"}], "params": {"k": 40}}
         asked = [{"user_id": "user-1"}, {"history": champion.items[:2], "exclude": ["item-5"]}, {"user_id": "nobody"}]
         expected = json.loads(champion.model.predict(asked).to_json(orient="records"))
-        status, found = _post(address, {"inputs": asked})
+        status, found = post(address, {"inputs": asked})
         assert (status, [_key(one) for one in found["predictions"]]) == (200, [_key(one) for one in expected])
         give_increment(champion.run.config, "r1", ["new-1"])
         _until(lambda: "new-1" in _items(address, question))
@@ -250,7 +210,7 @@ def test_docs_served_model_that_follows_takes_an_increment_and_leaves_out_a_dama
 
 
 def _items(address, question):
-    return {row["item_id"] for row in _post(address, question)[1]["predictions"]}
+    return {row["item_id"] for row in post(address, question)[1]["predictions"]}
 
 
 def _until(holds):

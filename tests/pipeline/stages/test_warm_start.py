@@ -148,16 +148,34 @@ def test_prepare_keeps_in_training_what_the_champion_was_trained_on(begin):
     first = begin("first", "yesterday", split=split)
     finish_training(first)
     crown(first)
-    nights = {
-        name: begin(f"after-{name}", "today", split=split, warm_start=name) for name in ("champion", "none", "first")
-    }
-    for night in nights.values():
+    shares, follows = {}, {}
+    for start in ("champion", "first", "none"):
+        night = begin(f"after-{start}", "today", split=split, warm_start=start)
         do_stages(night, upto=stages.PREPARE)
-    then, *now = (load_dataset(run.folder(stages.PREPARE), with_features=False) for run in (first, *nights.values()))
-    shares = dict(zip(nights, (trained_before(then, today) for today in now), strict=True))
-    assert shares == {"champion": 0, "none": shares["none"], "first": 0}
-    assert 0 < shares["none"] < 0.01
-    assert finish_training(nights["champion"]).warm_start.run_id == "first"
+        then, today = (load_dataset(run.folder(stages.PREPARE), with_features=False) for run in (first, night))
+        shares[start] = trained_before(then, today)
+        follows[start] = night.require(stages.PREPARE).split_follows
+    assert shares["none"] > shares["champion"] == shares["first"] == 0
+    assert follows == {"champion": "first", "first": "first", "none": None}
+    assert finish_training(begin("after-champion", "today", split=split, warm_start="champion")).warm_start.run_id
+
+
+def test_prepare_after_a_run_with_another_split_follows_none(begin):
+    finish_training(begin("first", "yesterday", split={"seed": 1}))
+    night = begin("night", "today", warm_start="first")
+    do_stages(night, upto=stages.PREPARE)
+    assert night.require(stages.PREPARE).split_follows is None
+
+
+def test_train_inherited_share_breaks_no_chain_to_which_the_night_adds_nothing(begin):
+    """Of a version that allowed more."""
+    first = begin("first", "yesterday")
+    finish_training(first)
+    file = first.folder(stages.TRAIN) / "result.json"
+    inherited = WarmStart(run_id="before", trained_before=0.03)
+    write_json(file, read_json(file) | {"warm_start": as_document(inherited)})
+    record = finish_training(begin("night", "today", warm_start="first")).warm_start
+    assert (record.run_id, record.trained_before) == ("first", 0.03)
 
 
 def test_train_killed_before_the_first_checkpoint_resumes_from_the_same_champion(begin, monkeypatch):
