@@ -66,7 +66,7 @@ def _read(part: UPath) -> pl.DataFrame:
     """A part's rows; raises `DamagedError` where it cannot be read, and the store's fault as it is."""
     payload = read_bytes(part)
     try:
-        return pl.read_parquet(io.BytesIO(payload))
+        return pl.read_parquet(io.BytesIO(payload)).match_to_schema(SCHEMA)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DamagedError(f"{part} is damaged ({error}); delete it, and its pictures are read again") from error
 

@@ -1,5 +1,7 @@
 """Faults of MLflow's server, as its client tells them."""
 
+import re
+
 from pipeline.faults.fault import Fault, is_named, one_line
 
 _ERROR = frozenset({("mlflow", "MlflowException")})
@@ -13,6 +15,8 @@ _PASSING = (
     "TEMPORARILY_UNAVAILABLE",
 )
 _REFUSED = ("CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED", "UNAUTHENTICATED")
+_AT_ONCE = re.compile("UNIQUE constraint failed|duplicate key value", re.I)
+"""What SQLite and PostgreSQL say where two attempts at one night have written the same tag at the same moment."""
 _NOT_MLFLOW = "not in a valid JSON format"
 _ADDRESS = "is it running, and is mlflow.tracking_uri its address?"
 
@@ -22,6 +26,8 @@ def mlflow_fault(error: BaseException, deeper: Fault | None) -> Fault | None:
     if not is_named(error, _ERROR):
         return None
     code, words = getattr(error, "error_code", ""), one_line(error)
+    if _AT_ONCE.search(words):
+        return Fault(message="MLflow: another program wrote the same at the same moment; try again", passing=True)
     if deeper:
         told = deeper.message.startswith(("database:", "object store:"))
         return deeper if told else Fault(message=f"MLflow: {words}; {_ADDRESS}", passing=deeper.passing)

@@ -13,7 +13,7 @@ import sqlalchemy.exc
 from botocore import exceptions as botocore
 from huggingface_hub.errors import OfflineModeIsEnabled
 from mlflow.exceptions import MlflowException, RestException
-from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, TEMPORARILY_UNAVAILABLE
 from safetensors import SafetensorError
 
 from pipeline.errors import InputError, PassingError
@@ -72,6 +72,8 @@ PASSING = [
     caused(MlflowException("API request failed"), requests.ConnectionError("refused")),
     RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "m"}),
     RestException({"error_code": "INTERNAL_ERROR", "message": "m"}),
+    RestException({"error_code": "BAD_REQUEST", "message": 'duplicate key value violates unique constraint "tag_pk"'}),
+    MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: tags.key, tags.run_uuid", BAD_REQUEST),
     http_error(502),
     http_error(429),
     urllib.error.HTTPError("http://h", 503, "m", Message(), None),
