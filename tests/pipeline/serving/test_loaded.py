@@ -42,7 +42,7 @@ class Registered:
     def environment(self, folder):
         """Of a process beside it."""
         return {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "TMPDIR": str(folder),
             "MLFLOW_TRACKING_URI": self.tracking.shown_uri,
