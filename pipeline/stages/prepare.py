@@ -29,10 +29,10 @@ def prepare(run: Run, folder: Path) -> PrepareResult:
         items = read_items(catalogue, config.evaluation)
         features = load_features(catalogue, config.modalities, run.store, items, pinned_listing(run))
         interactions = clean_interactions(catalogue, items)
-    earlier = run_to_begin_from(run) if config.split.follows else None
-    trained = trained_on(earlier, run) if earlier else None
-    split = split_interactions(interactions, config.split, trained)
-    dataset = assemble(items, split, features)
+        earlier = run_to_begin_from(run) if config.split.follows else None
+        trained = trained_on(earlier, run) if earlier else None
+        split = split_interactions(interactions, config.split, trained)
+        dataset = assemble(items, split, features)
     dataset.save(folder)
     return PrepareResult(
         counts=_counts(dataset),
