@@ -16,7 +16,7 @@ from pipeline.run import Run
 from pipeline.stages.pinned import input_of
 from pipeline.stages.pinned_pictures import pinned_listing
 from pipeline.stages.results import PrepareResult
-from pipeline.stages.warm_start import run_to_begin_from, trained_on
+from pipeline.stages.warm_start import meant_start, trained_on
 
 
 def prepare(run: Run, folder: Path) -> PrepareResult:
@@ -29,14 +29,14 @@ def prepare(run: Run, folder: Path) -> PrepareResult:
         items = read_items(catalogue, config.evaluation)
         features = load_features(catalogue, config.modalities, run.store, items, pinned_listing(run))
         interactions = clean_interactions(catalogue, items)
-        earlier = run_to_begin_from(run) if config.split.follows else None
-        trained = trained_on(earlier, run) if earlier else None
+        start = meant_start(run) if config.split.follows else None
+        trained = trained_on(start.run_id, run) if start and start.run_id else None
         split = split_interactions(interactions, config.split, trained)
         dataset = assemble(items, split, features)
     dataset.save(folder)
     return PrepareResult(
         counts=_counts(dataset),
-        split_follows=None if trained is None else earlier,
+        split_follows=start.run_id if start and trained is not None else None,
         input_digests=pin.digests,
         encoders={
             name: EncoderRecord(

@@ -62,15 +62,18 @@ def recorded_start(run: Run) -> WarmStart | None:
     return as_record(WarmStart, read_json(file), file) if file.exists() else None
 
 
-def run_to_begin_from(run: Run) -> str | None:
-    """The earlier run that `train.warm_start` means; None for none.
+def meant_start(run: Run) -> WarmStart | None:
+    """Which run `train.warm_start` means, before anything of that run is read; None for none.
 
     Raises `DamagedError` where the record of the run's predecessor is damaged.
     """
     wanted = run.config.train.warm_start
     if wanted == WARM_START_NONE:
         return None
-    return predecessor(run.path, run.store).run_id if wanted == WARM_START_CHAMPION else wanted
+    if wanted != WARM_START_CHAMPION:
+        return WarmStart(run_id=wanted)
+    before = predecessor(run.path, run.store)
+    return WarmStart(run_id=before.run_id, reason=before.reason)
 
 
 def trained_on(run_id: str, run: Run) -> pl.DataFrame | None:
@@ -95,7 +98,7 @@ def start_warm(run: Run, trainer: Trainer[Micro], today: Dataset) -> WarmStart |
     wanted = run.config.train.warm_start
     if wanted == WARM_START_NONE:
         return None
-    record = trainer.columns.first(lambda: _decided(run, wanted))
+    record = trainer.columns.first(lambda: _decided(run))
     try:
         record = _start(run, record, trainer, today)
     except _UnusableError as error:
@@ -109,15 +112,10 @@ def start_warm(run: Run, trainer: Trainer[Micro], today: Dataset) -> WarmStart |
     return record
 
 
-def _decided(run: Run, wanted: str) -> WarmStart:
+def _decided(run: Run) -> WarmStart:
     """Which run to begin from: what the first attempt at this run decided."""
-    if wanted == WARM_START_CHAMPION:
-        before = predecessor(run.path, run.store)
-        record = WarmStart(run_id=before.run_id, reason=before.reason)
-    else:
-        record = WarmStart(run_id=wanted)
     file = run.path / RECORD
-    return as_record(WarmStart, parse_json(file, create_bytes(file, as_json(as_document(record)))), file)
+    return as_record(WarmStart, parse_json(file, create_bytes(file, as_json(as_document(meant_start(run))))), file)
 
 
 def _told(error: Exception) -> str:

@@ -238,23 +238,21 @@ def test_picture_for_which_memory_is_short_is_not_recorded_as_unreadable(monkeyp
         getattr(importlib.import_module(module), function)(buffer.getvalue())
 
 
-def test_command_panic_of_polars_is_one_message_without_a_traceback(capsys):
+@pytest.mark.parametrize(
+    ("panic", "told"),
+    [
+        ("index out of bounds:\nthe len is 3", "Polars failed internally (index out of bounds: the len is 3); "),
+        ("an `Err` value: Too many open files", "no more files can be opened (an `Err` value: Too many open files); "),
+    ],
+    ids=["any", "open files"],
+)
+def test_command_panic_of_polars_is_one_message_without_a_traceback(capsys, panic, told):
     def command():
-        raise pl.exceptions.PanicException("index out of bounds:\nthe len is 3")
+        raise pl.exceptions.PanicException(panic)
 
     assert exit_status(command) == 1
     said = capsys.readouterr().err
-    assert said.startswith("microrec: Polars failed internally (index out of bounds: the len is 3); ")
-    assert said.count("\n") == 1
-
-
-def test_command_panic_for_want_of_open_files_says_so_and_may_pass(capsys):
-    def command():
-        raise pl.exceptions.PanicException("called `Result::unwrap()` on an `Err` value: Too many open files")
-
-    assert exit_status(command) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("microrec: no more files can be opened (called")
+    assert said.startswith(f"microrec: {told}")
     assert said.count("\n") == 1
 
 
